@@ -1,0 +1,6 @@
+//! pipehost: a plugin-based pipeline host. A YAML file wires executors into an event-driven system; the host runs it.
+//!
+//! The rooms stand here in the order in which data passes them; ARCHITECTURE.md has the picture and the floors.
+
+// What everybody speaks.
+pub mod model;

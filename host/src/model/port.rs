@@ -1,0 +1,39 @@
+//! The ports: what the inner rooms need of the outer ones, and the outer ones implement.
+
+mod catalog;
+mod clock;
+mod executor;
+mod expression;
+mod store;
+
+pub use catalog::{Catalog, CatalogProblem};
+pub use clock::{Clock, Random, Sleep};
+pub use executor::{Attempt, Executor, JobChannel, Processing};
+pub use expression::{Expression, Reference, Root, Scope};
+pub use store::{Commit, Store, StoreError};
+
+use super::activation::{Activation, Admission};
+use super::happening::Happening;
+use super::id::RunId;
+use super::job::CancelReason;
+
+/// Takes what happened. Called on every path, so it must be quick and never block.
+pub trait Sink: Send + Sync {
+    /// Takes one happening.
+    fn accept(&self, happening: Happening);
+
+    /// Whether anybody wants happenings of what goes as it should; if not, they need not be made. Trouble is always taken.
+    fn wants_routine(&self) -> bool;
+
+    /// Whether anybody wants happenings as fine as progress and single attempts; if not, they need not be made.
+    fn wants_detail(&self) -> bool;
+}
+
+/// Starts flows: implemented by the engine, called by triggers and the bus.
+pub trait Activate: Send + Sync {
+    /// Starts, queues or refuses; with [`Patience::Wait`](super::activation::Patience) the answer waits for a place.
+    fn activate(&self, activation: Activation) -> futures_util::future::BoxFuture<'_, Admission>;
+
+    /// Asks to cancel a run; does nothing if it has ended or is unknown.
+    fn cancel(&self, run: RunId, reason: CancelReason);
+}

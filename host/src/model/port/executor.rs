@@ -1,0 +1,52 @@
+//! The one thing that policies and the engine know of WASM, Rhai and built-ins.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use crate::model::cancel::CancelSignal;
+use crate::model::executor::Description;
+use crate::model::failure::Failure;
+use crate::model::happening::LogLevel;
+use crate::model::id::EventType;
+use crate::model::job::Job;
+use crate::model::time::Timestamp;
+use crate::model::value::Value;
+
+/// The work on one attempt. Dropping it stops the work soon, also while it waits inside a host call.
+pub type Processing<'a> = BoxFuture<'a, Result<Value, Failure>>;
+
+/// Handles jobs. It never retries and never times itself: policies do.
+pub trait Executor: Send + Sync {
+    /// What it says of itself.
+    fn description(&self) -> &Description;
+
+    /// Works on one attempt of a job.
+    fn process(&self, job: Arc<Job>, attempt: Attempt) -> Processing<'_>;
+}
+
+/// What an executor is given beside the job.
+#[derive(Clone)]
+pub struct Attempt {
+    /// When it will be stopped, for whoever asks how much time is left.
+    pub deadline: Option<Timestamp>,
+    /// Set when nobody wants the result any more.
+    pub cancel: CancelSignal,
+    /// Where progress, events and log lines go.
+    pub channel: Arc<dyn JobChannel>,
+}
+
+/// Where an executor tells what it does while it does it. Everything told after the job's terminal event is dropped and counted.
+pub trait JobChannel: Send + Sync {
+    /// Tells how far it is. Live only: bounded, not recorded, not repeated after a crash.
+    fn progress(&self, progress: Value);
+
+    /// Emits an event; held until the attempt succeeds.
+    ///
+    /// # Errors
+    /// `denied` if the type is not granted, `permanent` if there are more than `limits.events`, `rejected` if the job has ended.
+    fn emit(&self, event_type: EventType, data: Value) -> Result<(), Failure>;
+
+    /// Logs a line.
+    fn log(&self, level: LogLevel, message: String);
+}

@@ -1,0 +1,52 @@
+//! Where the facts of runs are kept.
+
+use std::fmt;
+
+use futures_util::future::BoxFuture;
+
+use crate::model::id::RunId;
+use crate::model::record::{Batch, Fact};
+
+/// A commit under way; it is durable, as far as this store is, when it ends well.
+pub type Commit = BoxFuture<'static, Result<(), StoreError>>;
+
+/// Keeps the facts of runs. Nothing that a fact says is published before its commit has ended well.
+pub trait Store: Send + Sync {
+    /// Appends facts to a run, all or none.
+    fn commit(&self, batch: Batch) -> Commit;
+
+    /// The facts of a run in their order; empty if it is unknown or has been forgotten.
+    fn facts(&self, run: RunId) -> BoxFuture<'static, Result<Vec<Fact>, StoreError>>;
+}
+
+/// Why a store did not take or give something.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum StoreError {
+    /// A batch does not follow on what the store has of the run: somebody else writes to it.
+    OutOfOrder {
+        /// The run.
+        run: RunId,
+        /// The number that was due.
+        expected: u64,
+        /// The number that came.
+        found: u64,
+    },
+    /// The store cannot take more.
+    Full(String),
+    /// The store is broken and must not be written to any more.
+    Broken(String),
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OutOfOrder { run, expected, found } => {
+                write!(formatter, "run {run} is at fact {expected}, and fact {found} came: two hosts write to one store")
+            }
+            Self::Full(why) => write!(formatter, "the store is full: {why}"),
+            Self::Broken(why) => write!(formatter, "the store is broken: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}

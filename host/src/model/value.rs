@@ -1,0 +1,250 @@
+//! What flows between steps: JSON-shaped data that keeps the forms it already has.
+
+mod tree;
+
+use std::any::Any;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+pub use tree::{Map, Tree};
+
+/// An executor's own form of a value, as a Rhai `Dynamic`, kept so that the next step of the same home need not convert.
+pub trait Native: Any + Send + Sync {
+    /// The value as a tree.
+    fn to_tree(&self) -> Tree;
+
+    /// One field, if this is a map that has it: saves building the whole tree for `steps.context.passages`.
+    fn field(&self, name: &str) -> Option<Value>;
+
+    /// The value as compact JSON, if this form can be written without a tree between; secrets sealed, as a tree would.
+    fn to_text(&self) -> Option<String> {
+        None
+    }
+
+    /// Whether this is the absent value; worth its own code where the tree is dear.
+    fn is_null(&self) -> bool {
+        matches!(self.to_tree(), Tree::Null)
+    }
+
+    /// Itself, for [`Value::native`].
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// A value: cheap to clone, immutable, in up to three forms (text, tree, an executor's own).
+///
+/// A form is made when it is first asked for and kept from then on. Conversions are most of what a step costs, so a
+/// value that comes as text and goes as text is never parsed on the way.
+///
+/// ```
+/// use pipehost::model::value::Value;
+///
+/// let value = Value::from_text(r#"{"text":"hi","size":2}"#).unwrap();
+/// assert_eq!(value.field("size").unwrap().tree().as_int(), Some(2));
+/// assert_eq!(value.text(), r#"{"text":"hi","size":2}"#);
+/// ```
+#[derive(Clone)]
+pub struct Value(Arc<Forms>);
+
+struct Forms {
+    tree: OnceLock<Tree>,
+    text: OnceLock<Box<str>>,
+    native: OnceLock<Box<dyn Native>>,
+}
+
+/// How deep lists and maps may be nested: the depth to which the JSON parser goes.
+pub const DEEPEST: usize = 127;
+
+/// How deep the lists and maps of valid JSON are nested. Checking JSON without keeping it does not bound the depth, parsing it does.
+fn depth(json: &str) -> usize {
+    let (mut deepest, mut now, mut in_text, mut escaped) = (0_usize, 0_usize, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_text,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => {
+                now += 1;
+                deepest = deepest.max(now);
+            }
+            b']' | b'}' if !in_text => now = now.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+impl Value {
+    /// The absent value.
+    pub fn null() -> Self {
+        static NULL: OnceLock<Value> = OnceLock::new();
+        NULL.get_or_init(|| Self::from(Tree::Null)).clone()
+    }
+
+    /// Takes JSON text, which is checked here once and parsed only when somebody asks for another form.
+    ///
+    /// # Errors
+    /// What is wrong with the JSON, with line and column.
+    pub fn from_text(text: impl Into<Box<str>>) -> Result<Self, serde_json::Error> {
+        let text = text.into();
+        serde_json::from_str::<serde::de::IgnoredAny>(&text)?;
+        // Counting brackets is quick and tells of nearly every text that it cannot be too deep.
+        let brackets = text.bytes().filter(|byte| matches!(byte, b'[' | b'{')).count();
+        if brackets > DEEPEST && depth(&text) > DEEPEST {
+            return Err(serde::de::Error::custom(format!("nested deeper than {DEEPEST} lists and maps")));
+        }
+        let forms = Forms { tree: OnceLock::new(), text: OnceLock::from(text), native: OnceLock::new() };
+        Ok(Self(Arc::new(forms)))
+    }
+
+    /// Takes an executor's own form.
+    pub fn from_native(native: impl Native) -> Self {
+        let native: Box<dyn Native> = Box::new(native);
+        Self(Arc::new(Forms { tree: OnceLock::new(), text: OnceLock::new(), native: OnceLock::from(native) }))
+    }
+
+    /// A text value (a JSON string), not JSON text.
+    pub fn string(text: impl Into<String>) -> Self {
+        Self::from(Tree::Text(text.into()))
+    }
+
+    /// A map of these fields, in this order.
+    pub fn map<'a>(fields: impl IntoIterator<Item = (&'a str, Value)>) -> Self {
+        Self::from(Tree::Map(fields.into_iter().map(|(name, value)| (name.to_owned(), value.tree().clone())).collect()))
+    }
+
+    /// The value as a tree.
+    pub fn tree(&self) -> &Tree {
+        self.0.tree.get_or_init(|| match (self.0.native.get(), self.0.text.get()) {
+            (Some(native), _) => native.to_tree(),
+            // Checked when it came in, its depth too, so it parses.
+            (None, Some(text)) => serde_json::from_str(text).unwrap_or(Tree::Null),
+            (None, None) => Tree::Null,
+        })
+    }
+
+    /// The value as compact JSON. A secret in it is `«secret NAME»`.
+    pub fn text(&self) -> &str {
+        self.0.text.get_or_init(|| {
+            let native = if self.0.tree.get().is_none() { self.0.native.get().and_then(|native| native.to_text()) } else { None };
+            native.unwrap_or_else(|| serde_json::to_string(self.tree()).unwrap_or_default()).into()
+        })
+    }
+
+    /// The executor's own form `T`, if the value has it.
+    pub fn native<T: Native>(&self) -> Option<&T> {
+        self.0.native.get()?.as_any().downcast_ref()
+    }
+
+    /// The executor's own form `T`, made by `make` if the value has none yet and kept with it.
+    ///
+    /// Returns `None` if the value already has a form of some other home; then the caller converts for itself.
+    pub fn native_or_insert<T: Native>(&self, make: impl FnOnce(&Self) -> T) -> Option<&T> {
+        if self.0.native.get().is_none() {
+            let _ = self.0.native.set(Box::new(make(self)));
+        }
+        self.native()
+    }
+
+    /// The JSON text if the value already has it, without making it.
+    pub fn text_if_known(&self) -> Option<&str> {
+        self.0.text.get().map(|text| &**text)
+    }
+
+    /// The tree if the value already has it, without making it.
+    pub fn tree_if_known(&self) -> Option<&Tree> {
+        self.0.tree.get()
+    }
+
+    /// One field of a map; `None` if this is no map or has no such field.
+    pub fn field(&self, name: &str) -> Option<Self> {
+        if let Some(tree) = self.0.tree.get() {
+            return tree.field(name).cloned().map(Self::from);
+        }
+        match self.0.native.get() {
+            Some(native) => native.field(name),
+            None => self.tree().field(name).cloned().map(Self::from),
+        }
+    }
+
+    /// Whether this is the absent value.
+    pub fn is_null(&self) -> bool {
+        match (self.0.tree.get(), self.0.native.get(), self.0.text.get()) {
+            (Some(tree), ..) => matches!(tree, Tree::Null),
+            (None, Some(native), _) => native.is_null(),
+            (None, None, Some(text)) => text.trim() == "null",
+            (None, None, None) => true,
+        }
+    }
+}
+
+impl From<Tree> for Value {
+    fn from(tree: Tree) -> Self {
+        Self(Arc::new(Forms { tree: OnceLock::from(tree), text: OnceLock::new(), native: OnceLock::new() }))
+    }
+}
+
+/// Equal if their trees are.
+impl PartialEq for Value {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.tree() == other.tree()
+    }
+}
+
+/// As JSON, secrets sealed.
+impl fmt::Debug for Value {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.text())
+    }
+}
+
+impl serde::Serialize for Value {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.tree().serialize(serializer)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Value {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Tree::deserialize(deserializer).map(Self::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Counted(i64);
+
+    impl Native for Counted {
+        fn to_tree(&self) -> Tree {
+            Tree::Int(self.0)
+        }
+        fn field(&self, _: &str) -> Option<Value> {
+            None
+        }
+        fn as_any(&self) -> &dyn Any {
+            self
+        }
+    }
+
+    #[test]
+    fn keeps_the_text_it_came_with() {
+        let value = Value::from_text(r#"{ "a" : 1 }"#).expect("this is JSON");
+        assert_eq!(value.field("a"), Some(Value::from(Tree::Int(1))));
+        assert_eq!(value.text(), r#"{ "a" : 1 }"#);
+    }
+
+    #[test]
+    fn refuses_text_that_is_no_json() {
+        assert!(Value::from_text("{ a: 1").is_err());
+        assert!(Value::from_text("[".repeat(128) + "]".repeat(128).as_str()).is_err());
+        assert!(Value::from_text("[".repeat(127) + "]".repeat(127).as_str()).is_ok());
+    }
+
+    #[test]
+    fn has_one_native_form() {
+        let value = Value::from_native(Counted(7));
+        assert_eq!(value.native::<Counted>().map(|counted| counted.0), Some(7));
+        assert_eq!(value.text(), "7");
+    }
+}
