@@ -4,3 +4,6 @@
 
 // What everybody speaks.
 pub mod model;
+
+// From a run to the outside.
+pub mod clock;
