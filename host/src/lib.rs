@@ -6,4 +6,5 @@
 pub mod model;
 
 // From a run to the outside.
+pub mod telemetry;
 pub mod clock;
