@@ -5,6 +5,9 @@
 // What everybody speaks.
 pub mod model;
 
+// From text to plan, and what changes it.
+pub mod watch;
+
 // From a run to the outside.
 pub mod telemetry;
 pub mod clock;
