@@ -6,7 +6,11 @@
 pub mod model;
 
 // From text to plan, and what changes it.
+pub mod plan;
 pub mod watch;
+
+// From the outside to a run.
+pub mod script;
 
 // From a run to the outside.
 pub mod telemetry;

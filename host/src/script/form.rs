@@ -1,0 +1,260 @@
+//! Rhai's own form of a value, and the ways between it and trees.
+
+use std::any::Any;
+
+use rhai::{Dynamic, Map as RhaiMap};
+
+use super::json;
+use crate::model::secret::Secret;
+use crate::model::value::{Map, Native, Tree, Value};
+
+/// A value in Rhai's own form, kept with the [`Value`] so that the next expression or script need not convert.
+#[derive(Clone, Debug, Default)]
+pub struct Form(Dynamic);
+
+impl Form {
+    /// Rhai's form of a value: from its tree if it has one, else straight from its text.
+    pub fn of(value: &Value) -> Self {
+        let parsed = match (value.tree_if_known(), value.text_if_known()) {
+            (None, Some(text)) => json::parse(text),
+            _ => None,
+        };
+        Self(parsed.unwrap_or_else(|| dynamic_of_tree(value.tree())))
+    }
+
+    /// The value as Rhai has it.
+    pub const fn dynamic(&self) -> &Dynamic {
+        &self.0
+    }
+}
+
+impl Native for Form {
+    fn to_tree(&self) -> Tree {
+        tree_of(&self.0)
+    }
+
+    fn field(&self, name: &str) -> Option<Value> {
+        let map = self.0.as_map_ref().ok()?;
+        map.get(name).cloned().map(value_of)
+    }
+
+    fn to_text(&self) -> Option<String> {
+        json::write(&self.0)
+    }
+
+    fn is_null(&self) -> bool {
+        self.0.is_unit()
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// What Rhai gets of a value: a copy of the form that the value keeps from now on.
+pub fn dynamic_of(value: &Value) -> Dynamic {
+    match form_of(value) {
+        Some(form) => form.0.clone(),
+        None => dynamic_of_tree(value.tree()),
+    }
+}
+
+/// The form that a value keeps, made if it is not there yet; `None` if the value has the form of another home.
+pub fn form_of(value: &Value) -> Option<&Form> {
+    value.native_or_insert(Form::of)
+}
+
+/// A value that Rhai made.
+pub fn value_of(dynamic: Dynamic) -> Value {
+    if dynamic.is_unit() { Value::null() } else { Value::from_native(Form(dynamic.flatten())) }
+}
+
+/// A tree in Rhai's form. Null becomes `()`, maps are sorted by name.
+pub fn dynamic_of_tree(tree: &Tree) -> Dynamic {
+    match tree {
+        Tree::Null => Dynamic::UNIT,
+        Tree::Bool(truth) => Dynamic::from_bool(*truth),
+        Tree::Int(number) => Dynamic::from_int(*number),
+        Tree::Float(number) => Dynamic::from_float(*number),
+        Tree::Text(text) => text.as_str().into(),
+        Tree::List(items) => Dynamic::from_array(items.iter().map(dynamic_of_tree).collect()),
+        Tree::Map(fields) => Dynamic::from_map(fields.iter().map(|(name, field)| (name.as_str().into(), dynamic_of_tree(field))).collect()),
+        Tree::Secret(secret) => Dynamic::from(secret.clone()),
+    }
+}
+
+/// A value of Rhai as a tree. Bytes become base64 text; what is no data (a function) becomes null.
+pub fn tree_of(dynamic: &Dynamic) -> Tree {
+    match Shape::of(dynamic) {
+        Shape::Null | Shape::Other => Tree::Null,
+        Shape::Bool(truth) => Tree::Bool(truth),
+        Shape::Int(number) => Tree::Int(number),
+        Shape::Float(number) => Tree::Float(number),
+        Shape::Text => Tree::Text(dynamic.as_immutable_string_ref().map(|text| text.to_string()).unwrap_or_default()),
+        Shape::Character(character) => Tree::Text(character.to_string()),
+        Shape::Bytes => Tree::Text(dynamic.as_blob_ref().map(|bytes| base64(&bytes)).unwrap_or_default()),
+        Shape::List => Tree::List(dynamic.as_array_ref().map(|items| items.iter().map(tree_of).collect()).unwrap_or_default()),
+        Shape::Map => Tree::Map(dynamic.as_map_ref().map(|map| map_of(&map)).unwrap_or_default()),
+        Shape::Secret => dynamic.read_lock::<Secret>().map_or(Tree::Null, |secret| Tree::Secret(secret.clone())),
+        Shape::Shared => tree_of(&dynamic.flatten_clone()),
+    }
+}
+
+fn map_of(map: &RhaiMap) -> Map {
+    map.iter().map(|(name, field)| (name.to_string(), tree_of(field))).collect()
+}
+
+/// What kind of value this is, in the words that users write; `function` and the like for what is no data.
+pub fn kind_of(dynamic: &Dynamic) -> &str {
+    match Shape::of(dynamic) {
+        Shape::Null => "null",
+        Shape::Bool(_) => "bool",
+        Shape::Int(_) => "int",
+        Shape::Float(_) => "float",
+        Shape::Text | Shape::Character(_) => "string",
+        Shape::Bytes => "bytes",
+        Shape::List => "list",
+        Shape::Map => "map",
+        Shape::Secret => "secret",
+        Shape::Shared => "shared value",
+        Shape::Other if dynamic.is_fnptr() => "function",
+        Shape::Other => "range or other thing that is no data",
+    }
+}
+
+/// What a Rhai value is, with the small ones taken out.
+pub(super) enum Shape {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Text,
+    Character(char),
+    Bytes,
+    List,
+    Map,
+    Secret,
+    Shared,
+    Other,
+}
+
+impl Shape {
+    pub(super) fn of(dynamic: &Dynamic) -> Self {
+        if dynamic.is_shared() {
+            Self::Shared
+        } else if dynamic.is_string() {
+            Self::Text
+        } else if dynamic.is_map() {
+            Self::Map
+        } else if let Ok(number) = dynamic.as_int() {
+            Self::Int(number)
+        } else if dynamic.is_array() {
+            Self::List
+        } else if dynamic.is_unit() {
+            Self::Null
+        } else if let Ok(truth) = dynamic.as_bool() {
+            Self::Bool(truth)
+        } else if let Ok(number) = dynamic.as_float() {
+            Self::Float(number)
+        } else if let Ok(character) = dynamic.as_char() {
+            Self::Character(character)
+        } else if dynamic.is_blob() {
+            Self::Bytes
+        } else if dynamic.is::<Secret>() {
+            Self::Secret
+        } else {
+            Self::Other
+        }
+    }
+}
+
+/// What in a value is no data, in words, if anything: an executor's output and an expression's value must be data.
+pub fn not_data(dynamic: &Dynamic) -> Option<&'static str> {
+    match Shape::of(dynamic) {
+        Shape::Other if dynamic.is_fnptr() => Some("a function"),
+        Shape::Other => Some("a range or another thing that is no data"),
+        Shape::List => dynamic.as_array_ref().ok().and_then(|items| items.iter().find_map(not_data)),
+        Shape::Map => dynamic.as_map_ref().ok().and_then(|map| map.values().find_map(not_data)),
+        _ => None,
+    }
+}
+
+/// Base64 with padding, as the type `bytes` is written.
+pub(super) fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let group = chunk.iter().fold(0_u32, |group, byte| (group << 8) | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        for position in 0..4 {
+            let letter = LETTERS[(group >> (18 - 6 * position)) as usize & 63];
+            text.push(if position > chunk.len() { '=' } else { char::from(letter) });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn secrets_pass_through_and_show_only_their_names() {
+        let tree = Tree::Secret(Secret::new("KEY", "hunter2"));
+        let value = value_of(dynamic_of_tree(&tree));
+        assert_eq!(value.text(), "\"«secret KEY»\"");
+        assert_eq!(value.tree(), &tree);
+    }
+
+    #[test]
+    fn a_field_is_had_without_the_tree() {
+        let value = value_of(dynamic_of(&Value::from_text(r#"{"a":{"b":[1,2.5,null,"x"]}}"#).expect("this is JSON")));
+        let field = value.field("a").and_then(|a| a.field("b")).expect("the field is there");
+        assert!(value.tree_if_known().is_none());
+        assert_eq!(field.text(), r#"[1,2.5,null,"x"]"#);
+        assert!(field.tree_if_known().is_none());
+        assert_eq!(value.field("c"), None);
+    }
+
+    #[test]
+    fn bytes_are_written_as_base64() {
+        for (bytes, text) in [(&b""[..], ""), (b"f", "Zg=="), (b"fo", "Zm8="), (b"foo", "Zm9v"), (b"foob", "Zm9vYg==")] {
+            assert_eq!(base64(bytes), text);
+        }
+    }
+
+    #[test]
+    fn the_form_is_made_once_and_kept() {
+        let value = Value::from_text("[1,2]").expect("this is JSON");
+        let _ = dynamic_of(&value);
+        assert!(value.native::<Form>().is_some());
+        assert!(value.tree_if_known().is_none());
+    }
+
+    fn trees() -> impl Strategy<Value = Tree> {
+        let leaf = prop_oneof![
+            Just(Tree::Null),
+            any::<bool>().prop_map(Tree::Bool),
+            any::<i64>().prop_map(Tree::Int),
+            any::<i32>().prop_map(|number| Tree::Float(f64::from(number) / 4.0)),
+            ".{0,12}".prop_map(Tree::Text),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Tree::List),
+                prop::collection::btree_map("[a-z]{1,3}", inner, 0..4).prop_map(|map| Tree::Map(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn trees_and_texts_come_back_as_they_went(tree in trees()) {
+            prop_assert_eq!(&tree_of(&dynamic_of_tree(&tree)), &tree);
+            let text = serde_json::to_string(&tree).expect("a tree is JSON");
+            let straight = value_of(dynamic_of(&Value::from_text(text.clone()).expect("it is JSON")));
+            prop_assert_eq!(straight.text(), &text);
+        }
+    }
+}
