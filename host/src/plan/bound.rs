@@ -1,0 +1,20 @@
+//! A pipeline with its executors opened, and the port through which such pipelines are put in force.
+
+use std::sync::Arc;
+
+use super::pipeline::Pipeline;
+use crate::model::port::Executor;
+
+/// A pipeline with its executors opened: what a run is pinned to.
+pub struct Bound {
+    /// The pipeline.
+    pub pipeline: Arc<Pipeline>,
+    /// Its executors, in the order of [`Pipeline::executors`].
+    pub executors: Vec<Arc<dyn Executor>>,
+}
+
+/// Puts pipelines in force: implemented by the engine, called by a reload. The two stand on one floor and know only this of each other.
+pub trait Install: Send + Sync {
+    /// Puts these pipelines in force, all at one instant, in the place of all that were. Runs under way end on what they began with.
+    fn install(&self, bounds: Vec<Arc<Bound>>);
+}

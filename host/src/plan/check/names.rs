@@ -1,0 +1,113 @@
+//! What an expression may read from where it stands.
+
+use std::collections::BTreeMap;
+
+use super::fit::{field, nullable, record};
+use crate::model::port::Root;
+use crate::model::types::Type;
+use crate::plan::expr::Names;
+
+/// What can be read in a flow from a place in it.
+#[derive(Clone, Default)]
+pub(in crate::plan) struct Seen {
+    roots: BTreeMap<Root, Type>,
+    steps: Vec<(String, Type)>,
+}
+
+impl Seen {
+    /// The names that are there before the first step: `run` has its id and so on.
+    pub(in crate::plan) fn new(roots: impl IntoIterator<Item = (Root, Type)>) -> Self {
+        Self { roots: roots.into_iter().collect(), steps: Vec::new() }
+    }
+
+    /// The same with another root.
+    #[must_use]
+    pub(in crate::plan) fn with(&self, root: Root, value_type: Type) -> Self {
+        let mut seen = self.clone();
+        seen.roots.insert(root, value_type);
+        seen
+    }
+
+    /// A step that ran before whatever comes next.
+    pub(in crate::plan) fn step(&mut self, id: &str, output: Type) {
+        self.steps.push((id.to_owned(), output));
+    }
+
+    /// The same, but each step may not have run: what `on_error` and `finally` see.
+    #[must_use]
+    pub(in crate::plan) fn perhaps(&self) -> Self {
+        let mut seen = self.clone();
+        for (_, output) in &mut seen.steps {
+            *output = nullable(std::mem::take(output));
+        }
+        seen
+    }
+
+    /// What is compiled against.
+    pub(in crate::plan) fn names(&self) -> Names {
+        let mut roots = self.roots.clone();
+        roots.insert(Root::Steps, Type::Record(self.steps.iter().map(|(id, output)| field(id, output.clone())).collect()));
+        Names { roots, locals: Vec::new() }
+    }
+
+    /// What is compiled against before a run begins: keys by which runs are told apart.
+    pub(in crate::plan) fn at_the_door(&self) -> Names {
+        let known = [Root::Input, Root::Event, Root::Trigger, Root::Caller, Root::Env];
+        let roots = self.roots.iter().filter(|(root, _)| known.contains(root)).map(|(root, declared)| (*root, declared.clone())).collect();
+        Names { roots, locals: Vec::new() }
+    }
+}
+
+/// `caller`.
+pub(in crate::plan) fn caller() -> Type {
+    record([("id", nullable(Type::String)), ("roles", Type::List(Box::new(Type::String)))])
+}
+
+/// `event` with this data.
+pub(in crate::plan) fn event(data: Type) -> Type {
+    record([
+        ("id", Type::String),
+        ("type", Type::String),
+        ("source", Type::String),
+        ("time", Type::Time),
+        ("correlation_id", Type::String),
+        ("causation_id", Type::String),
+        ("scope", Type::String),
+        ("caller", caller()),
+        ("data", data),
+    ])
+}
+
+/// `run`; `outcome` is known in `finally` only.
+pub(in crate::plan) fn run(ended: bool) -> Type {
+    let mut fields = vec![
+        ("id", Type::String),
+        ("correlation_id", Type::String),
+        ("revision", Type::String),
+        ("elapsed", Type::Float),
+        ("degraded", Type::Bool),
+    ];
+    if ended {
+        fields.push(("outcome", Type::String));
+    }
+    record(fields)
+}
+
+/// `job`.
+pub(in crate::plan) fn job() -> Type {
+    record([("key", Type::String)])
+}
+
+/// `error`.
+pub(in crate::plan) fn error() -> Type {
+    record([
+        ("kind", Type::String),
+        ("code", nullable(Type::String)),
+        ("message", Type::String),
+        ("status", nullable(Type::Int)),
+        ("retry_after", nullable(Type::Float)),
+        ("step", nullable(Type::String)),
+        ("retryable", Type::Bool),
+        ("cause", nullable(Type::Any)),
+    ])
+}

@@ -1,0 +1,89 @@
+//! The code of every kind of mistake that the loader itself finds, in one list, so that the guide can print it. Expressions, executors and
+//! the data folder have codes of their own in the same ranges.
+
+macro_rules! codes {
+    ($($name:ident = $code:literal, $meaning:literal;)*) => {
+        $(#[doc = $meaning] pub const $name: &str = $code;)*
+
+        /// Every code of the loader with what it means, in order.
+        pub const ALL: &[(&str, &str)] = &[$(($code, $meaning)),*];
+    };
+}
+
+codes! {
+    UNREADABLE = "E0101", "A file is missing, a folder, or may not be read";
+    NOT_UTF8 = "E0102", "A file is not UTF-8";
+    TOO_LARGE = "E0103", "A file is larger than a pipeline file may be";
+    SYNTAX = "E0104", "A file is not YAML";
+    TAG = "E0105", "A value begins with a YAML tag: `!x` without quotes";
+    MERGE = "E0106", "A map holds YAML's merge key `<<`";
+    TOO_MANY = "E0107", "A file has too many values, or too deep ones, once its aliases are written out";
+    DOCUMENT = "E0108", "A file is empty or holds more than one document";
+    UNQUOTED = "E0109", "`${`, `{` or `}` stands without quotes inside `{ … }`";
+    ALIAS = "E0110", "A value begins with `*` and names no anchor";
+    KEY = "E0111", "A key is not text";
+    AMBIGUOUS = "E0112", "YAML readers do not agree on what a value is";
+    EXPRESSION_IN_COMMENT = "W0101", "A comment holds `${`";
+    CUT_VALUE = "W0102", "A ` #` cut a value short";
+
+    UNKNOWN_KEY = "E0201", "A key is not known where it stands";
+    WRONG_KIND = "E0202", "A value is a list, map, text, number or bool where another is wanted";
+    TWO_VERBS = "E0203", "A step has two verbs";
+    NO_VERB = "E0204", "A step has no verb";
+    DUPLICATE_KEY = "E0205", "A key stands twice in one map";
+    MISSING_KEY = "E0206", "A key that is needed is missing";
+    BAD_NAME = "E0207", "A name or id is not spelled as names are";
+    DUPLICATE_NAME = "E0208", "A name or id is given twice";
+    UNIT = "E0209", "A duration or size has no unit, or is none";
+    SECOND_REPLY = "E0210", "A second reply on one path";
+    BAD_TYPE = "E0211", "A declared type is none";
+    UNDECLARED_EVENT = "E0212", "An event type is not declared";
+    MISFIT = "E0213", "A value is not of the type that is declared for it";
+    UNDECLARED_FIELD = "E0214", "A field of the state is not declared";
+    EXCLUSIVE_KEYS = "E0215", "Keys stand together that exclude each other";
+    MODE = "E0216", "An event trigger does not say whose events it takes";
+    UNKNOWN_WORD = "E0217", "A word is none of those that may stand here";
+    NUMBER = "E0218", "A number is too small or too large";
+    SAME_PIPELINE = "E0219", "Two files declare a pipeline of one name";
+    STATE_SHAPE = "E0220", "A reload would lose or retype a field of the state";
+
+    MARKED_EXPRESSION = "E0351", "`${` in a place that takes a bare expression";
+    UNCLOSED = "E0352", "A `${` is never closed";
+    ENVIRONMENT = "E0353", "An environment variable is read that `env` does not list";
+    MISSING_SECRET = "E0354", "A secret has no value";
+    SECRET_PLACE = "E0355", "A secret stands where none may";
+    AT_LOAD = "E0356", "A value that is fixed at load cannot be evaluated";
+    EMPTY_EXPRESSION = "E0357", "An expression is empty";
+    LITERAL = "E0358", "`${` in a place that takes a literal";
+    NOT_YET_RUN = "E0359", "An expression reads a step that has not run where it stands";
+
+    INNER_LONGER = "E0401", "An inner limit is longer than the outer one";
+    RETRIES = "E0402", "The retries cannot fit the deadline";
+    UNKNOWN_POLICY = "E0403", "A step names a policy that is not declared";
+    UNUSED_POLICY = "W0401", "A policy is used by no step";
+
+    UNKNOWN_EXECUTOR = "E0551", "A step names an executor that is not declared";
+    NEEDS_DECLARATION = "E0552", "A built-in is used that has to be declared";
+    UNGRANTED = "W0551", "An executor says that it wants a grant that it has not";
+
+    UNKNOWN_RESOURCE = "E0651", "A grant names a resource that is not declared";
+    RESOURCE_KIND = "E0652", "A grant names a resource of another kind";
+    RESOURCE_PATH = "E0653", "A resource's path leaves its folder";
+    GLOB = "E0654", "A pattern of files is none";
+    ORIGIN = "E0655", "An `http` grant is not scheme, host and port";
+
+    LATER_VERB = "E0901", "A verb that is not in this version";
+    LATER_TRIGGER = "E0902", "A trigger that is not in this version";
+    LATER_KEY = "E0903", "A key that is not in this version";
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn no_code_stands_for_two_kinds_of_mistakes() {
+        let mut codes: Vec<_> = super::ALL.iter().map(|(code, _)| code).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), super::ALL.len());
+    }
+}

@@ -1,0 +1,185 @@
+//! One flow: its trigger, input and door, and the lists of steps inside it.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use indexmap::IndexMap;
+
+use super::executor::Executors;
+use super::state::state_type;
+use super::template::Compiler;
+use super::trigger::{KnownEvents, given_by};
+use crate::model::id::{FlowName, PipelineName};
+use crate::model::port::Root;
+use crate::model::record::{BlockNumber, StepNumber};
+use crate::model::types::Type;
+use crate::plan::check::fit::nullable;
+use crate::plan::check::names::{self, Seen};
+use crate::plan::check::replies;
+use crate::plan::codes;
+use crate::plan::pipeline::{Concurrency, Flow, StateSettings, Step, WhenFull};
+use crate::plan::raw::Table;
+use crate::plan::raw::policy::Layers;
+use crate::plan::source::{Node, Span};
+use crate::plan::template::Template;
+
+/// What all flows of a pipeline share.
+pub(super) struct Ground<'a, 'n> {
+    pub(super) compiler: Compiler<'a>,
+    pub(super) pipeline: PipelineName,
+    pub(super) events: KnownEvents<'a>,
+    pub(super) state: &'a StateSettings,
+    pub(super) policies: IndexMap<String, (Span, Layers<'n>)>,
+}
+
+/// A flow that is being lowered.
+pub(super) struct Lowering<'a, 'n> {
+    pub(super) ground: &'a Ground<'a, 'n>,
+    pub(super) executors: &'a mut Executors<'n>,
+    /// The names of policies that some step uses.
+    pub(super) used: &'a mut HashSet<String>,
+    pub(super) flow: String,
+    pub(super) deadline: Option<(Duration, Span)>,
+    pub(super) ids: HashMap<String, Span>,
+    /// By number; `None` for one that is wrong, which was said already.
+    pub(super) steps: Vec<Option<Step>>,
+    blocks: Vec<Vec<StepNumber>>,
+}
+
+const STEPS: &str = "a list: one `- run: …` below the other";
+
+/// Lowers a flow; `None` if anything in it is wrong.
+pub(super) fn lower<'n>(
+    ground: &Ground<'_, 'n>,
+    executors: &mut Executors<'n>,
+    used: &mut HashSet<String>,
+    name: &str,
+    table: &Table<'n>,
+) -> Option<Flow> {
+    let compiler = ground.compiler;
+    let findings = compiler.findings;
+    let before = findings.count();
+    let what = if name == "main" { "the flow".to_owned() } else { format!("the flow `{name}`") };
+    let triggers = findings
+        .required(table, "trigger", &what, "write what starts it, as trigger: { stdin: line }; manual starts it by name only")
+        .map(|node| compiler.triggers(node, ground.events))
+        .unwrap_or_default();
+    let (given, event) = given_by(&triggers, ground.events);
+    let input = table.get("input").map_or(Some(given), |node| findings.record(node, "`input`")).unwrap_or_default();
+    let mut seen = Seen::new([
+        (Root::Input, input.clone()),
+        (Root::Trigger, Type::Any),
+        (Root::Caller, names::caller()),
+        (Root::Run, names::run(false)),
+    ]);
+    for (root, declared) in compiler.load.roots() {
+        seen = seen.with(root, declared);
+    }
+    if !ground.state.types.is_empty() {
+        seen = seen.with(Root::State, state_type(ground.state));
+    }
+    if let Some(data) = event {
+        let always = triggers.iter().all(|trigger| matches!(trigger, crate::plan::pipeline::Trigger::Event { .. }));
+        let event = names::event(data);
+        seen = seen.with(Root::Event, if always { event } else { nullable(event) });
+    }
+    let durable = table.get("durable").map_or(Some(true), |node| findings.truth(node, "`durable`")).unwrap_or(true);
+    for key in ["idempotency", "cancel_on"] {
+        if let Some(key) = table.key(key) {
+            findings.error(codes::LATER_KEY, key.span, format!("`{}` is not in this version", key.name), "leave it out");
+        }
+    }
+    let deadline = table.get("deadline").and_then(|node| Some((findings.duration(node, "`deadline`")?, node.span)));
+    let state_key = table.get("state_key").and_then(|node| compiler.key(node, &seen.at_the_door(), "state_key"));
+    let concurrency = table.get("concurrency").and_then(|node| compiler.concurrency(node, &seen)).unwrap_or_default();
+    let steps = findings.required(table, "steps", &what, "write what it does, as steps: and one `- run: …` below the other");
+
+    let mut lowering =
+        Lowering { ground, executors, used, flow: name.to_owned(), deadline, ids: HashMap::new(), steps: Vec::new(), blocks: Vec::new() };
+    if let Some(steps) = steps {
+        replies::check(findings, steps);
+        lowering.block(steps, &mut seen, "`steps`");
+    }
+    let after = seen.perhaps();
+    let mut last = |key: &str, seen: Seen| {
+        let node = table.get(key)?;
+        replies::check(findings, node);
+        Some(lowering.block(node, &mut seen.clone(), &format!("`{key}`"))?.0)
+    };
+    let on_error = last("on_error", after.with(Root::Error, names::error()));
+    let finally = last("finally", after.with(Root::Run, names::run(true)));
+    let (steps, blocks) = (lowering.steps, lowering.blocks);
+    if findings.count() > before {
+        return None;
+    }
+    Some(Flow {
+        name: FlowName::from(name),
+        triggers,
+        input,
+        state_key,
+        concurrency,
+        deadline: deadline.map(|(deadline, _)| deadline),
+        durable,
+        steps: steps.into_iter().collect::<Option<_>>()?,
+        blocks,
+        on_error,
+        finally,
+        place: findings.place(table.span),
+    })
+}
+
+impl<'n> Lowering<'_, 'n> {
+    /// A list of steps; each sees those before it. Gives the block's number and what its last step's output is.
+    pub(super) fn block(&mut self, node: &'n Node, seen: &mut Seen, what: &str) -> Option<(BlockNumber, Type)> {
+        let findings = self.ground.compiler.findings;
+        let steps = findings.list(node, what, STEPS)?;
+        if steps.is_empty() {
+            findings.error(codes::MISSING_KEY, node.span, format!("{what} holds no step"), "write at least one, or leave the key out");
+        }
+        let number = BlockNumber(u32::try_from(self.blocks.len()).ok()?);
+        self.blocks.push(Vec::new());
+        let mut numbers = Vec::with_capacity(steps.len());
+        let mut last = Type::Any;
+        for step in steps {
+            let (number, output) = self.step(step, seen)?;
+            numbers.push(number);
+            last = output;
+        }
+        if let Some(block) = self.blocks.get_mut(number.0 as usize) {
+            *block = numbers;
+        }
+        Some((number, last))
+    }
+}
+
+impl Compiler<'_> {
+    /// A key: one value, or a list of them.
+    pub(super) fn key(&self, node: &Node, names: &crate::plan::expr::Names, what: &str) -> Option<Template> {
+        if node.is_null() {
+            self.findings.wrong_kind(node, &format!("`{what}`"), "a value that tells one from another", "'${input.id}'");
+            return None;
+        }
+        self.value(node, names, &Type::Any, what).map(|(template, _)| template)
+    }
+
+    fn concurrency(&self, node: &Node, seen: &Seen) -> Option<Concurrency> {
+        let known = ["key", "max_concurrent", "max_queue", "when_full"];
+        let table = self.findings.table(node, "`concurrency`", &known, "{ max_concurrent: 1, when_full: queue }")?;
+        let defaults = Concurrency::default();
+        let words = [
+            ("queue", WhenFull::Queue),
+            ("drop", WhenFull::Drop),
+            ("replace", WhenFull::Replace),
+            ("coalesce", WhenFull::Coalesce),
+            ("reject", WhenFull::Reject),
+        ];
+        Some(Concurrency {
+            key: table.get("key").and_then(|node| self.key(node, &seen.at_the_door(), "concurrency.key")),
+            max_concurrent: table
+                .get("max_concurrent")
+                .map_or(Some(defaults.max_concurrent), |node| self.findings.whole(node, "`max_concurrent`", 1))?,
+            max_queue: table.get("max_queue").map_or(Some(defaults.max_queue), |node| self.findings.whole(node, "`max_queue`", 0))?,
+            when_full: table.get("when_full").map_or(Some(defaults.when_full), |node| self.findings.word(node, "`when_full`", &words))?,
+        })
+    }
+}

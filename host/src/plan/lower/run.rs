@@ -1,0 +1,126 @@
+//! The verb `run`: which executor, with what, under which policies, and what becomes of its output.
+
+use super::flow::Lowering;
+use crate::model::port::Root;
+use crate::model::types::Type;
+use crate::plan::check::fit::{may_be, nullable};
+use crate::plan::check::limits;
+use crate::plan::check::names::{self, Seen};
+use crate::plan::codes;
+use crate::plan::pipeline::RunStep;
+use crate::plan::raw::{Table, closest};
+use crate::plan::source::Node;
+use crate::plan::template::Template;
+
+impl<'n> Lowering<'_, 'n> {
+    /// Lowers a `run`, and says what its output is.
+    pub(super) fn run(&mut self, node: &Node, table: &Table<'n>, seen: &Seen, id: &str) -> Option<(RunStep, Type)> {
+        let compiler = self.ground.compiler;
+        let findings = compiler.findings;
+        let executor = findings
+            .literal_text(node, "`run`", "the name of an executor")
+            .and_then(|name| self.executors.by_name(&compiler, name, node.span));
+        let description = executor.as_ref().map(|(_, declared)| &declared.description);
+        let input = description.and_then(|description| description.input.clone());
+        let output = description.and_then(|description| description.output.clone());
+        let known = output.clone().unwrap_or_default();
+
+        let with_names = seen.with(Root::Job, names::job()).names();
+        let with = table.get("with").map(|node| compiler.value(node, &with_names, input.as_ref().unwrap_or(&Type::Any), "with"));
+        if let (None, Some(Type::Record(fields)), Some(_)) = (&with, &input, &executor) {
+            let missing: Vec<&str> =
+                fields.iter().filter(|field| !crate::plan::check::fit::is_optional(field)).map(|field| field.name.as_str()).collect();
+            if !missing.is_empty() {
+                let shown: Vec<String> = missing.iter().map(|name| format!("{name}: …")).collect();
+                findings.error(
+                    codes::MISFIT,
+                    node.span,
+                    format!("`{}` needs an input, and there is no `with`", node.text().unwrap_or_default()),
+                    format!("write with: {{ {} }}", shown.join(", ")),
+                );
+            }
+        }
+
+        let layers = self.layers(table);
+        limits::check(findings, &layers, self.deadline);
+        let skips = layers.dedup.is_some_and(|dedup| dedup.value.1.on_duplicate == crate::model::policy::OnDuplicate::Skip);
+        let (policy, stand_in) = self.job_policy(&layers, table, seen, id, &known);
+        let attempt = self.attempt_settings(&layers, table, id);
+
+        let emits = table.get("emits").map(|node| {
+            let name = findings.literal_text(node, "`emits`", "the type of an event")?;
+            let event = compiler.declared_event(name, node.span, self.ground.events.declared)?;
+            let wanted = self.ground.events.declared.get(&event).cloned().unwrap_or_default();
+            if !may_be(&known, &wanted) {
+                findings.error(
+                    codes::MISFIT,
+                    node.span,
+                    format!("the output does not fit the event `{name}`: it is {known}, not {wanted}"),
+                    "change the event, or emit it in a step of its own with `emit`",
+                );
+                return None;
+            }
+            Some(event)
+        });
+        let stream = table.get("stream").map_or(Some(false), |node| findings.truth(node, "`stream`"));
+        let on_progress = table.get("on_progress").map_or(Some(Vec::new()), |node| self.on_progress(node, seen));
+
+        let mut seen_output = match stand_in {
+            Some(same) => {
+                if same {
+                    known
+                } else {
+                    Type::Any
+                }
+            }
+            None => known,
+        };
+        if skips {
+            seen_output = nullable(seen_output);
+        }
+        if matches!(with, Some(None)) || matches!(emits, Some(None)) {
+            return None;
+        }
+        let run = RunStep {
+            executor: executor?.0,
+            with: with.flatten().map(|(template, _)| template),
+            policy: policy?,
+            attempt,
+            emits: emits.flatten(),
+            stream: stream?,
+            on_progress: on_progress?,
+            output,
+        };
+        Some((run, seen_output))
+    }
+
+    /// `on_progress`: nothing but `set`, because nobody waits for it.
+    fn on_progress(&self, node: &Node, seen: &Seen) -> Option<Vec<Vec<(String, Template)>>> {
+        let findings = self.ground.compiler.findings;
+        let names = seen.with(Root::Progress, Type::Any).names();
+        let steps = findings.list(node, "`on_progress`", "[{ set: { status: generating } }]")?;
+        let lowered: Vec<Option<Vec<(String, Template)>>> = steps
+            .iter()
+            .map(|step| {
+                let table = findings.map(step, "a step", "{ set: { status: generating } }")?;
+                for (key, _) in table.entries {
+                    if key.name != "set" {
+                        let help = match closest(&key.name, ["set"]) {
+                            Some(_) => "did you mean `set`?",
+                            None => "other steps would hold the stream up; do it after this step",
+                        };
+                        findings.error(
+                            codes::UNKNOWN_KEY,
+                            key.span,
+                            format!("`on_progress` takes `set` steps only, not `{}`", key.name),
+                            help,
+                        );
+                    }
+                }
+                let set = table.get("set")?;
+                self.set(set, &names).map(|(fields, _)| fields)
+            })
+            .collect();
+        lowered.into_iter().collect()
+    }
+}

@@ -1,0 +1,353 @@
+//! The plan: the checked, immutable form of all loaded files. Only `lower` builds it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+
+use super::template::Template;
+use crate::model::diagnostic::Place;
+use crate::model::event::Scope;
+use crate::model::executor::{Description, ExecutorReference};
+use crate::model::failure::FailureKind;
+use crate::model::id::{Digest, EventType, FlowName, PipelineName, StepId};
+use crate::model::policy::{AttemptSettings, CacheSettings, DedupSettings, PolicyIdentity, RetrySettings};
+use crate::model::port::Expression;
+use crate::model::record::{BlockNumber, StepNumber};
+use crate::model::resource::Resource;
+use crate::model::types::Type;
+use crate::model::value::{Map, Value};
+
+/// All pipelines of all loaded files.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// By name, in the order in which the files were given.
+    pub pipelines: IndexMap<PipelineName, Arc<Pipeline>>,
+}
+
+/// One pipeline.
+#[derive(Debug)]
+pub struct Pipeline {
+    /// Its name.
+    pub name: PipelineName,
+    /// What it is for, for people.
+    pub description: Option<String>,
+    /// The digest of its bundle: canonical YAML, imports, scripts, components. Comments and layout do not count.
+    pub revision: Digest,
+    /// The YAML file.
+    pub file: PathBuf,
+    /// Every file of the bundle, the YAML file first: what a reload watches.
+    pub files: Vec<PathBuf>,
+    /// Its bus.
+    pub scope: Scope,
+    /// The events that also go to the global bus.
+    pub exports: Vec<EventType>,
+    /// The declared events.
+    pub events: IndexMap<EventType, Type>,
+    /// What grants name.
+    pub resources: Arc<[Resource]>,
+    /// The executors that its steps use, by the number that [`RunStep::executor`] holds.
+    pub executors: Vec<DeclaredExecutor>,
+    /// Its state.
+    pub state: StateSettings,
+    /// The variables that it may read: `env` in expressions.
+    pub environment: Value,
+    /// The secrets that it names: `secret` in expressions.
+    pub secrets: Value,
+    /// Its flows.
+    pub flows: Vec<Arc<Flow>>,
+}
+
+impl Pipeline {
+    /// Whose policy state its steps have: what must be kept while this pipeline is in force.
+    pub fn policies(&self) -> Vec<PolicyIdentity> {
+        let runs = self.flows.iter().flat_map(|flow| &flow.steps).filter_map(|step| match &step.verb {
+            Verb::Run(run) => Some(run),
+            _ => None,
+        });
+        let mut identities: Vec<PolicyIdentity> = runs
+            .flat_map(|run| {
+                let attempt = [
+                    run.attempt.breaker.as_ref().map(|(identity, _)| identity),
+                    run.attempt.rate_limit.as_ref().map(|(identity, _)| identity),
+                    run.attempt.bulkhead.as_ref().map(|(identity, _)| identity),
+                ];
+                let job =
+                    [run.policy.dedup.as_ref().map(|keyed| &keyed.identity), run.policy.cache.as_ref().map(|cache| &cache.keyed.identity)];
+                attempt.into_iter().chain(job).flatten().cloned().collect::<Vec<_>>()
+            })
+            .collect();
+        identities.sort();
+        identities.dedup();
+        identities
+    }
+}
+
+/// An executor with what it says of itself.
+#[derive(Clone, Debug)]
+pub struct DeclaredExecutor {
+    /// What is needed to open it.
+    pub reference: ExecutorReference,
+    /// What it says of itself.
+    pub description: Description,
+    /// Where it is declared, or first used if it needs no declaration.
+    pub place: Place,
+}
+
+/// `state:` of a pipeline.
+#[derive(Clone, Debug, Default)]
+pub struct StateSettings {
+    /// The fields and what they are at first.
+    pub initial: Map,
+    /// What they must be: declared, or taken from the initial value.
+    pub types: Vec<(String, Type)>,
+    /// The fields that clients may see.
+    pub public: Vec<String>,
+    /// Whether a reload that loses or retypes fields may begin every state anew. By default it is refused.
+    pub reset: bool,
+    /// Where it is declared, if it is.
+    pub place: Option<Place>,
+}
+
+/// One flow: a trigger and its steps.
+#[derive(Debug)]
+pub struct Flow {
+    /// Its name.
+    pub name: FlowName,
+    /// What starts it.
+    pub triggers: Vec<Trigger>,
+    /// What its input must be.
+    pub input: Type,
+    /// Which state of the pipeline its runs have.
+    pub state_key: Option<Template>,
+    /// How many runs at once.
+    pub concurrency: Concurrency,
+    /// The time for a whole run.
+    pub deadline: Option<Duration>,
+    /// Whether its runs are journaled.
+    pub durable: bool,
+    /// Every step, those inside others too, by [`StepNumber`].
+    pub steps: Vec<Step>,
+    /// Every list of steps, by [`BlockNumber`]; the first is the flow's own.
+    pub blocks: Vec<Vec<StepNumber>>,
+    /// What runs when the run failed.
+    pub on_error: Option<BlockNumber>,
+    /// What runs at the end in any case.
+    pub finally: Option<BlockNumber>,
+    /// Where it begins.
+    pub place: Place,
+}
+
+impl Flow {
+    /// The step of that number. Numbers come from this flow's own blocks.
+    pub fn step(&self, number: StepNumber) -> &Step {
+        &self.steps[number.0 as usize]
+    }
+
+    /// The steps of a block.
+    pub fn block(&self, number: BlockNumber) -> &[StepNumber] {
+        &self.blocks[number.0 as usize]
+    }
+}
+
+/// What starts a flow.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Trigger {
+    /// Each line of the standard input.
+    StdinLine,
+    /// Events of these types.
+    Event {
+        /// The types.
+        types: Vec<EventType>,
+        /// Whose.
+        mode: EventMode,
+    },
+    /// By name only.
+    Manual,
+}
+
+/// Whose events a trigger takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum EventMode {
+    /// This pipeline's own.
+    Direct,
+    /// Other pipelines'.
+    #[default]
+    Observe,
+}
+
+/// `concurrency:` of a flow.
+#[derive(Clone, Debug)]
+pub struct Concurrency {
+    /// What the runs are counted by; `None` counts all together.
+    pub key: Option<Template>,
+    /// So many at once, for each key. 256 by default.
+    pub max_concurrent: u32,
+    /// So many waiting, for each key. 1024 by default.
+    pub max_queue: u32,
+    /// What becomes of one more.
+    pub when_full: WhenFull,
+}
+
+impl Default for Concurrency {
+    fn default() -> Self {
+        Self { key: None, max_concurrent: 256, max_queue: 1024, when_full: WhenFull::Queue }
+    }
+}
+
+/// What becomes of an activation that finds no place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum WhenFull {
+    /// It waits; a full queue rejects.
+    #[default]
+    Queue,
+    /// It is forgotten and counted.
+    Drop,
+    /// It cancels the oldest and takes its place after that one's `finally`.
+    Replace,
+    /// It takes the place of the one that waits.
+    Coalesce,
+    /// It is refused.
+    Reject,
+}
+
+/// One step.
+#[derive(Debug)]
+pub struct Step {
+    /// Its number in the flow.
+    pub number: StepNumber,
+    /// Its id, or `#3` after its number where it has none.
+    pub id: StepId,
+    /// Whether it is done at all.
+    pub when: Option<Arc<dyn Expression>>,
+    /// What it does.
+    pub verb: Verb,
+    /// What heals its failure.
+    pub on_error: Option<OnError>,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// What heals a step's failure.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OnError {
+    /// Null stands in.
+    Ignore,
+    /// The last output of these steps stands in.
+    Steps(BlockNumber),
+}
+
+/// What a step does.
+#[derive(Debug)]
+pub enum Verb {
+    /// Has an executor do something and awaits the result.
+    Run(Box<RunStep>),
+    /// Emits events.
+    Emit(Vec<(EventType, Template)>),
+    /// Sets fields of the state.
+    Set(Vec<(String, Template)>),
+    /// Answers the caller.
+    Reply(Template),
+    /// Fails.
+    Fail(Fail),
+}
+
+/// What a step fails with.
+#[derive(Debug)]
+pub enum Fail {
+    /// A failure that is written out.
+    New {
+        /// Its kind.
+        kind: FailureKind,
+        /// Its code.
+        code: Option<Template>,
+        /// Its message.
+        message: Template,
+    },
+    /// A failure that is passed on: an expression whose value is an `error`.
+    PassOn(Template),
+}
+
+/// A step that has an executor do something.
+#[derive(Debug)]
+pub struct RunStep {
+    /// Which, by its number in [`Pipeline::executors`].
+    pub executor: usize,
+    /// The job's input; `None` gives null.
+    pub with: Option<Template>,
+    /// The job half of the policy stack.
+    pub policy: JobPolicy,
+    /// The attempt half of the policy stack.
+    pub attempt: AttemptSettings,
+    /// The event that the output becomes.
+    pub emits: Option<EventType>,
+    /// Whether each progress goes to whoever asked.
+    pub stream: bool,
+    /// What each progress sets in the state.
+    pub on_progress: Vec<Vec<(String, Template)>>,
+    /// What the output must be, where it is known.
+    pub output: Option<Type>,
+}
+
+/// The job half of a step's stack: what the run itself decides and waits for. `None` means that the layer is not there.
+#[derive(Debug, Default)]
+pub struct JobPolicy {
+    /// What stands in for a result that could not be had.
+    pub fallback: Option<Fallback>,
+    /// One of several equal jobs at a time.
+    pub dedup: Option<Keyed<DedupSettings>>,
+    /// A result kept for some time.
+    pub cache: Option<Cache>,
+    /// The time for the job with all its retries.
+    pub deadline: Option<Duration>,
+    /// Trying again.
+    pub retry: Option<Retry>,
+}
+
+/// A layer whose state is told apart by a key.
+#[derive(Debug)]
+pub struct Keyed<Settings> {
+    /// Whose state it has.
+    pub identity: PolicyIdentity,
+    /// The key; a value that is null or holds a null is refused when the job is dispatched.
+    pub key: Template,
+    /// Its numbers.
+    pub settings: Settings,
+}
+
+/// `cache` beside a step.
+#[derive(Debug)]
+pub struct Cache {
+    /// Whose entries, by what key, with which numbers.
+    pub keyed: Keyed<CacheSettings>,
+    /// Words by which entries can be invalidated together.
+    pub tags: Option<Template>,
+}
+
+/// `retry` beside a step.
+#[derive(Debug)]
+pub struct Retry {
+    /// Its numbers.
+    pub settings: RetrySettings,
+    /// Which failures are tried again; `None` is `error.retryable`.
+    pub should_retry: Option<Arc<dyn Expression>>,
+}
+
+/// `fallback` beside a step.
+#[derive(Debug)]
+pub struct Fallback {
+    /// For which failures; `None` is all but cancelled, invalid, bug and a rejected duplicate.
+    pub when: Option<Arc<dyn Expression>>,
+    /// What stands in.
+    pub stand_in: StandIn,
+}
+
+/// What stands in for a result that could not be had.
+#[derive(Debug)]
+pub enum StandIn {
+    /// A value.
+    Value(Template),
+    /// The last output of these steps.
+    Steps(BlockNumber),
+}

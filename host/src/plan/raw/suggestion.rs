@@ -1,0 +1,36 @@
+//! "Did you mean": the nearest of the words that may stand in a place.
+
+/// The word that was most likely meant; `None` if nothing is near.
+pub(in crate::plan) fn closest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let lower = written.to_lowercase().replace(['-', ' '], "_");
+    known
+        .into_iter()
+        .map(|word| (strsim::damerau_levenshtein(&lower, &word.to_lowercase()), word))
+        .filter(|(distance, word)| *distance <= (word.chars().count().max(3) / 3).min(3))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, word)| word)
+}
+
+/// Words for a message: `a`, `b` and `c`.
+pub(in crate::plan) fn list<Word: AsRef<str>>(words: &[Word]) -> String {
+    let shown: Vec<String> = words.iter().map(|word| format!("`{}`", word.as_ref())).collect();
+    match shown.as_slice() {
+        [] => "none".to_owned(),
+        [one] => one.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_is_recognised_and_another_word_is_not() {
+        let known = ["max_retries", "base_delay", "steps"];
+        assert_eq!(closest("max_retrys", known), Some("max_retries"));
+        assert_eq!(closest("step", known), Some("steps"));
+        assert_eq!(closest("maxRetries", known), Some("max_retries"));
+        assert_eq!(closest("colour", known), None);
+    }
+}

@@ -1,0 +1,95 @@
+//! A value of the YAML with its expressions compiled: literals, `${…}` alone, and text with `${…}` in it.
+
+use std::sync::Arc;
+
+use crate::model::failure::{Failure, FailureKind};
+use crate::model::port::{Expression, Scope};
+use crate::model::value::{Map, Tree, Value};
+
+/// A value with holes.
+#[derive(Clone, Debug)]
+pub enum Template {
+    /// No hole in it.
+    Literal(Value),
+    /// One expression and nothing else: it keeps its type.
+    Expression(Arc<dyn Expression>),
+    /// Text with expressions in it: joined as text.
+    Text(Vec<Part>),
+    /// A list with holes in it.
+    List(Vec<Template>),
+    /// A map with holes in it, in the order in which it was written.
+    Map(Vec<(String, Template)>),
+}
+
+/// A part of a text with expressions in it.
+#[derive(Clone, Debug)]
+pub enum Part {
+    /// Text as it stands.
+    Literal(String),
+    /// An expression whose value is joined as text.
+    Expression(Arc<dyn Expression>),
+}
+
+impl Template {
+    /// The value in this scope.
+    ///
+    /// # Errors
+    /// What an expression failed with; `invalid` for null within text.
+    pub fn evaluate(&self, scope: &dyn Scope) -> Result<Value, Failure> {
+        match self {
+            Self::Literal(value) => Ok(value.clone()),
+            Self::Expression(expression) => expression.evaluate(scope),
+            Self::Text(parts) => join(parts, scope).map(Value::string),
+            Self::List(_) | Self::Map(_) => self.tree(scope).map(Value::from),
+        }
+    }
+
+    /// Every expression in it.
+    pub fn expressions(&self) -> Vec<&Arc<dyn Expression>> {
+        match self {
+            Self::Literal(_) => Vec::new(),
+            Self::Expression(expression) => vec![expression],
+            Self::Text(parts) => parts
+                .iter()
+                .filter_map(|part| match part {
+                    Part::Expression(expression) => Some(expression),
+                    Part::Literal(_) => None,
+                })
+                .collect(),
+            Self::List(items) => items.iter().flat_map(Self::expressions).collect(),
+            Self::Map(fields) => fields.iter().flat_map(|(_, field)| field.expressions()).collect(),
+        }
+    }
+
+    fn tree(&self, scope: &dyn Scope) -> Result<Tree, Failure> {
+        match self {
+            Self::List(items) => items.iter().map(|item| item.tree(scope)).collect::<Result<_, _>>().map(Tree::List),
+            Self::Map(fields) => {
+                fields.iter().map(|(name, field)| Ok((name.clone(), field.tree(scope)?))).collect::<Result<Map, Failure>>().map(Tree::Map)
+            }
+            Self::Literal(_) | Self::Expression(_) | Self::Text(_) => Ok(self.evaluate(scope)?.tree().clone()),
+        }
+    }
+}
+
+fn join(parts: &[Part], scope: &dyn Scope) -> Result<String, Failure> {
+    let mut joined = String::new();
+    for part in parts {
+        match part {
+            Part::Literal(text) => joined.push_str(text),
+            Part::Expression(expression) => {
+                let value = expression.evaluate(scope)?;
+                match value.tree() {
+                    Tree::Null => {
+                        let message = format!("${{{}}} is null, and null cannot stand within text", expression.source());
+                        return Err(Failure::new(FailureKind::Invalid, message).with_code("null_in_text"));
+                    }
+                    Tree::Text(text) => joined.push_str(text),
+                    Tree::Secret(secret) => joined.push_str(&secret.to_string()),
+                    _ => joined.push_str(value.text()),
+                }
+            }
+        }
+    }
+    Ok(joined)
+}
