@@ -1,0 +1,360 @@
+//! `breaker`: what keeps failing is not called for a while.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::model::failure::{Failure, FailureKind};
+use crate::model::happening::{Happening, What};
+use crate::model::job::Job;
+use crate::model::policy::{BreakerSettings, show_duration};
+use crate::model::port::{Attempt, Clock, Sink};
+use crate::model::time::Timestamp;
+use crate::model::value::Value;
+use crate::policy::stack::Inner;
+
+/// The code of a call that an open breaker refused.
+pub const CODE: &str = "breaker_open";
+
+/// The pure state machine.
+#[derive(Debug, Default)]
+pub struct State {
+    phase: Phase,
+    /// Grows with each change of the phase, so that a call from before it does not count after it.
+    generation: u64,
+    last_failure: Option<Failure>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// All calls pass; the times of those that failed within the window, at most as many as open it.
+    Closed(VecDeque<Timestamp>),
+    /// No call passes.
+    Open { since: Timestamp },
+    /// So many calls try it.
+    HalfOpen { trying: u32 },
+}
+
+impl Default for Phase {
+    fn default() -> Self {
+        Self::Closed(VecDeque::new())
+    }
+}
+
+/// A call that was let through; [`State::end`] takes it back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pass(u64);
+
+/// What the end of a call says of the other side.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Verdict {
+    /// It answers: it did what was asked, or said why not.
+    Answers,
+    /// It failed in a way that counts.
+    Fails(Failure),
+    /// Nothing: the call was cancelled, refused before it began, or the executor itself is broken.
+    Silent,
+}
+
+impl Verdict {
+    /// What this result says. Exactly transient, timeout, rate_limited and failed count.
+    pub fn of(result: &Result<Value, Failure>) -> Self {
+        match result {
+            Ok(_) => Self::Answers,
+            Err(failure) if failure.kind.is_retryable() => Self::Fails(failure.clone()),
+            Err(failure) => match failure.kind {
+                FailureKind::Cancelled | FailureKind::Rejected | FailureKind::Bug => Self::Silent,
+                _ => Self::Answers,
+            },
+        }
+    }
+}
+
+impl State {
+    /// Lets a call through, or says why not: `rejected`, `breaker_open`, with the last failure as cause.
+    ///
+    /// # Errors
+    /// While it is open, and while it is half open and as many calls try it as may.
+    pub fn admit(&mut self, name: &str, settings: &BreakerSettings, now: Timestamp) -> Result<Pass, Failure> {
+        if let Phase::Open { since } = self.phase {
+            let due = since + settings.cooldown;
+            if now < due {
+                let wait = due.since(now);
+                let why = format!("is open after {} failures and tries again in {}", settings.failures, show_duration(wait));
+                return Err(self.refusal(name, &why).with_retry_after(wait));
+            }
+            self.go(Phase::HalfOpen { trying: 0 });
+        }
+        if let Phase::HalfOpen { trying } = &mut self.phase {
+            if *trying >= settings.half_open.max(1) {
+                return Err(self.refusal(name, "is half open, and a call that tries it is under way"));
+            }
+            *trying += 1;
+        }
+        Ok(Pass(self.generation))
+    }
+
+    /// Takes the end of a call. One that began before the phase changed says nothing any more.
+    pub fn end(&mut self, pass: Pass, verdict: Verdict, settings: &BreakerSettings, now: Timestamp) {
+        if pass.0 != self.generation {
+            return;
+        }
+        match (&mut self.phase, verdict) {
+            (Phase::Closed(failed), Verdict::Fails(failure)) => {
+                while failed.front().is_some_and(|first| now.since(*first) >= settings.window) {
+                    failed.pop_front();
+                }
+                failed.push_back(now);
+                self.last_failure = Some(failure);
+                if failed.len() >= settings.failures.max(1) as usize {
+                    self.go(Phase::Open { since: now });
+                }
+            }
+            (Phase::HalfOpen { .. }, Verdict::Fails(failure)) => {
+                self.last_failure = Some(failure);
+                self.go(Phase::Open { since: now });
+            }
+            (Phase::HalfOpen { .. }, Verdict::Answers) => {
+                self.last_failure = None;
+                self.go(Phase::default());
+            }
+            (Phase::HalfOpen { trying }, Verdict::Silent) => *trying = trying.saturating_sub(1),
+            (Phase::Closed(_) | Phase::Open { .. }, _) => {}
+        }
+    }
+
+    /// The word for the phase: `closed`, `open` or `half_open`.
+    pub const fn name(&self) -> &'static str {
+        match self.phase {
+            Phase::Closed(_) => "closed",
+            Phase::Open { .. } => "open",
+            Phase::HalfOpen { .. } => "half_open",
+        }
+    }
+
+    fn go(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.generation += 1;
+    }
+
+    fn refusal(&self, name: &str, why: &str) -> Failure {
+        let failure = Failure::new(FailureKind::Rejected, format!("the breaker of `{name}` {why}")).with_code(CODE);
+        match &self.last_failure {
+            Some(cause) => failure.with_cause(cause.clone()),
+            None => failure,
+        }
+    }
+}
+
+/// The wrapper: one for each identity, shared by all who name it.
+pub struct Breaker {
+    name: String,
+    shared: Mutex<(BreakerSettings, State)>,
+    clock: Arc<dyn Clock>,
+    sink: Arc<dyn Sink>,
+}
+
+impl Breaker {
+    /// A closed one; `name` is what people see.
+    pub fn new(name: String, settings: BreakerSettings, clock: Arc<dyn Clock>, sink: Arc<dyn Sink>) -> Self {
+        Self { name, shared: Mutex::new((settings, State::default())), clock, sink }
+    }
+
+    /// Other numbers from now on; the state stays.
+    pub fn set(&self, settings: BreakerSettings) {
+        self.shared().0 = settings;
+    }
+
+    /// One call.
+    ///
+    /// # Errors
+    /// `rejected` if the call is not made, else what came of it.
+    pub async fn call(&self, inner: Inner<'_>, job: Arc<Job>, attempt: Attempt) -> Result<Value, Failure> {
+        let pass = self.change(|settings, state, now| state.admit(&self.name, settings, now))?;
+        let mut trial = Trial { breaker: self, pass, verdict: Verdict::Silent };
+        let result = inner.call(job, attempt).await;
+        trial.verdict = Verdict::of(&result);
+        result
+    }
+
+    fn change<T>(&self, act: impl FnOnce(&BreakerSettings, &mut State, Timestamp) -> T) -> T {
+        let now = self.clock.now();
+        let mut shared = self.shared();
+        let (settings, state) = &mut *shared;
+        let before = state.generation;
+        let done = act(settings, state, now);
+        let changed = (state.generation != before).then(|| state.name());
+        drop(shared);
+        if let Some(state) = changed {
+            self.sink.accept(Happening { time: now, run: None, what: What::Breaker { policy: self.name.clone(), state } });
+        }
+        done
+    }
+
+    fn shared(&self) -> MutexGuard<'_, (BreakerSettings, State)> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Gives the place back also when the call is dropped: a cancelled trial says nothing.
+struct Trial<'a> {
+    breaker: &'a Breaker,
+    pass: Pass,
+    verdict: Verdict,
+}
+
+impl Drop for Trial<'_> {
+    fn drop(&mut self) {
+        let (pass, verdict) = (self.pass, std::mem::replace(&mut self.verdict, Verdict::Silent));
+        self.breaker.change(|settings, state, now| state.end(pass, verdict, settings, now));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::policy::scripted::{Scene, Script};
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const NOW: Timestamp = Timestamp::from_nanos(1_000_000_000_000);
+    const SETTINGS: BreakerSettings =
+        BreakerSettings { failures: 5, window: Duration::from_secs(60), cooldown: Duration::from_secs(30), half_open: 1 };
+
+    fn busy() -> Verdict {
+        Verdict::Fails(Failure::new(FailureKind::Transient, "busy"))
+    }
+
+    fn open_at(now: Timestamp) -> State {
+        let mut state = State::default();
+        for _ in 0..5 {
+            let pass = state.admit("p/api", &SETTINGS, now).expect("closed");
+            state.end(pass, busy(), &SETTINGS, now);
+        }
+        assert_eq!(state.name(), "open");
+        state
+    }
+
+    #[test]
+    fn the_fifth_failure_inside_the_window_opens_it() {
+        let mut state = State::default();
+        for number in 1..=5 {
+            assert_eq!(state.name(), "closed");
+            let pass = state.admit("p/api", &SETTINGS, NOW).expect("closed");
+            state.end(pass, busy(), &SETTINGS, NOW + SECOND * number);
+        }
+        let refused = state.admit("p/api", &SETTINGS, NOW + SECOND * 6).expect_err("open");
+        assert_eq!((refused.kind, refused.code.as_deref()), (FailureKind::Rejected, Some("breaker_open")));
+        assert_eq!(refused.cause.map(|cause| cause.message).as_deref(), Some("busy"));
+        assert_eq!(refused.message, "the breaker of `p/api` is open after 5 failures and tries again in 29s");
+    }
+
+    #[test]
+    fn a_failure_leaves_the_window_when_it_is_as_old_as_it() {
+        for (last, name) in [(SECOND * 60, "closed"), (SECOND * 60 - Duration::from_nanos(1), "open")] {
+            let mut state = State::default();
+            for at in [Duration::ZERO, SECOND, SECOND * 2, SECOND * 3, last] {
+                let pass = state.admit("p/api", &SETTINGS, NOW + at).expect("closed");
+                state.end(pass, busy(), &SETTINGS, NOW + at);
+            }
+            assert_eq!(state.name(), name);
+        }
+    }
+
+    #[test]
+    fn exactly_four_kinds_count_and_three_say_nothing() {
+        let of = |kind| Verdict::of(&Err(Failure::new(kind, "x")));
+        let counted: Vec<_> = FailureKind::ALL.into_iter().filter(|kind| matches!(of(*kind), Verdict::Fails(_))).collect();
+        assert_eq!(counted, [FailureKind::Transient, FailureKind::Timeout, FailureKind::RateLimited, FailureKind::Failed]);
+        let silent: Vec<_> = FailureKind::ALL.into_iter().filter(|kind| of(*kind) == Verdict::Silent).collect();
+        assert_eq!(silent, [FailureKind::Rejected, FailureKind::Cancelled, FailureKind::Bug]);
+    }
+
+    #[test]
+    fn after_the_cooldown_one_call_tries() {
+        let mut state = open_at(NOW);
+        assert!(state.admit("p/api", &SETTINGS, NOW + (SECOND * 30 - Duration::from_nanos(1))).is_err());
+        let trial = state.admit("p/api", &SETTINGS, NOW + SECOND * 30).expect("it tries");
+        assert_eq!(state.name(), "half_open");
+        assert!(state.admit("p/api", &SETTINGS, NOW + SECOND * 30).is_err(), "a second trial");
+        state.end(trial, Verdict::Answers, &SETTINGS, NOW + SECOND * 31);
+        assert_eq!(state.name(), "closed");
+    }
+
+    #[test]
+    fn a_failed_trial_opens_it_for_a_whole_cooldown() {
+        let mut state = open_at(NOW);
+        let trial = state.admit("p/api", &SETTINGS, NOW + SECOND * 30).expect("it tries");
+        state.end(trial, busy(), &SETTINGS, NOW + SECOND * 40);
+        assert!(state.admit("p/api", &SETTINGS, NOW + SECOND * 69).is_err());
+        assert!(state.admit("p/api", &SETTINGS, NOW + SECOND * 70).is_ok());
+    }
+
+    #[test]
+    fn a_cancelled_trial_frees_its_place() {
+        let mut state = open_at(NOW);
+        let trial = state.admit("p/api", &SETTINGS, NOW + SECOND * 30).expect("it tries");
+        state.end(trial, Verdict::Silent, &SETTINGS, NOW + SECOND * 31);
+        assert_eq!(state.name(), "half_open");
+        assert!(state.admit("p/api", &SETTINGS, NOW + SECOND * 31).is_ok());
+    }
+
+    #[test]
+    fn a_call_from_before_a_change_says_nothing() {
+        let mut state = State::default();
+        let old = state.admit("p/api", &SETTINGS, NOW).expect("closed");
+        let other = state.admit("p/api", &SETTINGS, NOW).expect("closed");
+        for _ in 0..5 {
+            let pass = state.admit("p/api", &SETTINGS, NOW).expect("closed");
+            state.end(pass, busy(), &SETTINGS, NOW);
+        }
+        state.end(other, Verdict::Answers, &SETTINGS, NOW);
+        assert_eq!(state.name(), "open");
+        let trial = state.admit("p/api", &SETTINGS, NOW + SECOND * 30).expect("it tries");
+        state.end(old, busy(), &SETTINGS, NOW + SECOND * 31);
+        assert_eq!(state.name(), "half_open", "an old failure is no failed trial");
+        state.end(trial, Verdict::Answers, &SETTINGS, NOW + SECOND * 32);
+        assert_eq!(state.name(), "closed");
+    }
+
+    #[test]
+    fn zeros_are_ones() {
+        let settings = BreakerSettings { failures: 0, half_open: 0, ..SETTINGS };
+        let mut state = State::default();
+        let pass = state.admit("p/api", &settings, NOW).expect("closed");
+        state.end(pass, busy(), &settings, NOW);
+        assert_eq!(state.name(), "open");
+        assert!(state.admit("p/api", &settings, NOW + SECOND * 30).is_ok());
+    }
+
+    #[tokio::test]
+    async fn tells_each_change_and_calls_nothing_while_open() {
+        let scene = Scene::new();
+        let breaker = Breaker::new("p/api".to_owned(), SETTINGS, scene.clock(), scene.sink());
+        let script = Script::failing(FailureKind::Timeout, 5).then_ok();
+        for _ in 0..5 {
+            assert!(breaker.call(script.inner(), scene.job(), scene.attempt()).await.is_err());
+        }
+        assert!(breaker.call(script.inner(), scene.job(), scene.attempt()).await.is_err());
+        assert_eq!(script.calls(), 5);
+        scene.time.advance(SECOND * 30).await;
+        assert!(breaker.call(script.inner(), scene.job(), scene.attempt()).await.is_ok());
+        let states: Vec<_> =
+            scene.happenings().into_iter().map(|what| if let What::Breaker { state, .. } = what { state } else { "?" }).collect();
+        assert_eq!(states, ["open", "half_open", "closed"]);
+    }
+
+    #[tokio::test]
+    async fn a_dropped_trial_frees_its_place() {
+        let scene = Scene::new();
+        let settings = BreakerSettings { failures: 1, ..SETTINGS };
+        let breaker = Breaker::new("p/api".to_owned(), settings, scene.clock(), scene.sink());
+        let script = Script::failing(FailureKind::Failed, 1).then_never().then_ok();
+        assert!(breaker.call(script.inner(), scene.job(), scene.attempt()).await.is_err());
+        scene.time.advance(SECOND * 30).await;
+        assert!(breaker.call(script.inner(), scene.job(), scene.attempt()).now_or_never().is_none());
+        assert!(breaker.call(script.inner(), scene.job(), scene.attempt()).await.is_ok());
+    }
+}

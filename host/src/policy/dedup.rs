@@ -1,0 +1,344 @@
+//! `dedup`: one of several equal jobs at a time, and for some time after it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::model::failure::{Failure, FailureKind};
+use crate::model::id::JobId;
+use crate::model::job::{JobOutcome, ResultSource};
+use crate::model::policy::{DedupSettings, DedupWindow, OnDuplicate, PolicyIdentity};
+use crate::model::time::Timestamp;
+use crate::model::value::Value;
+
+/// The code of a job that was refused because another has its key.
+pub const DUPLICATE: &str = "duplicate";
+/// The code of a job that was refused because the table holds as many keys as it can.
+pub const FULL: &str = "dedup_full";
+
+/// How many keys, running and kept together, over all policies.
+const MOST_KEYS: usize = 65_536;
+/// How many bytes of kept results, as JSON, over all policies.
+const MOST_BYTES: usize = 64 * 1024 * 1024;
+
+/// What becomes of a job whose key was looked up.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Claim {
+    /// It has the key: it does the work, and [`Table::settle`] must follow.
+    Lead,
+    /// It waits for the leader's result and takes it.
+    Join {
+        /// Whose.
+        leader: JobId,
+    },
+    /// It succeeds with null.
+    Skip,
+    /// It fails with this: a duplicate, or a full table.
+    Reject(Failure),
+    /// It succeeds with a result that was kept.
+    Repeat(Value),
+}
+
+/// Which keys are taken, by policy. Keys never meet across policies.
+///
+/// It holds at most 65,536 keys. A full one refuses new keys and forgets none: whoever asked for a duplicate to be found must not
+/// have its work done twice because others had many keys. Results beyond 64 MiB in sum, and those that hold a secret, are not kept;
+/// their keys are, and a repeat is rejected.
+#[derive(Debug)]
+pub struct Table {
+    policies: HashMap<PolicyIdentity, HashMap<String, Entry>>,
+    /// The kept ones by the time they go, each with a number that makes it unique.
+    expiries: BTreeMap<(Timestamp, u64), (PolicyIdentity, String)>,
+    next: u64,
+    keys: usize,
+    bytes: usize,
+    most_keys: usize,
+    most_bytes: usize,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Running { leader: JobId, window: DedupWindow },
+    Kept { job: JobId, value: Option<Value>, bytes: usize, settled: Timestamp, until: (Timestamp, u64) },
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self::with_bounds(MOST_KEYS, MOST_BYTES)
+    }
+}
+
+impl Table {
+    /// An empty table.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn with_bounds(most_keys: usize, most_bytes: usize) -> Self {
+        let (policies, expiries) = (HashMap::new(), BTreeMap::new());
+        Self { policies, expiries, next: 0, keys: 0, bytes: 0, most_keys, most_bytes }
+    }
+
+    /// Asks for the key for a job. A job that has it already leads again, as after a crash.
+    ///
+    /// `on_duplicate` says what a duplicate gets, also within a window after a success: joining it is having its result.
+    pub fn claim(&mut self, identity: &PolicyIdentity, key: &str, job: JobId, settings: &DedupSettings, now: Timestamp) -> Claim {
+        self.expire(now);
+        let found = match self.policies.get(identity).and_then(|keys| keys.get(key)) {
+            Some(Entry::Running { leader, .. }) if *leader == job => return Claim::Lead,
+            Some(Entry::Running { leader, .. }) => Some(match settings.on_duplicate {
+                OnDuplicate::Join => Claim::Join { leader: *leader },
+                OnDuplicate::Skip => Claim::Skip,
+                OnDuplicate::Reject => Claim::Reject(duplicate(*leader, "is running with the same `dedup` key")),
+            }),
+            // A window that was shortened by a reload counts at once; a longer one counts for what is kept from then on.
+            Some(Entry::Kept { job, value, settled, .. }) if within(settings.window, *settled, now) => {
+                Some(match (settings.on_duplicate, value) {
+                    (OnDuplicate::Skip, _) => Claim::Skip,
+                    (OnDuplicate::Join, Some(value)) => Claim::Repeat(value.clone()),
+                    (OnDuplicate::Join, None) => Claim::Reject(duplicate(*job, "did this already, and its result could not be kept")),
+                    (OnDuplicate::Reject, _) => Claim::Reject(duplicate(*job, "did this already within the `while` of its `dedup`")),
+                })
+            }
+            Some(Entry::Kept { .. }) | None => None,
+        };
+        if let Some(found) = found {
+            return found;
+        }
+        self.remove(identity, key);
+        if self.keys >= self.most_keys {
+            let message =
+                format!("{} `dedup` keys are held, and no more can be; shorten `while`, or wait until running jobs end", self.most_keys);
+            return Claim::Reject(Failure::new(FailureKind::Rejected, message).with_code(FULL));
+        }
+        let entry = Entry::Running { leader: job, window: settings.window };
+        self.policies.entry(identity.clone()).or_default().insert(key.to_owned(), entry);
+        self.keys += 1;
+        Claim::Lead
+    }
+
+    /// Tells how the leader ended. A success is kept as long as the window says, if it is the executor's own and not a degraded one's; anything else frees the
+    /// key. Does nothing if the job does not lead.
+    pub fn settle(&mut self, identity: &PolicyIdentity, key: &str, job: JobId, outcome: &JobOutcome, degraded: bool, now: Timestamp) {
+        let window = match self.policies.get(identity).and_then(|keys| keys.get(key)) {
+            Some(Entry::Running { leader, window }) if *leader == job => *window,
+            _ => return,
+        };
+        self.remove(identity, key);
+        let (DedupWindow::Keep(keep), JobOutcome::Succeeded { output, from }) = (window, outcome) else { return };
+        if degraded || keep.is_zero() || matches!(from, ResultSource::Fallback | ResultSource::Skipped) {
+            return;
+        }
+        let size = output.text().len();
+        let fits = size <= self.most_bytes.saturating_sub(self.bytes) && !output.tree().holds_secret();
+        let (value, bytes) = if fits { (Some(output.clone()), size) } else { (None, 0) };
+        let until = (now + keep, self.next);
+        self.next += 1;
+        self.expiries.insert(until, (identity.clone(), key.to_owned()));
+        let entry = Entry::Kept { job, value, bytes, settled: now, until };
+        self.policies.entry(identity.clone()).or_default().insert(key.to_owned(), entry);
+        self.keys += 1;
+        self.bytes += bytes;
+    }
+
+    /// Forgets what was kept for policies that no plan names any more. Running ones stay until they are settled.
+    pub fn retain(&mut self, named: &[PolicyIdentity]) {
+        let gone: Vec<_> = self.expiries.values().filter(|(identity, _)| !named.contains(identity)).cloned().collect();
+        for (identity, key) in gone {
+            self.remove(&identity, &key);
+        }
+    }
+
+    /// How many keys are held.
+    pub fn len(&self) -> usize {
+        self.keys
+    }
+
+    /// Whether no key is held.
+    pub fn is_empty(&self) -> bool {
+        self.keys == 0
+    }
+
+    fn expire(&mut self, now: Timestamp) {
+        while let Some(first) = self.expiries.first_entry() {
+            if first.key().0 > now {
+                return;
+            }
+            let (identity, key) = first.get().clone();
+            self.remove(&identity, &key);
+        }
+    }
+
+    fn remove(&mut self, identity: &PolicyIdentity, key: &str) {
+        let Some(keys) = self.policies.get_mut(identity) else { return };
+        let Some(entry) = keys.remove(key) else { return };
+        if keys.is_empty() {
+            self.policies.remove(identity);
+        }
+        self.keys -= 1;
+        if let Entry::Kept { bytes, until, .. } = entry {
+            self.bytes -= bytes;
+            self.expiries.remove(&until);
+        }
+    }
+}
+
+fn within(window: DedupWindow, settled: Timestamp, now: Timestamp) -> bool {
+    match window {
+        DedupWindow::Running => false,
+        DedupWindow::Keep(keep) => now < settled + keep,
+    }
+}
+
+fn duplicate(other: JobId, why: &str) -> Failure {
+    Failure::new(FailureKind::Rejected, format!("a duplicate: job {other} {why}")).with_code(DUPLICATE)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::model::job::CancelReason;
+    use crate::model::secret::Secret;
+    use crate::model::value::Tree;
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+    const NOW: Timestamp = Timestamp::from_nanos(1_000_000_000_000);
+
+    fn policy(name: &str) -> PolicyIdentity {
+        PolicyIdentity::Named { owner: "p".to_owned(), policy: name.to_owned() }
+    }
+
+    fn job(number: u128) -> JobId {
+        JobId::new(Uuid::from_u128(number))
+    }
+
+    fn kept(on_duplicate: OnDuplicate) -> DedupSettings {
+        DedupSettings { window: DedupWindow::Keep(HOUR), on_duplicate }
+    }
+
+    fn success(output: Value) -> JobOutcome {
+        JobOutcome::Succeeded { output, from: ResultSource::Executor }
+    }
+
+    fn other_outcomes() -> [JobOutcome; 4] {
+        let failure = Failure::new(FailureKind::Failed, "x");
+        [
+            JobOutcome::Failed { failure: failure.clone() },
+            JobOutcome::TimedOut { failure },
+            JobOutcome::Cancelled { reason: CancelReason::Requested },
+            JobOutcome::Succeeded { output: Value::null(), from: ResultSource::Fallback },
+        ]
+    }
+
+    #[test]
+    fn a_running_key_is_held_until_its_job_ends() {
+        let (mut table, api, settings) = (Table::new(), policy("api"), DedupSettings::default());
+        assert_eq!(table.claim(&api, "1", job(1), &settings, NOW), Claim::Lead);
+        assert_eq!(table.claim(&api, "1", job(1), &settings, NOW), Claim::Lead);
+        assert_eq!(table.claim(&api, "1", job(2), &settings, NOW + HOUR * 99), Claim::Join { leader: job(1) });
+        table.settle(&api, "1", job(2), &success(Value::null()), false, NOW);
+        assert_eq!(table.len(), 1, "only the leader settles");
+        table.settle(&api, "1", job(1), &success(Value::null()), false, NOW);
+        assert!(table.is_empty());
+        assert_eq!(table.claim(&api, "1", job(3), &settings, NOW), Claim::Lead);
+    }
+
+    #[test]
+    fn a_duplicate_gets_what_is_declared() {
+        let (mut table, api) = (Table::new(), policy("api"));
+        let with = |on_duplicate| DedupSettings { on_duplicate, ..DedupSettings::default() };
+        table.claim(&api, "1", job(1), &with(OnDuplicate::Join), NOW);
+        assert_eq!(table.claim(&api, "1", job(2), &with(OnDuplicate::Skip), NOW), Claim::Skip);
+        let Claim::Reject(failure) = table.claim(&api, "1", job(2), &with(OnDuplicate::Reject), NOW) else { panic!("not rejected") };
+        assert_eq!((failure.kind, failure.code.as_deref()), (FailureKind::Rejected, Some(DUPLICATE)));
+    }
+
+    #[test]
+    fn keys_do_not_meet_across_policies() {
+        let (mut table, settings) = (Table::new(), DedupSettings::default());
+        assert_eq!(table.claim(&policy("a"), "1", job(1), &settings, NOW), Claim::Lead);
+        assert_eq!(table.claim(&policy("b"), "1", job(2), &settings, NOW), Claim::Lead);
+        let step = PolicyIdentity::Step { pipeline: "p".to_owned(), flow: "main".to_owned(), step: "a".to_owned() };
+        assert_eq!(table.claim(&step, "1", job(3), &settings, NOW), Claim::Lead);
+    }
+
+    #[test]
+    fn a_success_is_repeated_within_its_window_and_gone_after_it() {
+        let (mut table, api, settings) = (Table::new(), policy("api"), kept(OnDuplicate::Join));
+        table.claim(&api, "1", job(1), &settings, NOW);
+        table.settle(&api, "1", job(1), &success(Value::string("done")), false, NOW);
+        let last = NOW + (HOUR - Duration::from_nanos(1));
+        assert_eq!(table.claim(&api, "1", job(2), &settings, last), Claim::Repeat(Value::string("done")));
+        assert_eq!(table.claim(&api, "1", job(2), &kept(OnDuplicate::Skip), last), Claim::Skip);
+        assert!(matches!(table.claim(&api, "1", job(2), &kept(OnDuplicate::Reject), last), Claim::Reject(_)));
+        assert_eq!(table.claim(&api, "1", job(3), &settings, NOW + HOUR), Claim::Lead);
+    }
+
+    #[test]
+    fn any_other_outcome_frees_the_key() {
+        for outcome in other_outcomes() {
+            let (mut table, api) = (Table::new(), policy("api"));
+            table.claim(&api, "1", job(1), &kept(OnDuplicate::Join), NOW);
+            table.settle(&api, "1", job(1), &outcome, false, NOW);
+            assert!(table.is_empty(), "{outcome:?} was kept");
+        }
+    }
+
+    #[test]
+    fn a_degraded_result_is_not_kept() {
+        let (mut table, api) = (Table::new(), policy("api"));
+        table.claim(&api, "1", job(1), &kept(OnDuplicate::Join), NOW);
+        table.settle(&api, "1", job(1), &success(Value::null()), true, NOW);
+        assert!(table.is_empty());
+    }
+
+    #[test]
+    fn a_shorter_window_counts_at_once() {
+        let (mut table, api) = (Table::new(), policy("api"));
+        table.claim(&api, "1", job(1), &kept(OnDuplicate::Join), NOW);
+        table.settle(&api, "1", job(1), &success(Value::null()), false, NOW);
+        let minute = DedupSettings { window: DedupWindow::Keep(HOUR / 60), ..DedupSettings::default() };
+        assert_eq!(table.claim(&api, "1", job(2), &minute, NOW + HOUR / 2), Claim::Lead);
+        assert_eq!(table.len(), 1);
+    }
+
+    #[test]
+    fn a_full_table_refuses_and_forgets_nothing_until_something_goes() {
+        let (mut table, api, settings) = (Table::with_bounds(2, MOST_BYTES), policy("api"), kept(OnDuplicate::Join));
+        table.claim(&api, "1", job(1), &settings, NOW);
+        table.settle(&api, "1", job(1), &success(Value::null()), false, NOW);
+        table.claim(&api, "2", job(2), &settings, NOW);
+        let Claim::Reject(failure) = table.claim(&api, "3", job(3), &settings, NOW) else { panic!("not refused") };
+        assert_eq!(failure.code.as_deref(), Some(FULL));
+        assert_eq!(table.claim(&api, "1", job(4), &settings, NOW), Claim::Repeat(Value::null()));
+        assert_eq!(table.claim(&api, "3", job(3), &settings, NOW + HOUR), Claim::Lead);
+    }
+
+    #[test]
+    fn a_result_too_large_or_secret_is_not_kept_but_its_key_is() {
+        for output in [Value::string("x".repeat(100)), Value::from(Tree::Secret(Secret::new("KEY", "x")))] {
+            let (mut table, api, settings) = (Table::with_bounds(9, 50), policy("api"), kept(OnDuplicate::Join));
+            table.claim(&api, "1", job(1), &settings, NOW);
+            table.settle(&api, "1", job(1), &success(output), false, NOW);
+            let Claim::Reject(failure) = table.claim(&api, "1", job(2), &settings, NOW) else { panic!("not rejected") };
+            assert_eq!(failure.code.as_deref(), Some(DUPLICATE));
+            assert_eq!(table.bytes, 0);
+        }
+    }
+
+    #[test]
+    fn what_no_plan_names_is_forgotten_but_for_what_runs() {
+        let (mut table, settings) = (Table::new(), kept(OnDuplicate::Join));
+        for (name, number) in [("a", 1), ("b", 2)] {
+            table.claim(&policy(name), "1", job(number), &settings, NOW);
+            table.settle(&policy(name), "1", job(number), &success(Value::null()), false, NOW);
+        }
+        table.claim(&policy("b"), "2", job(3), &settings, NOW);
+        table.retain(&[policy("a")]);
+        assert_eq!(table.len(), 2);
+        assert_eq!(table.claim(&policy("b"), "1", job(4), &settings, NOW), Claim::Lead);
+        assert_eq!(table.claim(&policy("b"), "2", job(5), &settings, NOW), Claim::Join { leader: job(3) });
+    }
+}
