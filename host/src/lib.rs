@@ -14,5 +14,6 @@ pub mod policy;
 pub mod script;
 
 // From a run to the outside.
+pub mod bus;
 pub mod telemetry;
 pub mod clock;

@@ -1,0 +1,127 @@
+//! One flow's queue and the task that empties it: one event after the other, in the order in which they came.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+use futures_util::FutureExt;
+use futures_util::future::{Either, select};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::seen::Seen;
+use super::topology::Target;
+use super::{Office, QUEUE, STOPPING};
+use crate::clock::Busy;
+use crate::model::activation::{Activation, Admission, Patience};
+use crate::model::cancel::CancelSignal;
+use crate::model::event::Event;
+use crate::model::port::Activate;
+use crate::model::types::Origin;
+use crate::model::value::Value;
+
+/// What publishers know of a flow.
+pub(in crate::bus) struct Subscriber {
+    /// As people see it: `pipeline.flow`.
+    pub(in crate::bus) name: String,
+    pub(in crate::bus) queue: mpsc::Sender<Arc<Event>>,
+    activate: Mutex<Weak<dyn Activate>>,
+    closing: CancelSignal,
+    why: OnceLock<&'static str>,
+}
+
+impl Subscriber {
+    /// Starts its deliveries.
+    pub(in crate::bus) fn start(target: Target, activate: Weak<dyn Activate>, office: Office) -> (Arc<Self>, JoinHandle<()>) {
+        let (queue, events) = mpsc::channel(QUEUE);
+        let name = format!("{}.{}", target.0, target.1);
+        let subscriber = Arc::new(Self { name, queue, activate: Mutex::new(activate), closing: CancelSignal::new(), why: OnceLock::new() });
+        let delivery = Delivery { subscriber: Arc::clone(&subscriber), target, office };
+        (subscriber, tokio::spawn(delivery.run(events)))
+    }
+
+    /// Whom the next events start.
+    pub(in crate::bus) fn set(&self, activate: Weak<dyn Activate>) {
+        *self.activate() = activate;
+    }
+
+    /// Ends its deliveries; what is in the queue is told as undelivered.
+    pub(in crate::bus) fn close(&self, why: &'static str) {
+        let _first_reason_stays = self.why.set(why);
+        self.closing.cancel();
+    }
+
+    /// Why it takes no more.
+    pub(in crate::bus) fn closed_why(&self) -> &'static str {
+        self.why.get().copied().unwrap_or("its deliveries have ended")
+    }
+
+    fn activate(&self) -> MutexGuard<'_, Weak<dyn Activate>> {
+        self.activate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Delivery {
+    subscriber: Arc<Subscriber>,
+    target: Target,
+    office: Office,
+}
+
+impl Delivery {
+    async fn run(self, mut events: mpsc::Receiver<Arc<Event>>) {
+        let mut busy = self.office.activity.enter();
+        let mut seen = Seen::default();
+        loop {
+            let next = {
+                let closing = std::pin::pin!(self.subscriber.closing.cancelled());
+                let next = std::pin::pin!(events.recv());
+                // Closing counts more: what is in the queue is told, not started.
+                match busy.rest(select(closing, next)).await {
+                    Either::Left(_) => None,
+                    Either::Right((event, _)) => event,
+                }
+            };
+            let Some(event) = next else { break };
+            if !seen.is_new(event.id) {
+                continue;
+            }
+            if let Err(why) = self.deliver(&event, &mut busy).await {
+                self.office.undelivered(&event, &self.subscriber.name, why);
+            }
+        }
+        events.close();
+        while let Some(event) = busy.rest(events.recv()).await {
+            if seen.is_new(event.id) {
+                self.office.undelivered(&event, &self.subscriber.name, self.subscriber.closed_why());
+            }
+        }
+    }
+
+    /// Starts the flow, however long that takes; only the end of the subscription ends the wait.
+    async fn deliver(&self, event: &Arc<Event>, busy: &mut Busy) -> Result<(), String> {
+        let Some(activate) = self.subscriber.activate().upgrade() else { return Err(STOPPING.to_owned()) };
+        let closing = std::pin::pin!(self.subscriber.closing.cancelled());
+        // A panic in one handler must not take the others' events with it.
+        let admission = AssertUnwindSafe(activate.activate(self.activation(event))).catch_unwind();
+        match busy.rest(select(admission, closing)).await {
+            Either::Left((Ok(Admission::Started(_) | Admission::Queued(_) | Admission::Dropped), _)) => Ok(()),
+            Either::Left((Ok(Admission::Refused(failure)), _)) => Err(failure.message),
+            Either::Left((Err(_), _)) => Err("starting the flow panicked: a mistake in pipehost; please report it".to_owned()),
+            Either::Right(_) => Err(self.subscriber.closed_why().to_owned()),
+        }
+    }
+
+    fn activation(&self, event: &Arc<Event>) -> Activation {
+        Activation {
+            pipeline: self.target.0.clone(),
+            flow: self.target.1.clone(),
+            input: event.data.clone(),
+            origin: Origin::Data,
+            trigger: Value::null(),
+            caller: event.caller.clone(),
+            correlation_id: Some(event.correlation_id),
+            event: Some(Arc::clone(event)),
+            requester: None,
+            patience: Patience::WaitForRoom,
+        }
+    }
+}
