@@ -15,5 +15,6 @@ pub mod script;
 
 // From a run to the outside.
 pub mod bus;
+pub mod journal;
 pub mod telemetry;
 pub mod clock;

@@ -1,0 +1,261 @@
+//! Facts in memory: bounded, and quick enough to stand on the path of every step.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::ready;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::future::BoxFuture;
+
+use crate::model::event::Event;
+use crate::model::id::RunId;
+use crate::model::job::JobOutcome;
+use crate::model::port::{Commit, Store, StoreError};
+use crate::model::record::{Batch, Fact};
+use crate::model::value::{Tree, Value};
+
+/// How much is kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bounds {
+    /// How many runs that have ended; the one that ended first goes. 1000 by default.
+    pub ended_runs: usize,
+    /// About how many bytes of runs that have ended. 32 MiB by default.
+    pub ended_bytes: usize,
+    /// About how many bytes of runs that go on; beyond it a commit fails with [`StoreError::Full`]. 1 GiB by default.
+    pub live_bytes: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { ended_runs: 64, ended_bytes: 32 << 20, live_bytes: 1 << 30 }
+    }
+}
+
+/// The memory store. Cloning gives another handle on the same one.
+///
+/// It keeps every run that goes on, and the last that ended. Bytes are estimates: what is counted is the data, and a
+/// value that several facts share is counted for each.
+#[derive(Clone, Default)]
+pub struct MemoryStore(Arc<Inside>);
+
+#[derive(Default)]
+struct Inside {
+    bounds: Bounds,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    runs: HashMap<RunId, History>,
+    /// The ended ones, the one that ended first in front.
+    ended: VecDeque<RunId>,
+    ended_bytes: usize,
+    live_bytes: usize,
+}
+
+#[derive(Default)]
+struct History {
+    batches: Vec<Arc<Vec<Fact>>>,
+    facts: u64,
+    bytes: usize,
+    ended: bool,
+}
+
+impl MemoryStore {
+    /// An empty store with the default bounds.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An empty store with other bounds.
+    pub fn with_bounds(bounds: Bounds) -> Self {
+        Self(Arc::new(Inside { bounds, kept: Mutex::default() }))
+    }
+
+    /// How many runs it knows, and how many of them have ended.
+    pub fn runs(&self) -> (usize, usize) {
+        let kept = self.kept();
+        (kept.runs.len(), kept.ended.len())
+    }
+
+    fn append(&self, batch: Batch) -> Result<(), StoreError> {
+        // Before the lock: it walks through the data.
+        let bytes = batch.facts.iter().map(weigh_fact).sum::<usize>();
+        let ends = batch.facts.iter().any(|fact| matches!(fact, Fact::Ended { .. }));
+        let bounds = self.0.bounds;
+        let mut kept = self.kept();
+        let expected = kept.runs.get(&batch.run).map_or(0, |history| history.facts);
+        if batch.first != expected {
+            return Err(StoreError::OutOfOrder { run: batch.run, expected, found: batch.first });
+        }
+        // The end of a run is always taken: it is what makes room.
+        if !ends && kept.live_bytes.saturating_add(bytes) > bounds.live_bytes {
+            let why = format!("the runs that go on hold about {} MiB of data, and no more is kept in memory", bounds.live_bytes >> 20);
+            return Err(StoreError::Full(why));
+        }
+        let Kept { runs, ended, ended_bytes, live_bytes } = &mut *kept;
+        let history = runs.entry(batch.run).or_default();
+        history.facts += batch.facts.len() as u64;
+        history.batches.push(batch.facts);
+        history.bytes += bytes;
+        match (history.ended, ends) {
+            (false, false) => *live_bytes += bytes,
+            (false, true) => {
+                history.ended = true;
+                *live_bytes -= history.bytes - bytes;
+                *ended_bytes += history.bytes;
+                ended.push_back(batch.run);
+            }
+            (true, _) => *ended_bytes += bytes,
+        }
+        let forgotten = kept.forget(&bounds);
+        drop(kept);
+        // Freed outside the lock: a history may be large.
+        drop(forgotten);
+        Ok(())
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn forget(&mut self, bounds: &Bounds) -> Vec<History> {
+        let mut forgotten = Vec::new();
+        while self.ended.len() > bounds.ended_runs || self.ended_bytes > bounds.ended_bytes {
+            let Some(run) = self.ended.pop_front() else { break };
+            if let Some(history) = self.runs.remove(&run) {
+                self.ended_bytes -= history.bytes;
+                forgotten.push(history);
+            }
+        }
+        forgotten
+    }
+}
+
+impl Store for MemoryStore {
+    fn commit(&self, batch: Batch) -> Commit {
+        Box::pin(ready(self.append(batch)))
+    }
+
+    fn facts(&self, run: RunId) -> BoxFuture<'static, Result<Vec<Fact>, StoreError>> {
+        let facts = self.kept().runs.get(&run).map(|history| history.batches.clone()).unwrap_or_default();
+        let facts = facts.iter().flat_map(|batch| batch.iter().cloned()).collect();
+        Box::pin(ready(Ok(facts)))
+    }
+}
+
+/// What a fact takes beside its data.
+const FACT: usize = 200;
+/// What a value is taken to hold that has only an executor's own form: to know better would mean converting it.
+const NATIVE: usize = 1_024;
+
+fn weigh_fact(fact: &Fact) -> usize {
+    let data = match fact {
+        Fact::Began(beginning) => {
+            weigh(&beginning.input) + weigh(&beginning.trigger) + beginning.event.as_ref().map_or(0, weigh_event) + FACT
+        }
+        Fact::StepDone { output, .. } | Fact::StepHealed { output, .. } => weigh(output),
+        Fact::JobDispatched { input, .. } => weigh(input),
+        Fact::JobEnded { outcome, events, .. } => {
+            let output = if let JobOutcome::Succeeded { output, .. } = outcome { weigh(output) } else { FACT };
+            output + events.iter().map(weigh_event).sum::<usize>()
+        }
+        Fact::Emitted { events, .. } => events.iter().map(weigh_event).sum(),
+        Fact::Replied { reply } => weigh(reply),
+        Fact::StepFailed { failure, .. } | Fact::Retrying { failure, .. } => failure.message.len(),
+        _ => 0,
+    };
+    FACT + data
+}
+
+fn weigh_event(event: &Event) -> usize {
+    FACT + event.passed.len() * 64 + weigh(&event.data)
+}
+
+fn weigh(value: &Value) -> usize {
+    match (value.text_if_known(), value.tree_if_known()) {
+        (Some(text), _) => text.len(),
+        (None, Some(tree)) => weigh_tree(tree),
+        (None, None) => NATIVE,
+    }
+}
+
+fn weigh_tree(tree: &Tree) -> usize {
+    let inside = match tree {
+        Tree::Text(text) => text.len(),
+        Tree::List(items) => items.iter().map(weigh_tree).sum(),
+        Tree::Map(fields) => fields.iter().map(|(name, field)| name.len() + weigh_tree(field)).sum(),
+        _ => 0,
+    };
+    size_of::<Tree>() + inside
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::journal::conformance::{self, ended, filler};
+
+    fn run(number: u128) -> RunId {
+        RunId::new(Uuid::from_u128(number))
+    }
+
+    async fn put(store: &MemoryStore, number: u128, first: u64, facts: Vec<Fact>) -> Result<(), StoreError> {
+        store.commit(Batch { run: run(number), first, facts: Arc::new(facts) }).await
+    }
+
+    #[tokio::test]
+    async fn conforms() {
+        conformance::all(|| Arc::new(MemoryStore::new())).await;
+    }
+
+    #[tokio::test]
+    async fn the_last_ended_runs_are_kept_and_all_that_go_on() {
+        let store = MemoryStore::with_bounds(Bounds { ended_runs: 2, ..Bounds::default() });
+        for number in 0..5 {
+            put(&store, number, 0, vec![filler("x")]).await.expect("in order");
+        }
+        for number in 0..4 {
+            put(&store, number, 1, vec![ended()]).await.expect("in order");
+        }
+        assert_eq!(store.runs(), (3, 2));
+        let known: Vec<_> = futures_util::future::join_all((0..5).map(|number| store.facts(run(number)))).await;
+        let lengths: Vec<_> = known.into_iter().map(|facts| facts.expect("never broken").len()).collect();
+        assert_eq!(lengths, [0, 0, 2, 2, 1]);
+    }
+
+    #[tokio::test]
+    async fn ended_runs_go_when_they_hold_too_much() {
+        let store = MemoryStore::with_bounds(Bounds { ended_bytes: 10_000, ..Bounds::default() });
+        for number in 0..10 {
+            put(&store, number, 0, vec![filler(&"x".repeat(4_000)), ended()]).await.expect("in order");
+        }
+        assert_eq!(store.runs(), (2, 2));
+        put(&store, 99, 0, vec![filler(&"x".repeat(40_000)), ended()]).await.expect("in order");
+        assert_eq!(store.runs(), (0, 0), "one that is too large alone is not kept");
+        let kept = store.kept();
+        assert_eq!((kept.ended_bytes, kept.live_bytes), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn too_much_of_what_goes_on_is_refused_and_an_end_makes_room() {
+        let store = MemoryStore::with_bounds(Bounds { live_bytes: 5_000, ..Bounds::default() });
+        put(&store, 1, 0, vec![filler(&"x".repeat(4_000))]).await.expect("it fits");
+        let full = put(&store, 2, 0, vec![filler(&"x".repeat(4_000))]).await;
+        assert!(matches!(full, Err(StoreError::Full(_))));
+        assert!(store.facts(run(2)).await.expect("never broken").is_empty(), "all or none");
+        put(&store, 1, 1, vec![ended()]).await.expect("an end is taken");
+        put(&store, 2, 0, vec![filler(&"x".repeat(4_000))]).await.expect("now it fits");
+        let kept = store.kept();
+        assert_eq!(Some(kept.live_bytes), kept.runs.get(&run(2)).map(|history| history.bytes));
+    }
+
+    #[test]
+    fn values_are_weighed_by_the_form_they_have() {
+        let text = Value::from_text("[1,2,3]").expect("this is JSON");
+        assert_eq!(weigh(&text), 7);
+        assert!(weigh(&Value::string("x".repeat(100))) >= 100);
+    }
+}
