@@ -11,6 +11,7 @@ pub mod watch;
 
 // From the outside to a run.
 pub mod policy;
+pub mod executor;
 pub mod script;
 
 // From a run to the outside.

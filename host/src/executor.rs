@@ -1,0 +1,16 @@
+//! Executors: one port, three homes. Only `dyn Executor` leaves this room; grants say no in one place.
+
+// What all homes offer their guests, and who may have it.
+pub mod database;
+pub mod grants;
+pub mod host_api;
+pub mod index;
+mod limit;
+pub mod services;
+mod words;
+
+// The homes, and who finds the right one.
+pub mod builtin;
+
+#[cfg(test)]
+mod test_support;

@@ -1,0 +1,194 @@
+//! Executors that come with the host, under dotted names. Each is a small file of its own over what the host offers anyway.
+
+mod declare;
+mod guarded;
+mod index_put;
+mod index_search;
+pub mod llm_chat;
+mod log;
+mod sql;
+
+use std::sync::Arc;
+
+use self::guarded::Guarded;
+use super::host_api::HostApi;
+use crate::model::executor::{Description, ExecutorReference, Home};
+use crate::model::failure::{Failure, FailureKind};
+use crate::model::id::Digest;
+use crate::model::job::Job;
+use crate::model::port::{CatalogProblem, Clock, Executor};
+use crate::model::types::{Origin, Type};
+use crate::model::value::{Map, Tree, Value};
+
+/// There is no built-in of that name.
+pub const UNKNOWN_BUILTIN: &str = "E0540";
+/// A built-in's `config` is not what it takes.
+pub const WRONG_CONFIG: &str = "E0541";
+
+/// The names, and whether one can be used without being declared under `executors:` because it needs no grant.
+const NAMES: [(&str, bool); 6] =
+    [("index.put", false), ("index.search", false), ("llm.chat", true), ("log", true), ("sql.execute", false), ("sql.query", false)];
+
+/// What of [`Limits`](crate::model::grant::Limits) this home cannot keep, and why. A built-in is part of the program, and nobody but the
+/// processor stands between it and the machine: what must be bounded in these belongs into a component or a script.
+pub const NOT_KEPT: [(&str, &str); 4] = [
+    ("memory", "a built-in takes its memory from the whole program"),
+    ("stack", "a built-in that recurses without end ends the whole program"),
+    ("call_depth", "a built-in that recurses without end ends the whole program"),
+    ("operations", "a built-in is stopped only where it waits, so `wall` and a cancel hold for one that waits now and then"),
+];
+
+/// A built-in that a program adds to the host's own.
+pub trait Builtin: Send + Sync {
+    /// Its dotted name.
+    fn name(&self) -> &'static str;
+
+    /// Whether it can be used without being declared under `executors:`, because it needs no grant. False by default.
+    fn needs_no_declaration(&self) -> bool {
+        false
+    }
+
+    /// What it says of itself. Its `name` is the dotted name.
+    fn description(&self) -> Description;
+
+    /// Makes it ready for jobs. Its config is checked already against what the description says of it. A wall limit, a bound on the output
+    /// and a guard against panics are put round it; of the other limits see [`NOT_KEPT`].
+    ///
+    /// # Errors
+    /// What is wrong with its config.
+    fn open(&self, reference: &ExecutorReference, host: Arc<dyn HostApi>) -> Result<Arc<dyn Executor>, CatalogProblem>;
+}
+
+/// The home of built-ins.
+pub struct Builtins {
+    clock: Arc<dyn Clock>,
+    added: Vec<Arc<dyn Builtin>>,
+}
+
+impl Builtins {
+    /// A home whose built-ins take the time from `clock`.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, added: Vec::new() }
+    }
+
+    /// The home with one more built-in. The host's own names are taken: one that is added under such a name is never reached.
+    #[must_use]
+    pub fn with(mut self, builtin: Arc<dyn Builtin>) -> Self {
+        self.added.push(builtin);
+        self
+    }
+
+    fn added(&self, name: &str) -> Option<&Arc<dyn Builtin>> {
+        self.added.iter().find(|added| added.name() == name)
+    }
+
+    /// The names of all built-ins; those that need no declaration have `true`.
+    pub fn names(&self) -> Vec<(&'static str, bool)> {
+        let added = self.added.iter().map(|added| (added.name(), added.needs_no_declaration()));
+        NAMES.into_iter().chain(added).collect()
+    }
+
+    /// What a built-in says of itself.
+    ///
+    /// # Errors
+    /// [`UNKNOWN_BUILTIN`], with the name that was probably meant.
+    pub fn describe(&self, reference: &ExecutorReference) -> Result<Description, CatalogProblem> {
+        match name(reference) {
+            "index.put" => Ok(index_put::description()),
+            "index.search" => Ok(index_search::description()),
+            "llm.chat" => Ok(llm_chat::description()),
+            "log" => Ok(log::description()),
+            "sql.execute" => Ok(sql::description(sql::Verb::Execute)),
+            "sql.query" => Ok(sql::description(sql::Verb::Query)),
+            other => self.added(other).map(|added| added.description()).ok_or_else(|| self.unknown(other)),
+        }
+    }
+
+    /// Makes a built-in ready for jobs.
+    ///
+    /// # Errors
+    /// [`UNKNOWN_BUILTIN`], or [`WRONG_CONFIG`] with each field that does not fit.
+    pub fn open(&self, reference: &ExecutorReference, host: Arc<dyn HostApi>) -> Result<Arc<dyn Executor>, CatalogProblem> {
+        let description = self.describe(reference)?;
+        let config = checked_config(&description, &reference.config)?;
+        let clock = || Arc::clone(&self.clock);
+        let executor: Arc<dyn Executor> = match name(reference) {
+            "index.put" => Arc::new(index_put::IndexPut::new(description, host)),
+            "index.search" => Arc::new(index_search::IndexSearch::new(description, host)),
+            "llm.chat" => Arc::new(llm_chat::LlmChat::new(description, &config, clock())?),
+            "log" => Arc::new(log::Log::new(description, reference.limits.log)),
+            "sql.execute" => Arc::new(sql::Sql::new(sql::Verb::Execute, description, host)),
+            "sql.query" => Arc::new(sql::Sql::new(sql::Verb::Query, description, host)),
+            other => {
+                self.added(other).ok_or_else(|| self.unknown(other))?.open(&ExecutorReference { config, ..reference.clone() }, host)?
+            }
+        };
+        Ok(Arc::new(Guarded::new(executor, reference.limits.clone(), clock())))
+    }
+
+    fn unknown(&self, name: &str) -> CatalogProblem {
+        let names = self.names();
+        let likeness = |known: &str| strsim::jaro_winkler(known, name);
+        let likely = names.iter().map(|(known, _)| *known).max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
+        let help = match likely.filter(|known| likeness(known) > 0.8) {
+            Some(likely) => format!("did you mean {likely}?"),
+            None => format!("the built-ins are {}", names.iter().map(|(known, _)| *known).collect::<Vec<_>>().join(", ")),
+        };
+        CatalogProblem { code: UNKNOWN_BUILTIN, message: format!("there is no built-in {name:?}"), place: None, help: Some(help) }
+    }
+}
+
+fn name(reference: &ExecutorReference) -> &str {
+    if let Home::Builtin(name) = &reference.home { name } else { reference.name.as_str() }
+}
+
+fn wrong_config(name: &str, message: &str, help: &str) -> CatalogProblem {
+    CatalogProblem {
+        code: WRONG_CONFIG,
+        message: format!("the config of {name} is wrong: {message}"),
+        place: None,
+        help: Some(help.to_owned()),
+    }
+}
+
+/// The config with its defaults; an unknown field is an error, since it would be ignored silently.
+fn checked_config(description: &Description, config: &Value) -> Result<Value, CatalogProblem> {
+    let given = if config.is_null() { Value::from(Tree::Map(Map::new())) } else { config.clone() };
+    let Some(wanted) = &description.config else {
+        let empty = given.tree().as_map().is_some_and(Map::is_empty);
+        return if empty { Ok(given) } else { Err(wrong_config(&description.name, "it takes none", "leave `config` out")) };
+    };
+    let help = format!("it takes {wanted}");
+    let conformed = wanted.conform(&given, Origin::Data).map_err(|mismatches| {
+        let places: Vec<_> = mismatches.iter().map(ToString::to_string).collect();
+        wrong_config(&description.name, &places.join("; "), &help)
+    })?;
+    let unknown = given.tree().as_map().and_then(|fields| fields.keys().find(|name| wanted.field(name).is_none()));
+    match unknown {
+        Some(unknown) => Err(wrong_config(&description.name, &format!("there is no field {unknown:?}"), &help)),
+        None => Ok(conformed),
+    }
+}
+
+/// The job's input with its defaults, checked against what the built-in takes.
+fn checked_input(description: &Description, job: &Job) -> Result<Value, Failure> {
+    let conformed = description.input.as_ref().unwrap_or(&Type::Any).conform(&job.input, Origin::Data);
+    conformed.map_err(|mismatches| {
+        let places: Vec<_> = mismatches.iter().map(ToString::to_string).collect();
+        let message = format!("the input of {} is wrong: {}", description.name, places.join("; "));
+        Failure::new(FailureKind::Invalid, message).with_code("input")
+    })
+}
+
+/// The digest of a built-in: of its name and the host's version.
+fn digest(name: &str) -> Digest {
+    Digest::of_parts([name.as_bytes(), env!("CARGO_PKG_VERSION").as_bytes()])
+}
+
+/// A field of text; empty where there is none.
+fn text<'a>(tree: &'a Tree, name: &str) -> &'a str {
+    tree.field(name).and_then(Tree::as_text).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,45 @@
+//! What the host does for guests and scripts: the same calls for WASM and Rhai, each checked against the grants in one place.
+
+use futures_util::future::BoxFuture;
+
+use crate::model::failure::Failure;
+use crate::model::secret::Secret;
+use crate::model::value::Value;
+
+/// A call into the host under way. Dropping it abandons the call.
+pub type HostCall<'a> = BoxFuture<'a, Result<Value, Failure>>;
+
+/// The host as one executor may use it. What is not granted is `denied`, and the message shows the YAML to add.
+///
+/// Where a resource is asked for by name, `None` means the only one that is granted.
+pub trait HostApi: Send + Sync {
+    /// Reads rows: a list of maps, one a row. `parameters` is a list (`?1`) or a map (`:name`); null where there are none.
+    fn sql_query<'a>(&'a self, database: Option<&'a str>, statement: &'a str, parameters: &'a Value) -> HostCall<'a>;
+
+    /// Writes: `{ changed: int, last_id: int }`.
+    fn sql_execute<'a>(&'a self, database: Option<&'a str>, statement: &'a str, parameters: &'a Value) -> HostCall<'a>;
+
+    /// Searches: a list of `{ id, text, file, lines, heading, score }`, best first.
+    fn index_search<'a>(&'a self, index: Option<&'a str>, query: &'a str, top_k: u32) -> HostCall<'a>;
+
+    /// Adds a document: `{ chunks: int }`. One with the same id is replaced.
+    fn index_put<'a>(&'a self, index: Option<&'a str>, id: &'a str, text: &'a str) -> HostCall<'a>;
+
+    /// A value of a key-value store; null if there is none.
+    fn kv_get<'a>(&'a self, store: Option<&'a str>, key: &'a str) -> HostCall<'a>;
+
+    /// Keeps a value; null comes back.
+    fn kv_set<'a>(&'a self, store: Option<&'a str>, key: &'a str, value: &'a Value) -> HostCall<'a>;
+
+    /// Forgets a value: whether there was one.
+    fn kv_delete<'a>(&'a self, store: Option<&'a str>, key: &'a str) -> HostCall<'a>;
+
+    /// A granted secret.
+    ///
+    /// # Errors
+    /// `denied` if it is not granted.
+    fn secret(&self, name: &str) -> Result<Secret, Failure>;
+
+    /// The executor's `config`.
+    fn config(&self) -> &Value;
+}
