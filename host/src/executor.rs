@@ -11,6 +11,7 @@ mod words;
 
 // The homes, and who finds the right one.
 pub mod builtin;
+pub mod rhai;
 
 #[cfg(test)]
 mod test_support;

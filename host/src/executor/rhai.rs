@@ -1,0 +1,70 @@
+//! Rhai: one script is one executor. Its file, or the text in the YAML, has `fn process(job)` and perhaps `fn describe()`.
+//!
+//! The objects mirror the WIT interfaces of WASM plugins: `job` (the parameter), `progress(value)`, `bus.emit(type, data)`,
+//! `log.debug/info/warn/error(text)`, `sql.query/execute`, `index.search/put`, `kv.get/set/delete`, `config`, `secret(name)`,
+//! `cancelled()` and `remaining()`. Failures are thrown: `throw transient("busy", 5)`.
+
+mod describe;
+mod engine;
+mod failure;
+mod load;
+mod objects;
+mod running;
+mod script;
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use super::host_api::HostApi;
+use crate::model::executor::{Description, ExecutorReference};
+use crate::model::port::{CatalogProblem, Clock, Executor};
+
+/// Every code of this home, with what it means: the guide lists them.
+pub const CODES: [(&str, &str); 5] = [
+    ("E0510", "a script cannot be read"),
+    ("E0511", "a script is no Rhai"),
+    ("E0512", "a script has no fn process(job)"),
+    ("E0513", "an import of a script failed"),
+    ("E0514", "describe() of a script failed or gives something else than a description"),
+];
+
+/// Scripts that run or wait on threads of their own at one time; the others wait for a place.
+const THREADS: usize = 64;
+
+/// The home of scripts.
+#[derive(Clone)]
+pub struct Rhai {
+    clock: Arc<dyn Clock>,
+    places: Arc<Semaphore>,
+}
+
+impl Rhai {
+    /// The home, with no script in it yet. All its scripts share one bound on threads.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, places: Arc::new(Semaphore::new(THREADS)) }
+    }
+
+    /// What a script says of itself; nothing of it is started but `describe()`, with bounded operations and no host.
+    ///
+    /// # Errors
+    /// That it cannot be read, parsed, imported or described, with file, line and column.
+    pub fn describe(&self, reference: &ExecutorReference) -> Result<Description, CatalogProblem> {
+        let loaded = load::load(&reference.home, &reference.limits)?;
+        describe::describe(&loaded, reference)
+    }
+
+    /// Makes a script an executor. It is compiled once; a change of the file shows in what is opened later.
+    ///
+    /// # Errors
+    /// As [`describe`](Self::describe).
+    pub fn open(&self, reference: &ExecutorReference, host: Arc<dyn HostApi>) -> Result<Arc<dyn Executor>, CatalogProblem> {
+        let loaded = load::load(&reference.home, &reference.limits)?;
+        let description = describe::describe(&loaded, reference)?;
+        let (clock, places) = (Arc::clone(&self.clock), Arc::clone(&self.places));
+        Ok(Arc::new(script::Script::new(loaded, description, reference.limits.clone(), host, clock, places)))
+    }
+}
+
+#[cfg(test)]
+mod tests;
