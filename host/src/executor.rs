@@ -12,6 +12,7 @@ mod words;
 // The homes, and who finds the right one.
 pub mod builtin;
 pub mod rhai;
+pub mod wasm;
 
 #[cfg(test)]
 mod test_support;
