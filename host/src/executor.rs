@@ -13,6 +13,7 @@ mod words;
 pub mod builtin;
 pub mod rhai;
 pub mod wasm;
+pub mod registry;
 
 #[cfg(test)]
 mod test_support;

@@ -1,0 +1,113 @@
+//! Executors over resources in a data folder.
+
+use super::*;
+use crate::executor::builtin::UNKNOWN_BUILTIN;
+use crate::executor::test_support::{Still, Told};
+use crate::model::grant::{Grants, Limits};
+use crate::model::resource::{Resource, ResourceKind};
+use crate::model::value::Value;
+
+struct Fixture {
+    folder: tempfile::TempDir,
+    registry: Registry,
+    told: Arc<Told>,
+}
+
+fn fixture() -> Fixture {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir_all(folder.path().join("docs")).expect("a folder");
+    std::fs::write(folder.path().join("docs/a.md"), "# A\napples").expect("written");
+    let told = Arc::new(Told::default());
+    let settings = RegistrySettings {
+        data: folder.path().join("data"),
+        secrets: Arc::new(|name| (name == "KEY").then(|| "hunter2".to_owned())),
+        clock: Arc::new(Still),
+        sink: Arc::clone(&told) as _,
+    };
+    Fixture { folder, registry: Registry::new(settings).expect("a registry"), told }
+}
+
+impl Fixture {
+    fn reference(&self, name: &str, grants: Grants) -> ExecutorReference {
+        let folder = self.folder.path().to_owned();
+        let resources = [
+            ("main", ResourceKind::Sqlite("chat.db".into())),
+            ("outside", ResourceKind::Sqlite("../chat.db".into())),
+            ("store", ResourceKind::Kv("store.db".into())),
+            ("docs", ResourceKind::Index { folder: folder.clone(), pattern: "docs/**/*.md".to_owned() }),
+            ("bad", ResourceKind::Index { folder, pattern: "../*.md".to_owned() }),
+        ];
+        ExecutorReference {
+            pipeline: "chatbot".into(),
+            name: "it".into(),
+            home: Home::Builtin(name.to_owned()),
+            config: Value::null(),
+            grants,
+            limits: Limits::default(),
+            reuse: false,
+            resources: resources.map(|(name, kind)| Resource { name: name.into(), kind }).into(),
+        }
+    }
+
+    async fn code(&self, grants: Grants) -> Option<&'static str> {
+        let problem = self.registry.open(&self.reference("log", grants)).await.err();
+        problem.map(|problem| {
+            assert!(!problem.message.contains("hunter2"));
+            problem.code
+        })
+    }
+}
+
+fn sql(name: &str) -> Grants {
+    Grants { sql: vec![name.into()], ..Grants::default() }
+}
+
+fn index(name: &str) -> Grants {
+    Grants { index: vec![name.into()], ..Grants::default() }
+}
+
+fn secret(name: &str) -> Grants {
+    Grants { secrets: vec![name.to_owned()], ..Grants::default() }
+}
+
+#[tokio::test]
+async fn each_mistake_of_a_resource_has_its_code() {
+    let fixture = fixture();
+    assert_eq!(fixture.code(sql("nowhere")).await, Some(UNKNOWN_RESOURCE));
+    assert_eq!(fixture.code(sql("docs")).await, Some(WRONG_RESOURCE));
+    assert_eq!(fixture.code(index("main")).await, Some(WRONG_RESOURCE));
+    assert_eq!(fixture.code(sql("outside")).await, Some(BAD_PATH));
+    assert_eq!(fixture.code(index("bad")).await, Some(BAD_PATTERN));
+    assert_eq!(fixture.code(secret("OTHER")).await, Some(MISSING_SECRET));
+    assert_eq!(fixture.code(secret("KEY")).await, None);
+    assert_eq!(fixture.code(Grants { kv: vec!["store".into()], ..Grants::default() }).await, None);
+    let data = fixture.folder.path().join("data/chatbot");
+    std::fs::create_dir_all(data.join("chat.db")).expect("a folder");
+    assert_eq!(fixture.code(sql("main")).await, Some(CANNOT_OPEN_RESOURCE));
+    std::fs::create_dir_all(data.join("indexes")).expect("a folder");
+    std::fs::write(data.join("indexes/docs.db"), "no database".repeat(200)).expect("written");
+    assert_eq!(fixture.code(index("docs")).await, Some(CORRUPT_RESOURCE));
+    let problem = fixture.registry.describe(&fixture.reference("nothing", Grants::default())).expect_err("no such one");
+    assert_eq!(problem.code, UNKNOWN_BUILTIN);
+}
+
+#[tokio::test]
+async fn an_index_is_read_when_it_is_opened_and_followed_while_somebody_has_it() {
+    let fixture = fixture();
+    let file = fixture.folder.path().join("docs/a.md");
+    let indexed = |chunks| What::Indexed { index: "chatbot/docs".to_owned(), files: 1, chunks };
+    let first = fixture.registry.open(&fixture.reference("index.search", index("docs"))).await.expect("it opens");
+    assert_eq!(fixture.told.take(), [indexed(1)]);
+    let second = fixture.registry.open(&fixture.reference("index.search", index("docs"))).await.expect("it opens");
+    assert_eq!(fixture.told.take(), [], "it is open already");
+    assert_eq!(fixture.registry.watched_folders(), [fixture.folder.path().join("docs")]);
+    std::fs::write(&file, "# A\napples\n# B\npears").expect("written");
+    fixture.registry.refresh_indexes(&[fixture.folder.path().join("other.md")]).await;
+    assert_eq!(fixture.told.take(), [], "that file is none of its documents");
+    fixture.registry.refresh_indexes(std::slice::from_ref(&file)).await;
+    assert_eq!(fixture.told.take(), [indexed(2)]);
+    drop((first, second));
+    assert_eq!(fixture.registry.watched_folders(), Vec::<PathBuf>::new());
+    fixture.registry.refresh_indexes(&[file]).await;
+    assert_eq!(fixture.told.take(), []);
+}
