@@ -10,6 +10,7 @@ pub mod plan;
 pub mod watch;
 
 // From the outside to a run.
+pub mod engine;
 pub mod policy;
 pub mod executor;
 pub mod script;

@@ -1,0 +1,21 @@
+//! The engine: takes activations, drives runs, hands their facts to the store, and what follows from them to the buses.
+//!
+//! `run` decides and touches nothing; `dispatcher` touches and decides nothing; `door` counts who runs and who waits.
+
+mod dispatcher;
+mod door;
+#[cfg(test)]
+mod fixture;
+mod flights;
+mod gate;
+mod handle;
+mod installed;
+pub mod run;
+mod shareable;
+mod shared;
+mod states;
+mod telling;
+#[cfg(test)]
+mod tests;
+
+pub use handle::{Engine, Ports, RunView};

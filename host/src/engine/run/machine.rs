@@ -1,0 +1,350 @@
+//! `decide`: what a run does next, given its state and what came in.
+
+use crate::model::event::{Causation, Event};
+use crate::model::failure::{Failure, FailureKind};
+use crate::model::id::{EventId, EventType, JobId};
+use crate::model::job::{CancelReason, Emission, JobOutcome};
+use crate::model::policy::{CacheSettings, DedupSettings, PolicyIdentity};
+use crate::model::port::{Expression, Random};
+use crate::model::record::{Fact, LaneId, LanePurpose, StepNumber};
+use crate::model::time::Timestamp;
+use crate::model::value::{Tree, Value};
+use crate::plan::pipeline::{Fail, OnError, Verb};
+use crate::plan::template::Template;
+
+use super::scope::{Extra, RunScope};
+use super::state::{Lane, RunState};
+use crate::engine::shareable;
+
+/// What came in.
+#[derive(Debug)]
+pub enum Input {
+    /// Begin.
+    Start,
+    /// Something may be due.
+    Tick,
+    /// An attempt ended.
+    AttemptEnded {
+        /// The job.
+        job: JobId,
+        /// Which try.
+        attempt: u32,
+        /// How.
+        result: Result<Value, Failure>,
+        /// What the executor emitted in it.
+        emissions: Vec<Emission>,
+        /// Whether it told any progress.
+        progressed: bool,
+    },
+    /// The tables of dedup and cache have answered.
+    Claimed {
+        /// The job that asked.
+        job: JobId,
+        /// The answer.
+        verdict: Verdict,
+    },
+    /// The job that a job had joined ended.
+    LeaderEnded {
+        /// The job that waited.
+        job: JobId,
+        /// How its leader ended; `None` if the leader was given up, so that somebody else must lead.
+        outcome: Option<JobOutcome>,
+    },
+    /// The state was set, or could not be.
+    StateSet {
+        /// The lane.
+        lane: LaneId,
+        /// The step.
+        step: StepNumber,
+        /// `{ before, after }`.
+        result: Result<Value, Failure>,
+    },
+    /// Somebody no longer wants the run.
+    Cancel {
+        /// Why.
+        reason: CancelReason,
+    },
+}
+
+/// What has to be done outside now. Everything else follows from the facts: publishing, replying, settling, shutting gates.
+#[derive(Debug)]
+pub enum Command {
+    /// Start the attempt that the job's latest number names.
+    Attempt {
+        /// The job.
+        job: JobId,
+    },
+    /// Ask the tables of dedup and cache.
+    Claim {
+        /// The job.
+        job: JobId,
+        /// What to ask.
+        claim: Box<Claim>,
+    },
+    /// Set fields of the pipeline's state and come back with [`Input::StateSet`] before anything else.
+    SetState {
+        /// The lane.
+        lane: LaneId,
+        /// The step.
+        step: StepNumber,
+    },
+}
+
+/// What a job asks of the tables of dedup and cache.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// Whose table, by what key, with which numbers.
+    pub dedup: Option<(PolicyIdentity, String, DedupSettings)>,
+    /// The same for the cache, with tags.
+    pub cache: Option<(PolicyIdentity, String, CacheSettings, Vec<String>)>,
+}
+
+/// What the tables of dedup and cache answer.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// Do it.
+    Lead,
+    /// Wait for that job's result.
+    Join(JobId),
+    /// Here is the result.
+    Done {
+        /// The outcome to end with: a hit, a repeat, a skip.
+        outcome: JobOutcome,
+    },
+    /// Refused.
+    Refuse(Failure),
+}
+
+/// What a decision needs to know of the outside.
+pub struct Surroundings<'a> {
+    /// What time it is.
+    pub now: Timestamp,
+    /// New ids, and jitter.
+    pub random: &'a dyn Random,
+    /// The pipeline's state at this moment.
+    pub state: &'a Value,
+}
+
+/// A decision under way: facts are applied as they are found, so that each next one builds on them.
+pub struct Machine<'a> {
+    pub(super) state: &'a mut RunState,
+    pub(super) around: &'a Surroundings<'a>,
+    pub(super) facts: Vec<Fact>,
+    pub(super) commands: Vec<Command>,
+}
+
+impl<'a> Machine<'a> {
+    /// Decides what follows from an input. Returns the facts, which the state has taken in already, and what has to be done once they are kept.
+    pub fn decide(state: &'a mut RunState, input: Input, around: &'a Surroundings<'a>) -> (Vec<Fact>, Vec<Command>) {
+        let mut machine = Machine { state, around, facts: Vec::new(), commands: Vec::new() };
+        if machine.state.ended.is_none() {
+            machine.take(input);
+        }
+        (machine.facts, machine.commands)
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Start => self.open_lane(LanePurpose::Main, crate::model::record::BlockNumber(0), None),
+            Input::Tick => self.tick(),
+            Input::AttemptEnded { job, attempt, result, emissions, progressed } => {
+                self.attempt_ended(job, attempt, result, emissions, progressed);
+            }
+            Input::Claimed { job, verdict } => self.claimed(job, verdict),
+            Input::LeaderEnded { job, outcome } => self.leader_ended(job, outcome),
+            Input::StateSet { lane, step, result } => match result {
+                Ok(output) => self.record(Fact::StepDone { lane, step, output }),
+                Err(failure) => self.fail_step(lane, step, failure),
+            },
+            Input::Cancel { reason } => self.cancel(reason),
+        }
+        self.advance();
+    }
+
+    pub(super) fn record(&mut self, fact: Fact) {
+        self.state.apply(&fact);
+        self.facts.push(fact);
+    }
+
+    pub(super) fn open_lane(
+        &mut self,
+        purpose: LanePurpose,
+        block: crate::model::record::BlockNumber,
+        parent: Option<(LaneId, StepNumber)>,
+    ) {
+        let lane = LaneId(self.state.next_lane);
+        self.record(Fact::LaneOpened { lane, purpose, block, parent });
+    }
+
+    /// Goes on in every lane until each waits for something or the run has ended.
+    fn advance(&mut self) {
+        while self.state.ended.is_none() {
+            let Some(lane) = self.ready_lane() else { return };
+            if let Some(failure) = lane.failed.clone() {
+                self.lane_failed(&lane, failure);
+                continue;
+            }
+            match self.state.flow.block(lane.block).get(lane.position) {
+                None => self.lane_done(&lane),
+                Some(&step) => {
+                    if self.begin_step(&lane, step).is_break() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The innermost lane that waits for nothing.
+    fn ready_lane(&self) -> Option<Lane> {
+        let waits = |lane: &Lane| {
+            self.state.jobs.iter().any(|active| active.lane == lane.id)
+                || self.state.lanes.iter().any(|other| other.parent.is_some_and(|(parent, _)| parent == lane.id))
+        };
+        self.state.lanes.iter().rev().find(|lane| !waits(lane)).cloned()
+    }
+
+    /// Begins a step. Breaks if the step has to be carried out before anything else is decided.
+    fn begin_step(&mut self, lane: &Lane, number: StepNumber) -> std::ops::ControlFlow<()> {
+        let flow = std::sync::Arc::clone(&self.state.flow);
+        let step = flow.step(number);
+        if let Some(when) = &step.when {
+            match self.condition(when, lane) {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.record(Fact::StepSkipped { lane: lane.id, step: number });
+                    return std::ops::ControlFlow::Continue(());
+                }
+                Err(failure) => {
+                    self.fail_step(lane.id, number, failure);
+                    return std::ops::ControlFlow::Continue(());
+                }
+            }
+        }
+        let done = match &step.verb {
+            Verb::Set(_) => {
+                self.commands.push(Command::SetState { lane: lane.id, step: number });
+                return std::ops::ControlFlow::Break(());
+            }
+            Verb::Run(run) => {
+                self.dispatch(lane, step, run);
+                return std::ops::ControlFlow::Continue(());
+            }
+            Verb::Emit(events) => self.emit(lane, number, events),
+            Verb::Reply(reply) => self.reply(lane, reply),
+            Verb::Fail(fail) => Err(self.own_failure(lane, fail)),
+        };
+        match done {
+            Ok(output) => self.record(Fact::StepDone { lane: lane.id, step: number, output }),
+            Err(failure) => self.fail_step(lane.id, number, failure),
+        }
+        std::ops::ControlFlow::Continue(())
+    }
+
+    pub(super) fn fail_step(&mut self, lane: LaneId, step: StepNumber, failure: Failure) {
+        let failure = failure.at_step(&self.state.flow.step(step).id);
+        self.record(Fact::StepFailed { lane, step, failure });
+    }
+
+    fn emit(&mut self, lane: &Lane, step: StepNumber, events: &[(EventType, Template)]) -> Result<Value, Failure> {
+        let mut emitted = Vec::with_capacity(events.len());
+        for (event_type, data) in events {
+            let data = self.evaluate(data, lane)?;
+            emitted.push(self.event(event_type.clone(), data, Causation::Run(self.state.beginning.run))?);
+        }
+        let id = emitted.first().map_or(Tree::Null, |event| Tree::Text(event.id.to_string()));
+        self.record(Fact::Emitted { lane: lane.id, step, events: emitted });
+        Ok(Value::map([("id", Value::from(id)), ("refused", Value::from(Tree::List(Vec::new())))]))
+    }
+
+    fn reply(&mut self, lane: &Lane, reply: &Template) -> Result<Value, Failure> {
+        let reply = self.evaluate(reply, lane)?;
+        // The first reply answers. A path with two is refused at load; `on_error` may answer again after the steps did.
+        if !self.state.replied {
+            self.record(Fact::Replied { reply });
+        }
+        Ok(Value::null())
+    }
+
+    fn own_failure(&self, lane: &Lane, fail: &Fail) -> Failure {
+        let failure = match fail {
+            Fail::PassOn(error) => self.evaluate(error, lane).map(|error| Failure::from_value(&error)),
+            Fail::New { kind, code, message } => self.evaluate(message, lane).and_then(|message| {
+                let failure = Failure::new(*kind, message.tree().as_text().map_or_else(|| message.text().to_owned(), str::to_owned));
+                match code {
+                    Some(code) => {
+                        let code = self.evaluate(code, lane)?;
+                        Ok(failure.with_code(code.tree().as_text().map_or_else(|| code.text().to_owned(), str::to_owned)))
+                    }
+                    None => Ok(failure),
+                }
+            }),
+        };
+        failure.unwrap_or_else(|failure| failure)
+    }
+
+    /// An event of this pipeline, its data checked against what is declared.
+    pub(super) fn event(&self, event_type: EventType, data: Value, causation: Causation) -> Result<Event, Failure> {
+        let data = shareable::event_data(&self.state.pipeline, &event_type, data)?;
+        let beginning = &self.state.beginning;
+        Ok(Event {
+            id: EventId::new(self.around.random.id(self.around.now)),
+            event_type,
+            source: beginning.pipeline.clone(),
+            time: self.around.now,
+            correlation_id: beginning.correlation_id,
+            causation,
+            scope: self.state.pipeline.scope.clone(),
+            caller: beginning.caller.clone(),
+            passed: beginning.passed.clone(),
+            data,
+        })
+    }
+
+    pub(super) fn scope<'b>(&'b self, extra: Extra<'b>) -> RunScope<'b> {
+        RunScope { run: self.state, state: self.around.state, now: self.around.now, random: self.around.random, extra }
+    }
+
+    pub(super) fn extra<'b>(&'b self, lane: &'b Lane) -> Extra<'b> {
+        self.state.extra(lane)
+    }
+
+    pub(super) fn evaluate(&self, template: &Template, lane: &Lane) -> Result<Value, Failure> {
+        template.evaluate(&self.scope(self.extra(lane)))
+    }
+
+    pub(super) fn condition(&self, expression: &std::sync::Arc<dyn Expression>, lane: &Lane) -> Result<bool, Failure> {
+        truth(expression, &self.scope(self.extra(lane)))
+    }
+
+    /// A step's failure that no job stands behind any more: healed, or the lane's.
+    fn lane_failed(&mut self, lane: &Lane, failure: Failure) {
+        let step = self.state.flow.block(lane.block).get(lane.position).copied();
+        let heal = step.and_then(|step| self.state.flow.step(step).on_error.map(|heal| (step, heal)));
+        match heal {
+            Some((step, OnError::Ignore)) => self.record(Fact::StepHealed { lane: lane.id, step, output: Value::null() }),
+            Some((step, OnError::Steps(block))) => self.open_lane(LanePurpose::Heal, block, Some((lane.id, step))),
+            None => self.lane_gave_up(lane, failure),
+        }
+    }
+}
+
+/// The fields that a `set` step sets, evaluated against the state at this moment: called while the state is held.
+///
+/// # Errors
+/// What an expression failed with.
+pub fn set_fields(run: &RunState, lane: LaneId, step: StepNumber, around: &Surroundings<'_>) -> Result<Vec<(String, Value)>, Failure> {
+    let Verb::Set(fields) = &run.flow.step(step).verb else { return Ok(Vec::new()) };
+    let extra = run.lane(lane).map_or_else(Extra::default, |lane| run.extra(lane));
+    let scope = RunScope { run, state: around.state, now: around.now, random: around.random, extra };
+    fields.iter().map(|(name, template)| Ok((name.clone(), template.evaluate(&scope)?))).collect()
+}
+
+/// Whether a condition holds. What is no bool is a failure, never truthy.
+pub(super) fn truth(expression: &std::sync::Arc<dyn Expression>, scope: &RunScope<'_>) -> Result<bool, Failure> {
+    let value = expression.evaluate(scope)?;
+    value.tree().as_bool().ok_or_else(|| {
+        let message = format!("the condition `{}` is {}, not true or false", expression.source(), value.tree().kind());
+        Failure::new(FailureKind::Invalid, message).with_code("condition")
+    })
+}

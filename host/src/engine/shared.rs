@@ -1,0 +1,411 @@
+//! What all runs share, and the way of an activation through the door: loop guard, types, concurrency, start.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::{Notify, oneshot};
+use tokio_util::task::TaskTracker;
+
+use crate::bus::loop_guard;
+use crate::model::activation::{Activation, Admission, Patience, Requester, RunEnd, RunOutcome};
+use crate::model::cancel::CancelSignal;
+use crate::model::failure::{Failure, FailureKind};
+use crate::model::happening::{Happening, What};
+use crate::model::id::{CorrelationId, PipelineName, RunId};
+use crate::model::job::CancelReason;
+use crate::model::port::{Activate, Scope};
+use crate::model::record::{Batch, Beginning, Fact};
+use crate::model::value::Value;
+use crate::plan::pipeline::Flow;
+use crate::plan::template::Template;
+use crate::plan::{Bound, keeps_shape};
+use crate::policy::{deadline, key};
+
+use super::dispatcher::{Control, Driver};
+use super::door::{Arrival, Door, DoorKey, Guest, Limits};
+use super::flights::Flights;
+use super::handle::{Ports, RunView};
+use super::installed::Installed;
+use super::run::{Extra, RunScope, RunState};
+use super::shareable;
+use super::states::{StateCell, States};
+use super::telling::run_label;
+
+/// What all runs share.
+pub struct Shared {
+    pub(super) ports: Ports,
+    pub(super) flights: Flights,
+    pub(super) tasks: TaskTracker,
+    weak: Weak<Shared>,
+    /// Set when the host stops: for what goes on behind a run.
+    pub(super) stop: CancelSignal,
+    /// Told whenever a run has ended.
+    ended: Notify,
+    installed: RwLock<HashMap<PipelineName, Arc<Installed>>>,
+    door: Mutex<Door<Ticket>>,
+    runs: Mutex<HashMap<RunId, Running>>,
+    states: States,
+    stopping: AtomicBool,
+}
+
+struct Running {
+    control: Arc<Control>,
+    door: DoorKey,
+    view: RunView,
+}
+
+/// A run that has not begun.
+struct Ticket {
+    installed: Arc<Installed>,
+    flow: Arc<Flow>,
+    control: Arc<Control>,
+    beginning: Beginning,
+    requester: Option<Arc<dyn Requester>>,
+    cell: Option<Arc<StateCell>>,
+    door: DoorKey,
+    /// As `pipeline.flow`.
+    target: String,
+    /// Why it must not start, if its chain of causes goes in circles.
+    circles: Option<Failure>,
+    /// Told when it starts, for whoever waits outside.
+    started: Option<oneshot::Sender<()>>,
+}
+
+impl std::fmt::Debug for Ticket {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Ticket").field("run", &self.beginning.run).finish_non_exhaustive()
+    }
+}
+
+impl Activate for Shared {
+    fn activate(&self, activation: Activation) -> BoxFuture<'_, Admission> {
+        async move {
+            let patience = activation.patience;
+            let (pipeline, flow) = (activation.pipeline.clone(), activation.flow.clone());
+            let admission = match self.prepare(activation) {
+                Ok(mut ticket) => match ticket.circles.take() {
+                    Some(failure) => self.record_refused(ticket, failure).await,
+                    None => self.admit(ticket, patience).await,
+                },
+                Err(failure) => Admission::Refused(failure),
+            };
+            let reason = match &admission {
+                Admission::Started(_) | Admission::Queued(_) => return admission,
+                Admission::Dropped => "dropped: no place is free".to_owned(),
+                Admission::Refused(failure) => failure.to_string(),
+            };
+            self.tell(What::NotAdmitted { target: format!("{pipeline}.{flow}"), reason });
+            admission
+        }
+        .boxed()
+    }
+
+    fn cancel(&self, run: RunId, reason: CancelReason) {
+        let mut door = self.lock_door();
+        let control = self.lock_runs().get(&run).map(|running| Arc::clone(&running.control));
+        if let Some(control) = control {
+            drop(door);
+            return control.cancel(reason);
+        }
+        let waiting = door.withdraw(run);
+        drop(door);
+        if let Some(ticket) = waiting {
+            self.never_run(ticket, reason);
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn new(ports: Ports) -> Arc<Self> {
+        Arc::new_cyclic(|weak| Self {
+            ports,
+            flights: Flights::default(),
+            tasks: TaskTracker::new(),
+            weak: weak.clone(),
+            stop: CancelSignal::new(),
+            ended: Notify::new(),
+            installed: RwLock::default(),
+            door: Mutex::default(),
+            runs: Mutex::default(),
+            states: States::default(),
+            stopping: AtomicBool::new(false),
+        })
+    }
+
+    pub(super) fn replace(&self, bounds: Vec<Arc<Bound>>) {
+        let mut table = self.installed.write().unwrap_or_else(PoisonError::into_inner);
+        for bound in &bounds {
+            let old = table.get(&bound.pipeline.name);
+            // A plan that does not keep the shape comes this far only if its file says that the states may go.
+            if old.is_some_and(|old| !keeps_shape(&old.bound.pipeline.state, &bound.pipeline.state)) {
+                self.states.forget(&bound.pipeline.name);
+            }
+        }
+        let installed = |bound: Arc<Bound>| (bound.pipeline.name.clone(), Arc::new(Installed::new(bound, &self.ports.policies)));
+        *table = bounds.into_iter().map(installed).collect();
+    }
+
+    pub(super) fn bounds(&self) -> Vec<Arc<Bound>> {
+        self.installed.read().unwrap_or_else(PoisonError::into_inner).values().map(|installed| Arc::clone(&installed.bound)).collect()
+    }
+
+    pub(super) fn views(&self) -> Vec<RunView> {
+        let mut views: Vec<_> = self.lock_runs().values().map(|running| running.view.clone()).collect();
+        views.sort_by_key(|view| (view.since, view.run));
+        views
+    }
+
+    pub(super) fn state(&self, pipeline: &PipelineName, key: Option<&str>) -> Option<Value> {
+        let bound = Arc::clone(&self.find(pipeline)?.bound);
+        let cell = self.states.find(pipeline, key).unwrap_or_default();
+        Some(cell.view(&bound.pipeline.state, bound.pipeline.revision))
+    }
+
+    /// Takes nothing new and cancels all.
+    pub(super) fn shut(&self, reason: CancelReason) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.stop.cancel();
+        let waiting = self.lock_door().clear_waiting();
+        for guest in waiting {
+            self.never_run(guest.ticket, reason);
+        }
+        for running in self.lock_runs().values() {
+            running.control.cancel(reason);
+        }
+    }
+
+    /// A run has ended: its place is free for those who wait.
+    pub(super) fn left(&self, beginning: &Beginning) {
+        let mut door = self.lock_door();
+        let Some(running) = self.lock_runs().remove(&beginning.run) else { return };
+        let next = door.leave(&running.door, beginning.run);
+        next.iter().for_each(|ticket| self.register(ticket));
+        drop(door);
+        for ticket in next {
+            self.start(ticket);
+        }
+        self.ended.notify_waiters();
+    }
+
+    /// Waits until no run is under way or waits, and no event is on its way to a flow.
+    pub(super) async fn quiet(&self) {
+        loop {
+            let ended = self.ended.notified();
+            let mut ended = std::pin::pin!(ended);
+            ended.as_mut().enable();
+            self.ports.activity.idle().await;
+            if self.lock_runs().is_empty() {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// Checks an activation: whether there is such a flow, whether its causes go in circles, whether its input is what is declared.
+    fn prepare(&self, activation: Activation) -> Result<Ticket, Failure> {
+        if self.stopping.load(Ordering::SeqCst) {
+            return Err(Failure::new(FailureKind::Rejected, "the host is stopping").with_code("stopping"));
+        }
+        let target = format!("{}.{}", activation.pipeline, activation.flow);
+        let unknown = || Failure::new(FailureKind::NotFound, format!("there is no flow {target}")).with_code("unknown_flow");
+        let installed = self.find(&activation.pipeline).ok_or_else(unknown)?;
+        let bound = &installed.bound;
+        let flow = bound.pipeline.flows.iter().find(|flow| flow.name == activation.flow).cloned().ok_or_else(unknown)?;
+        let before = activation.event.as_ref().map_or(&[][..], |event| &event.passed);
+        // A chain of causes that goes in circles is not started, but it is recorded: somebody has to find it.
+        let (passed, circles) = match loop_guard::passed(before, &target) {
+            Ok(passed) => (passed, None),
+            Err(failure) => (before.to_vec(), Some(failure)),
+        };
+        let input = flow.input.conform(&activation.input, activation.origin).map_err(|mismatches| {
+            let mismatches = shareable::all(&mismatches);
+            Failure::new(FailureKind::Invalid, format!("the input of {target} is not what it declares: {mismatches}")).with_code("input")
+        })?;
+        let now = self.ports.clock.now();
+        let random = &self.ports.random;
+        let mut beginning = Beginning {
+            run: RunId::new(random.id(now)),
+            pipeline: activation.pipeline,
+            flow: activation.flow,
+            revision: bound.pipeline.revision,
+            correlation_id: activation.correlation_id.unwrap_or_else(|| CorrelationId::new(random.id(now))),
+            event: activation.event.map(|event| (*event).clone()),
+            input,
+            trigger: activation.trigger,
+            caller: activation.caller,
+            state_key: None,
+            at: now,
+            deadline: deadline::earliest(now, flow.deadline, None),
+            passed,
+        };
+        let keyed = flow.state_key.is_some() || flow.concurrency.key.is_some();
+        let mut door = DoorKey { pipeline: beginning.pipeline.clone(), flow: beginning.flow.clone(), key: None };
+        if keyed {
+            let state = RunState::new(Arc::clone(&bound.pipeline), Arc::clone(&flow), Arc::new(beginning.clone()));
+            let null = Value::null();
+            let scope = RunScope { run: &state, state: &null, now, random: &**random, extra: Extra::default() };
+            beginning.state_key = evaluate_key(flow.state_key.as_ref(), &scope)?;
+            door.key = evaluate_key(flow.concurrency.key.as_ref(), &scope)?;
+        }
+        let cell = match bound.pipeline.state.initial.is_empty() {
+            true => None,
+            false => Some(self.states.cell(&beginning.pipeline, beginning.state_key.as_deref())?),
+        };
+        let control = Arc::new(Control::default());
+        Ok(Ticket { installed, flow, control, beginning, requester: activation.requester, cell, door, target, circles, started: None })
+    }
+
+    async fn admit(&self, mut ticket: Ticket, patience: Patience) -> Admission {
+        let run = ticket.beginning.run;
+        let concurrency = &ticket.flow.concurrency;
+        let limits =
+            Limits { max_concurrent: concurrency.max_concurrent, max_queue: concurrency.max_queue, when_full: concurrency.when_full };
+        let key = ticket.door.clone();
+        let started = (patience != Patience::AsDeclared).then(|| {
+            let (sender, started) = oneshot::channel();
+            ticket.started = Some(sender);
+            started
+        });
+        let arrival = {
+            let mut door = self.lock_door();
+            let arrival = door.arrive(&key, limits, Guest { run, patience, ticket });
+            // Under the door's lock, so that whoever is told to cancel this run finds it either waiting or under way.
+            if let Arrival::Start(ticket) = &arrival {
+                self.register(ticket);
+            }
+            arrival
+        };
+        match arrival {
+            Arrival::Start(ticket) => {
+                self.start(ticket);
+                Admission::Started(run)
+            }
+            Arrival::Waits { outside, cancel, superseded } => {
+                for guest in superseded {
+                    self.never_run(guest.ticket, CancelReason::Replaced);
+                }
+                for replaced in cancel {
+                    self.cancel(replaced, CancelReason::Replaced);
+                }
+                let Some(started) = started.filter(|_| outside) else { return Admission::Queued(run) };
+                let mut waits = Withdraw { shared: self, run: Some(run) };
+                let started = started.await;
+                waits.run = None;
+                // It was withdrawn while it waited if nobody tells it.
+                started.map_or(Admission::Dropped, |()| Admission::Started(run))
+            }
+            Arrival::Dropped(_) => Admission::Dropped,
+            Arrival::Refused(_, failure) => Admission::Refused(failure),
+        }
+    }
+
+    fn start(&self, ticket: Ticket) {
+        let Some(shared) = self.weak.upgrade() else { return };
+        let now = self.ports.clock.now();
+        // The time at the door is not the run's.
+        let beginning = Beginning { at: now, deadline: deadline::earliest(now, ticket.flow.deadline, None), ..ticket.beginning };
+        let control = ticket.control;
+        if self.stopping.load(Ordering::SeqCst) {
+            control.cancel(CancelReason::Shutdown);
+        }
+        let beginning = Arc::new(beginning);
+        let state = RunState::new(Arc::clone(&ticket.installed.bound.pipeline), ticket.flow, Arc::clone(&beginning));
+        let requester = ticket.requester.clone();
+        let driver = Driver::new(Arc::clone(&shared), ticket.installed, state, ticket.cell, ticket.requester, control);
+        if let Some(started) = ticket.started {
+            let _ = started.send(());
+        }
+        // Counted from here, so that no clock takes the moment before its first turn for quiet.
+        let busy = self.ports.activity.enter();
+        self.tasks.spawn(async move {
+            if AssertUnwindSafe(driver.drive(busy)).catch_unwind().await.is_err() {
+                shared.broke_off(&beginning, requester.as_deref());
+            }
+        });
+    }
+
+    /// A run that is over before its first step: recorded as failed, for whoever looks for it.
+    async fn record_refused(&self, ticket: Ticket, failure: Failure) -> Admission {
+        let at = self.ports.clock.now();
+        let outcome = RunOutcome::Failed { failure: failure.clone() };
+        let beginning = Arc::new(ticket.beginning);
+        let facts = vec![Fact::Began(Arc::clone(&beginning)), Fact::Ended { outcome: outcome.clone(), at }];
+        let batch = Batch { run: beginning.run, first: 0, facts: Arc::new(facts) };
+        let failure = match self.ports.store.commit(batch).await {
+            Ok(()) => failure,
+            Err(error) => Failure::new(FailureKind::Permanent, error.to_string()).with_code("store").with_cause(failure),
+        };
+        let what = What::RunEnded { outcome, elapsed: std::time::Duration::ZERO };
+        self.ports.sink.accept(Happening { time: at, run: Some(run_label(&beginning)), what });
+        Admission::Refused(failure)
+    }
+
+    /// From the moment at which it has a place, a run can be found and cancelled.
+    fn register(&self, ticket: &Ticket) {
+        let view = RunView { run: ticket.beginning.run, target: ticket.target.clone(), since: self.ports.clock.now() };
+        let running = Running { control: Arc::clone(&ticket.control), door: ticket.door.clone(), view };
+        self.lock_runs().insert(ticket.beginning.run, running);
+    }
+
+    /// A run's task panicked: a mistake in pipehost, which must not take the run's place and its caller with it.
+    fn broke_off(&self, beginning: &Beginning, requester: Option<&dyn Requester>) {
+        let failure = Failure::new(FailureKind::Bug, "pipehost made a mistake in this run; please report it").with_code("panic");
+        let outcome = RunOutcome::Failed { failure };
+        let (now, run) = (self.ports.clock.now(), Some(run_label(beginning)));
+        let what = What::RunEnded { outcome: outcome.clone(), elapsed: now.since(beginning.at) };
+        self.ports.sink.accept(Happening { time: now, run, what });
+        self.left(beginning);
+        if let Some(requester) = requester {
+            requester.end(&RunEnd { run: beginning.run, outcome, degraded: false });
+        }
+    }
+
+    /// One that waited and never will run still has its one end.
+    fn never_run(&self, ticket: Ticket, reason: CancelReason) {
+        let outcome = RunOutcome::Cancelled { reason };
+        let what = What::RunEnded { outcome: outcome.clone(), elapsed: std::time::Duration::ZERO };
+        let run = Some(run_label(&ticket.beginning));
+        self.ports.sink.accept(Happening { time: self.ports.clock.now(), run, what });
+        if let Some(requester) = &ticket.requester {
+            requester.end(&RunEnd { run: ticket.beginning.run, outcome, degraded: false });
+        }
+    }
+
+    fn tell(&self, what: What) {
+        self.ports.sink.accept(Happening { time: self.ports.clock.now(), run: None, what });
+    }
+
+    fn find(&self, pipeline: &PipelineName) -> Option<Arc<Installed>> {
+        self.installed.read().unwrap_or_else(PoisonError::into_inner).get(pipeline).cloned()
+    }
+
+    fn lock_runs(&self) -> MutexGuard<'_, HashMap<RunId, Running>> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_door(&self) -> MutexGuard<'_, Door<Ticket>> {
+        self.door.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes a run that waits outside away from the door again, if whoever brought it goes away first.
+struct Withdraw<'a> {
+    shared: &'a Shared,
+    run: Option<RunId>,
+}
+
+impl Drop for Withdraw<'_> {
+    fn drop(&mut self) {
+        if let Some(run) = self.run {
+            self.shared.cancel(run, CancelReason::Requested);
+        }
+    }
+}
+
+fn evaluate_key(template: Option<&Template>, scope: &dyn Scope) -> Result<Option<String>, Failure> {
+    template.map(|template| template.evaluate(scope).and_then(|value| key::text(&value))).transpose()
+}

@@ -1,0 +1,73 @@
+//! What a fact is told as, to whoever watches.
+
+use crate::model::happening::{JobLabel, RunLabel, What};
+use crate::model::id::JobId;
+use crate::model::record::{Beginning, Fact};
+
+use super::run::RunState;
+
+/// The label of a run.
+pub fn run_label(beginning: &Beginning) -> RunLabel {
+    RunLabel {
+        pipeline: beginning.pipeline.clone(),
+        flow: beginning.flow.clone(),
+        run: beginning.run,
+        correlation_id: beginning.correlation_id,
+    }
+}
+
+/// The labels of a run's jobs: a job that has ended is still told of.
+#[derive(Default)]
+pub struct Labels(Vec<JobLabel>);
+
+impl Labels {
+    /// The label of a job.
+    pub fn get(&self, job: JobId) -> Option<&JobLabel> {
+        self.0.iter().find(|label| label.job == job)
+    }
+
+    /// Learns the labels of jobs that were dispatched.
+    pub fn learn(&mut self, state: &RunState, facts: &[Fact]) {
+        for fact in facts {
+            let Fact::JobDispatched { job, step, .. } = fact else { continue };
+            let step = state.flow().step(*step);
+            let executor = match &step.verb {
+                crate::plan::pipeline::Verb::Run(run) => {
+                    state.pipeline().executors.get(run.executor).map(|declared| declared.reference.name.clone())
+                }
+                _ => None,
+            };
+            self.0.push(JobLabel { step: step.id.clone(), job: *job, executor: executor.unwrap_or_else(|| "none".into()) });
+        }
+    }
+
+    /// The jobs that were dispatched and have not ended.
+    pub fn jobs(&self) -> impl Iterator<Item = JobId> {
+        self.0.iter().map(|label| label.job)
+    }
+
+    /// Forgets a job.
+    pub fn forget(&mut self, job: JobId) {
+        self.0.retain(|label| label.job != job);
+    }
+
+    /// What a fact is told as; `None` for what is of no interest outside, and for fine detail nobody wants.
+    pub fn tell(&self, fact: &Fact, state: &RunState, detail: bool) -> Option<What> {
+        Some(match fact {
+            Fact::Began(_) => What::RunStarted,
+            Fact::JobDispatched { job, .. } => What::JobDispatched { job: self.get(*job)?.clone() },
+            Fact::AttemptStarted { job, attempt, .. } if detail => What::JobStarted { job: self.get(*job)?.clone(), attempt: *attempt },
+            Fact::Retrying { job, attempt, failure, due, at } => {
+                What::Retrying { job: self.get(*job)?.clone(), attempt: *attempt, failure: failure.clone(), wait: due.since(*at) }
+            }
+            Fact::JobEnded { job, outcome, .. } => What::JobEnded { job: self.get(*job)?.clone(), outcome: outcome.clone() },
+            Fact::Replied { reply } => What::Replied { reply: reply.clone() },
+            Fact::Ended { outcome, at } => What::RunEnded { outcome: outcome.clone(), elapsed: at.since(state.beginning().at) },
+            Fact::StepFailed { step, failure, .. } | Fact::HealFailed { step, failure, .. } => {
+                What::StepFailed { step: state.flow().step(*step).id.clone(), failure: failure.clone() }
+            }
+            Fact::FallbackBegan { job, failure } => What::StepFailed { step: self.get(*job)?.step.clone(), failure: failure.clone() },
+            _ => return None,
+        })
+    }
+}
