@@ -8,8 +8,10 @@ pub mod model;
 // From text to plan, and what changes it.
 pub mod plan;
 pub mod watch;
+pub mod reload;
 
 // From the outside to a run.
+pub mod trigger;
 pub mod engine;
 pub mod policy;
 pub mod executor;
@@ -20,3 +22,6 @@ pub mod bus;
 pub mod journal;
 pub mod telemetry;
 pub mod clock;
+
+// Where all of it is put together and shown.
+pub mod app;

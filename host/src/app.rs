@@ -1,0 +1,215 @@
+//! The composition root: the one room with all doors. It builds the parts, starts them, and stops them in the reverse order.
+//!
+//! Who shows something to people holds an [`App`] and uses its views and subscriptions, never the insides.
+
+mod data;
+mod follow;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::broadcast;
+use tokio::task::JoinHandle;
+
+use crate::bus::Bus;
+use crate::clock::{Activity, RealClock, SystemRandom};
+use crate::engine::{Engine, Ports};
+use crate::executor::registry::{Registry, RegistrySettings, SecretSource};
+use crate::journal::memory::MemoryStore;
+use crate::model::cancel::CancelSignal;
+use crate::model::failure::Failure;
+use crate::model::id::{FlowName, PipelineName};
+use crate::model::job::CancelReason;
+use crate::model::port::{Activate, Clock, Random, Sink};
+use crate::plan::pipeline::{Pipeline, Trigger};
+use crate::plan::{Environment, Loaded, load};
+use crate::policy::Policies;
+use crate::reload::{Parts, Reload};
+use crate::telemetry::{Detail, Subscription, Telemetry};
+
+pub use crate::reload::{Outcome, Report};
+pub use data::{DATA_FOLDER, NOT_A_FOLDER, NOT_WRITABLE, default_folder};
+
+use follow::Follower;
+
+/// So many reports wait for one who listens; a slower one gets the newest.
+const REPORTS: usize = 16;
+
+/// What to run, and how.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The pipeline files.
+    pub files: Vec<PathBuf>,
+    /// Where everything lives that outlives a run. By default [`DATA_FOLDER`] beside the first file.
+    pub data: Option<PathBuf>,
+    /// Whether files are watched, and put in force when they change.
+    pub watch: bool,
+    /// Where `env` and `secret` get their values from.
+    pub environment: Environment,
+}
+
+/// Everything that runs. It must be stopped with [`stop`](Self::stop): dropping it leaves runs unfinished.
+pub struct App {
+    telemetry: Telemetry,
+    engine: Engine,
+    registry: Arc<Registry>,
+    clock: Arc<dyn Clock>,
+    data: PathBuf,
+    watching: bool,
+    reload: Option<Reload>,
+    reports: broadcast::Sender<Arc<Report>>,
+    stop: CancelSignal,
+    follower: Option<JoinHandle<()>>,
+}
+
+/// A flow that can be started from the outside.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Entrance {
+    /// Lines of the standard input.
+    Lines,
+    /// One given input: a flow that takes lines, else one that is started by name.
+    Once,
+}
+
+impl App {
+    /// Makes the data folder and all parts, and starts none of them. Must be called within a Tokio runtime.
+    ///
+    /// # Errors
+    /// The data folder cannot be made or written to, or an executor home cannot be set up. The failure's code is the diagnostic's.
+    pub fn new(settings: Settings) -> Result<Self, Failure> {
+        let data = settings.data.unwrap_or_else(|| default_folder(&settings.files));
+        data::prepare(&data)?;
+        let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
+        let random: Arc<dyn Random> = Arc::new(SystemRandom::new());
+        let telemetry = Telemetry::new();
+        let sink: Arc<dyn Sink> = Arc::new(telemetry.clone());
+        let environment = Arc::new(settings.environment);
+        let registry = Arc::new(registry(&data, &environment, &clock, &sink)?);
+        let activity = Activity::new();
+        let engine = Engine::new(Ports {
+            store: Arc::new(MemoryStore::new()),
+            clock: Arc::clone(&clock),
+            random,
+            sink: Arc::clone(&sink),
+            policies: Policies::counted_by(Arc::clone(&clock), Arc::clone(&sink), activity.clone()),
+            bus: Bus::counted_by(Arc::clone(&clock), Arc::clone(&sink), activity.clone()),
+            activity,
+        });
+        let reload = Reload::new(Parts {
+            registry: Arc::clone(&registry),
+            engine: Arc::new(engine.clone()),
+            sink,
+            clock: Arc::clone(&clock),
+            environment,
+            files: settings.files,
+        });
+        let (reports, _) = broadcast::channel(REPORTS);
+        let (stop, watching) = (CancelSignal::new(), settings.watch);
+        let reload = Some(reload);
+        Ok(Self { telemetry, engine, registry, clock, data, watching, reload, reports, stop, follower: None })
+    }
+
+    /// Puts the files in force, and from then on whatever they become, if files are watched. A refused start is no error here: who
+    /// waits for better files need only wait for the next [report](Self::reports). Does nothing more when it is called again.
+    pub async fn start(&mut self) -> Option<Arc<Report>> {
+        let mut reload = self.reload.take()?;
+        let began = self.clock.now();
+        let report = Arc::new(reload.attempt(None).await);
+        if self.watching {
+            let follower = Follower {
+                reload,
+                registry: Arc::clone(&self.registry),
+                clock: Arc::clone(&self.clock),
+                reports: self.reports.clone(),
+                sink: Arc::new(self.telemetry.clone()),
+                data: self.data.clone(),
+            };
+            self.follower = Some(tokio::spawn(follower.run(began, self.stop.clone())));
+        }
+        Some(report)
+    }
+
+    /// What happens from now on; see [`Telemetry::subscribe`].
+    pub fn subscribe(&self, capacity: usize, detail: Detail) -> Subscription {
+        self.telemetry.subscribe(capacity, detail)
+    }
+
+    /// What comes of every later change of the files.
+    pub fn reports(&self) -> broadcast::Receiver<Arc<Report>> {
+        self.reports.subscribe()
+    }
+
+    /// Starts and cancels runs.
+    pub fn activate(&self) -> Arc<dyn Activate> {
+        Arc::new(self.engine.clone())
+    }
+
+    /// Waits until no run is under way or waits, and no event is on its way to a flow.
+    pub async fn quiet(&self) {
+        self.engine.quiet().await;
+    }
+
+    /// The pipelines in force.
+    pub fn pipelines(&self) -> Vec<Arc<Pipeline>> {
+        self.engine.installed().iter().map(|bound| Arc::clone(&bound.pipeline)).collect()
+    }
+
+    /// Finds the flow behind an entrance, anew with each call, as a reload may change it.
+    pub fn target(&self, entrance: Entrance) -> impl Fn() -> Option<(PipelineName, FlowName)> + Send + use<> {
+        let engine = self.engine.clone();
+        move || {
+            let bounds = engine.installed();
+            let find = |trigger: &Trigger| {
+                bounds.iter().find_map(|bound| {
+                    let flow = bound.pipeline.flows.iter().find(|flow| flow.triggers.contains(trigger))?;
+                    Some((bound.pipeline.name.clone(), flow.name.clone()))
+                })
+            };
+            match entrance {
+                Entrance::Lines => find(&Trigger::StdinLine),
+                Entrance::Once => find(&Trigger::StdinLine).or_else(|| find(&Trigger::Manual)),
+            }
+        }
+    }
+
+    /// Where the data is.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Whether files are watched.
+    pub const fn is_watching(&self) -> bool {
+        self.watching
+    }
+
+    /// Stops everything in order: no more reloads, then all runs with their `finally`, then the buses, then the telling.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        if let Some(follower) = self.follower {
+            // It fails only if the task panicked, which the panic hook has told.
+            let _ = follower.await;
+        }
+        self.engine.stop(CancelReason::Shutdown).await;
+        self.telemetry.close();
+    }
+}
+
+/// Loads files as [`App::start`] would, and starts nothing: for `check` and `graph`. Of the data folder only
+/// what is compiled of components is made.
+///
+/// # Errors
+/// An executor home cannot be set up.
+pub fn look(files: &[PathBuf], data: Option<PathBuf>, environment: Environment) -> Result<Loaded, Failure> {
+    let data = data.unwrap_or_else(|| default_folder(files));
+    let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
+    let sink: Arc<dyn Sink> = Arc::new(Telemetry::new());
+    let environment = Arc::new(environment);
+    let registry = registry(&data, &environment, &clock, &sink)?;
+    Ok(load(files, &registry, &environment))
+}
+
+fn registry(data: &Path, environment: &Arc<Environment>, clock: &Arc<dyn Clock>, sink: &Arc<dyn Sink>) -> Result<Registry, Failure> {
+    let (data, clock, sink, environment) = (data.to_owned(), Arc::clone(clock), Arc::clone(sink), Arc::clone(environment));
+    let secrets: SecretSource = Arc::new(move |name| environment.secrets.get(name).or_else(|| environment.variables.get(name)).cloned());
+    Registry::new(RegistrySettings { data, secrets, clock, sink })
+}

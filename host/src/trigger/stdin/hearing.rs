@@ -1,0 +1,133 @@
+//! What one run tells whoever asked, kept until it is that one's turn to be shown.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::model::activation::{Requester, RunEnd};
+use crate::model::value::{Tree, Value};
+
+/// So many bytes of tokens wait to be shown; what comes beyond is left out, and `…` stands for it.
+const MOST_TOKENS: usize = 1 << 20;
+
+/// What a run told.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Heard {
+    /// Text of tokens, joined.
+    Tokens(String),
+    /// The reply.
+    Reply(Value),
+    /// The end; nothing comes after it.
+    End(RunEnd),
+}
+
+/// Listens to one run. Clones listen to the same.
+#[derive(Clone, Default)]
+pub(super) struct Hearing(Arc<Ear>);
+
+#[derive(Default)]
+struct Ear {
+    told: Mutex<ToldSoFar>,
+    more: Notify,
+}
+
+#[derive(Default)]
+struct ToldSoFar {
+    tokens: String,
+    left_out: bool,
+    reply: Option<Value>,
+    end: Option<RunEnd>,
+}
+
+impl Hearing {
+    /// Waits for what comes next. Dropping the wait loses nothing.
+    pub(super) async fn next(&self) -> Heard {
+        loop {
+            // A permit is kept while nobody waits, so nothing falls between the look and the wait.
+            if let Some(heard) = self.take() {
+                return heard;
+            }
+            self.0.more.notified().await;
+        }
+    }
+
+    fn take(&self) -> Option<Heard> {
+        let mut told = self.lock();
+        if !told.tokens.is_empty() {
+            told.left_out = false;
+            return Some(Heard::Tokens(std::mem::take(&mut told.tokens)));
+        }
+        told.reply.take().map(Heard::Reply).or_else(|| told.end.take().map(Heard::End))
+    }
+
+    fn tell(&self, change: impl FnOnce(&mut ToldSoFar)) {
+        change(&mut self.lock());
+        self.0.more.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ToldSoFar> {
+        self.0.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Requester for Hearing {
+    fn progress(&self, progress: &Value) {
+        let token = progress.field("token");
+        let Some(Tree::Text(token)) = token.as_ref().map(Value::tree) else { return };
+        self.tell(|told| {
+            if told.left_out {
+                return;
+            }
+            if told.tokens.len() + token.len() > MOST_TOKENS {
+                told.tokens.push('…');
+                told.left_out = true;
+            } else {
+                told.tokens.push_str(token);
+            }
+        });
+    }
+
+    fn reply(&self, reply: &Value) {
+        self.tell(|told| told.reply = Some(reply.clone()));
+    }
+
+    fn end(&self, end: &RunEnd) {
+        self.tell(|told| told.end = Some(end.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::activation::RunOutcome;
+    use crate::model::id::RunId;
+
+    fn token(text: &str) -> Value {
+        Value::map([("token", Value::string(text))])
+    }
+
+    #[tokio::test]
+    async fn tokens_are_joined_and_come_before_reply_and_end() {
+        let hearing = Hearing::default();
+        let end = RunEnd { run: RunId::new(uuid::Uuid::nil()), outcome: RunOutcome::Succeeded, degraded: false };
+        hearing.progress(&token("He"));
+        hearing.progress(&Value::map([("fraction", Value::from(Tree::Float(0.5)))]));
+        hearing.progress(&token("llo"));
+        hearing.reply(&Value::string("bye"));
+        hearing.end(&end);
+        assert_eq!(hearing.next().await, Heard::Tokens("Hello".to_owned()));
+        assert_eq!(hearing.next().await, Heard::Reply(Value::string("bye")));
+        assert_eq!(hearing.next().await, Heard::End(end));
+    }
+
+    #[tokio::test]
+    async fn tokens_that_nobody_takes_are_bounded() {
+        let hearing = Hearing::default();
+        let piece = token(&"x".repeat(1 << 16));
+        (0..64).for_each(|_| hearing.progress(&piece));
+        let Heard::Tokens(text) = hearing.next().await else { panic!("tokens were told") };
+        assert!(text.ends_with("x…") && text.len() <= MOST_TOKENS + '…'.len_utf8());
+        hearing.progress(&token("on"));
+        assert_eq!(hearing.next().await, Heard::Tokens("on".to_owned()));
+    }
+}
