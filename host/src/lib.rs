@@ -25,3 +25,4 @@ pub mod clock;
 
 // Where all of it is put together and shown.
 pub mod app;
+pub mod cli;

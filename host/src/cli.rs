@@ -1,0 +1,34 @@
+//! The command line: words for people, and exit codes. It sees views and subscriptions of `app`, never the insides.
+
+mod arguments;
+mod banner;
+mod check;
+pub mod diagnostics;
+mod environment;
+mod events;
+mod exit;
+mod graph;
+mod logging;
+mod notice;
+mod run;
+mod signals;
+mod style;
+mod talk;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::{Arguments, Command};
+
+/// Does what the arguments of the process say, and returns its exit code.
+pub fn main() -> ExitCode {
+    // A usage mistake ends here, with exit code 2 and the way out.
+    let arguments = Arguments::parse();
+    let exit = match arguments.command {
+        Command::Run(arguments) => run::run(arguments),
+        Command::Check(arguments) => check::check(&arguments),
+        Command::Graph(arguments) => graph::graph(&arguments),
+    };
+    exit.into()
+}

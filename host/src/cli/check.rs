@@ -1,0 +1,40 @@
+//! `pipehost check`: `run` short of starting.
+
+use std::io::{self, Write};
+
+use super::arguments::{Check, Format};
+use super::exit::{Exit, after_writing, not_started, say};
+use super::style::Style;
+use super::{diagnostics, environment};
+use crate::app;
+
+/// Checks the files and says what is wrong with them on standard output.
+pub(super) fn check(arguments: &Check) -> Exit {
+    let looked = environment::read(arguments.places.secrets.as_deref())
+        .and_then(|environment| app::look(&arguments.files, arguments.places.data.clone(), environment));
+    let loaded = match looked {
+        Ok(loaded) => loaded,
+        Err(failure) => return not_started(&failure),
+    };
+    let colour = Style::of(&io::stdout()).is_coloured();
+    let show = match arguments.format {
+        Format::Text => diagnostics::text,
+        Format::Json => diagnostics::json,
+        Format::Github => diagnostics::github,
+    };
+    let shown = show(&loaded.diagnostics, &loaded.sources, colour);
+    let exit = if loaded.plan.is_some() { Exit::Good } else { Exit::Failed };
+    let mut out = io::stdout().lock();
+    let written = out.write_all(shown.as_bytes()).and_then(|()| out.flush());
+    // Mistakes are counted where they are shown.
+    if arguments.format == Format::Text && loaded.diagnostics.is_empty() {
+        let pipelines = loaded.plan.as_ref().map_or(0, |plan| plan.pipelines.len());
+        say(&format!("{}: no mistakes\n", many(pipelines, "pipeline")));
+    }
+    after_writing(written, exit)
+}
+
+/// `1 file`, `2 files`.
+pub(super) fn many(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}

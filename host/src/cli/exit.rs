@@ -1,0 +1,48 @@
+//! Exit codes: what a shell goes by.
+
+use std::io;
+use std::process::ExitCode;
+
+use crate::model::failure::Failure;
+
+/// How the program ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Exit {
+    /// All is well; warnings alone are.
+    Good = 0,
+    /// Errors were found, or a run failed whose answer somebody waited for.
+    Failed = 1,
+    /// It could not start.
+    NotStarted = 3,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Says on standard error why it could not start.
+pub(super) fn not_started(failure: &Failure) -> Exit {
+    let code = failure.code.as_deref().unwrap_or("E0701");
+    say(&format!("error[{code}]: {}\n", failure.message));
+    Exit::NotStarted
+}
+
+/// How the program ends when what it writes to is gone: a reader that has seen enough is no mistake.
+pub(super) fn after_writing(written: io::Result<()>, otherwise: Exit) -> Exit {
+    match written {
+        Ok(()) => otherwise,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Good,
+        Err(error) => {
+            say(&format!("error[E0706]: the output cannot be written: {error}\n"));
+            Exit::Failed
+        }
+    }
+}
+
+/// Writes to standard error. If nobody listens there any more, there is nobody left to tell.
+pub(super) fn say(text: &str) {
+    use io::Write;
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}

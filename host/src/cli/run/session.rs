@@ -1,0 +1,417 @@
+//! One session: start, banner, conversation, end. One task does all of it, so that nothing that is shown falls into something else.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::cannot_begin;
+use crate::app::{App, Entrance, Outcome, Report, Settings};
+use crate::cli::banner::{self, Indexed};
+use crate::cli::exit::{Exit, after_writing, not_started, say};
+use crate::cli::signals::{Signal, Signals};
+use crate::cli::style::Style;
+use crate::cli::talk::{Manner, Talk};
+use crate::cli::{diagnostics, events, notice};
+use crate::model::cancel::CancelSignal;
+use crate::model::happening::What;
+use crate::model::value::Value;
+use crate::telemetry::{Detail, Subscription, Told};
+use crate::trigger::stdin::{self as stdin, Conversation, Interrupted, Lines, Said};
+
+/// So many happenings wait for the terminal.
+const HAPPENINGS: usize = 1_024;
+/// So many lines wait for an answer to end; the oldest go first.
+const NOTICES: usize = 64;
+
+/// What the standard streams are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Streams {
+    pub(super) input_is_terminal: bool,
+    pub(super) output_is_terminal: bool,
+    pub(super) error_is_terminal: bool,
+    pub(super) talks_on_error: bool,
+}
+
+impl Streams {
+    const fn talk_is_terminal(self) -> bool {
+        if self.talks_on_error { self.error_is_terminal } else { self.output_is_terminal }
+    }
+
+    const fn prompts(self) -> bool {
+        self.input_is_terminal && self.talk_is_terminal() && self.error_is_terminal
+    }
+
+    fn talk_style(self) -> Style {
+        if self.talks_on_error { Style::of(&io::stderr()) } else { Style::of(&io::stdout()) }
+    }
+
+    fn talk_output(self) -> Box<dyn Write> {
+        if self.talks_on_error { Box::new(io::stderr()) } else { Box::new(io::stdout()) }
+    }
+}
+
+pub(super) struct Session {
+    pub(super) settings: Settings,
+    pub(super) input: Option<Value>,
+    pub(super) streams: Streams,
+}
+
+type Voice = Talk<Box<dyn Write>, io::Stderr>;
+
+/// Why the talk is over.
+enum Over {
+    /// Its input ended, and every answer was given.
+    Done,
+    /// Somebody ended it.
+    Ended,
+    /// Nobody reads any more, or cannot be written to.
+    Unwritable(io::Error),
+}
+
+impl Session {
+    pub(super) async fn run(self) -> Exit {
+        let Self { settings, input, streams } = self;
+        let mut signals = match Signals::start() {
+            Ok(signals) => signals,
+            Err(error) => return not_started(&cannot_begin(&error)),
+        };
+        // A name that is mistyped will not come; a file that is there and broken will be mended.
+        let waits = streams.prompts() && input.is_none() && settings.watch && settings.files.iter().all(|file| file.is_file());
+        let mut app = match App::new(settings) {
+            Ok(app) => app,
+            Err(failure) => return not_started(&failure),
+        };
+        let gone = CancelSignal::new();
+        let writer = match streams.talks_on_error {
+            true => match events::start(app.subscribe(events::WAITING, Detail::Fine), gone.clone()) {
+                Ok(writer) => Some(writer),
+                Err(error) => return not_started(&cannot_begin(&error)),
+            },
+            false => None,
+        };
+        let happenings = app.subscribe(HAPPENINGS, Detail::Coarse);
+        let reports = app.reports();
+        let mut beside = Beside {
+            happenings,
+            reports,
+            waiting: VecDeque::new(),
+            style: Style::of(&io::stderr()),
+            indexed: Indexed::new(),
+            started: false,
+        };
+        let exit = match begin(&mut app, &mut beside, &mut signals, waits).await {
+            Begun::Ready => converse(app, input, streams, &mut beside, &mut signals, &gone).await,
+            Begun::Ended => end(app, &mut signals, Exit::Good).await,
+            Begun::Refused => end(app, &mut signals, Exit::NotStarted).await,
+        };
+        drop(beside);
+        match writer.map(std::thread::JoinHandle::join) {
+            Some(Ok(written)) => after_writing(written, exit),
+            // The thread panicked, and the panic hook has told.
+            Some(Err(_)) => Exit::Failed,
+            None => exit,
+        }
+    }
+}
+
+/// How the start went.
+enum Begun {
+    Ready,
+    Ended,
+    Refused,
+}
+
+/// Starts, and waits for better files if that is wanted.
+async fn begin(app: &mut App, beside: &mut Beside, signals: &mut Signals, waits: bool) -> Begun {
+    let report = tokio::select! {
+        report = app.start() => report,
+        _ = signals.next() => return Begun::Ended,
+    };
+    let Some(mut report) = report else { return Begun::Refused };
+    loop {
+        say(&beside.mistakes(&report));
+        if report.outcome != Outcome::Refused {
+            beside.started = true;
+            return Begun::Ready;
+        }
+        if !waits {
+            return Begun::Refused;
+        }
+        say(&format!("{}\n", beside.style.bold("Waiting for a better version: mend the file and save it. Ctrl-C ends.")));
+        report = tokio::select! {
+            report = beside.report() => report,
+            _ = signals.next() => return Begun::Ended,
+        };
+    }
+}
+
+async fn converse(
+    app: App,
+    input: Option<Value>,
+    streams: Streams,
+    beside: &mut Beside,
+    signals: &mut Signals,
+    gone: &CancelSignal,
+) -> Exit {
+    let once = input.is_some();
+    let manner = if streams.talk_is_terminal() { Manner::Words { prompt: streams.prompts() && !once } } else { Manner::Lines };
+    let mut talk: Voice = Talk::new(streams.talk_output(), io::stderr(), manner, streams.talk_style());
+    let conversation = match input {
+        Some(input) => Some(Conversation::once(input, app.activate(), Box::new(app.target(Entrance::Once)))),
+        None => match listen(&app, streams) {
+            Ok(conversation) => conversation,
+            Err(error) => return end(app, signals, not_started(&cannot_begin(&error))).await,
+        },
+    };
+    beside.catch_up();
+    if !once {
+        say(&banner::text(&app, &beside.indexed, beside.style, how_to_leave(conversation.is_some(), streams)));
+    }
+    let typed = streams.input_is_terminal && !once;
+    let Some(mut conversation) = conversation else {
+        let over = attend(&mut talk, beside, signals, gone).await;
+        let exit = end(app, signals, Exit::Good).await;
+        return after(over, exit);
+    };
+    let over = speak(&mut conversation, &mut talk, beside, signals, gone, typed).await;
+    conversation.end_input();
+    let over = match over {
+        Over::Done => {
+            // What the last runs emitted may have started others, and nobody asked for their end.
+            tokio::select! {
+                () = app.quiet() => {}
+                _ = signals.next() => {}
+            }
+            finish(app, &mut conversation, &mut talk, signals).await
+        }
+        Over::Ended => finish(app, &mut conversation, &mut talk, signals).await,
+        Over::Unwritable(error) => {
+            end(app, signals, Exit::Good).await;
+            Err(error)
+        }
+    };
+    match over {
+        Ok(None) => {
+            let answered = typed || !talk.has_failed();
+            if answered { Exit::Good } else { Exit::Failed }
+        }
+        Ok(Some(forced)) => forced,
+        Err(error) => after_writing(Err(error), Exit::Good),
+    }
+}
+
+/// Reads lines, if a flow takes them.
+fn listen(app: &App, streams: Streams) -> io::Result<Option<Conversation>> {
+    let target = app.target(Entrance::Lines);
+    if target().is_none() {
+        return Ok(None);
+    }
+    let manner = if streams.input_is_terminal { stdin::Manner::Typed } else { stdin::Manner::Piped };
+    let lines = Lines::start(io::stdin())?;
+    Ok(Some(Conversation::new(lines, app.activate(), Box::new(target), manner)))
+}
+
+const fn how_to_leave(listens: bool, streams: Streams) -> &'static str {
+    match (listens, streams.input_is_terminal) {
+        (true, true) => "Type a message. Ctrl-C cancels an answer; at the prompt it ends pipehost, and so does Ctrl-D.",
+        (true, false) => "Reading messages from standard input, one a line.",
+        (false, _) => "No flow reads standard input; Ctrl-C ends pipehost.",
+    }
+}
+
+/// Talks until it is over.
+async fn speak(
+    conversation: &mut Conversation,
+    talk: &mut Voice,
+    beside: &mut Beside,
+    signals: &mut Signals,
+    gone: &CancelSignal,
+    typed: bool,
+) -> Over {
+    loop {
+        let shown = tokio::select! {
+            said = conversation.next() => match said {
+                Said::Over => return Over::Done,
+                said => {
+                    let between = matches!(said, Said::Ready | Said::Ended(_));
+                    talk.show(said).and_then(|()| if between { beside.say_all(talk) } else { Ok(()) })
+                }
+            },
+            () = beside.wait() => beside.say_if_quiet(talk),
+            signal = signals.next() => match signal {
+                Signal::Interrupt if typed => match conversation.interrupt() {
+                    Interrupted::Cancelled => Ok(()),
+                    Interrupted::Nothing | Interrupted::Again => return Over::Ended,
+                },
+                Signal::Interrupt | Signal::End => return Over::Ended,
+            },
+            () = gone.cancelled() => return Over::Unwritable(io::ErrorKind::BrokenPipe.into()),
+        };
+        if let Err(error) = shown {
+            return Over::Unwritable(error);
+        }
+    }
+}
+
+/// Says what happens until somebody ends it: for pipelines that nobody talks to.
+async fn attend(talk: &mut Voice, beside: &mut Beside, signals: &mut Signals, gone: &CancelSignal) -> Over {
+    loop {
+        tokio::select! {
+            () = beside.wait() => if let Err(error) = beside.say_all(talk) { return Over::Unwritable(error) },
+            _ = signals.next() => return Over::Ended,
+            () = gone.cancelled() => return Over::Unwritable(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+}
+
+/// Stops everything while the ends of what was under way are still said. A further signal ends it by force.
+async fn finish(app: App, conversation: &mut Conversation, talk: &mut Voice, signals: &mut Signals) -> io::Result<Option<Exit>> {
+    let stopping = app.stop();
+    tokio::pin!(stopping);
+    let mut shown = Ok(());
+    let mut over = false;
+    loop {
+        tokio::select! {
+            biased;
+            said = conversation.next(), if !over && shown.is_ok() => match said {
+                Said::Over => {
+                    over = true;
+                    shown = talk.show(Said::Over);
+                }
+                Said::Ready => {}
+                said => shown = talk.show(said),
+            },
+            () = &mut stopping => break,
+            _ = signals.next() => return Ok(Some(forced())),
+        }
+    }
+    // What was said in the last moment; nothing more can come.
+    while !over && shown.is_ok() {
+        match conversation.next().now_or_never() {
+            None | Some(Said::Over) => break,
+            Some(Said::Ready) => {}
+            Some(said) => shown = talk.show(said),
+        }
+    }
+    shown.map(|()| None)
+}
+
+async fn end(app: App, signals: &mut Signals, exit: Exit) -> Exit {
+    tokio::select! {
+        () = app.stop() => exit,
+        _ = signals.next() => forced(),
+    }
+}
+
+fn forced() -> Exit {
+    say("ended by force: runs were cut off\n");
+    Exit::Failed
+}
+
+fn after(over: Over, exit: Exit) -> Exit {
+    match over {
+        Over::Done | Over::Ended => exit,
+        Over::Unwritable(error) => after_writing(Err(error), exit),
+    }
+}
+
+/// What happens beside the talk, until there is a moment to say it.
+struct Beside {
+    happenings: Subscription,
+    reports: broadcast::Receiver<Arc<Report>>,
+    waiting: VecDeque<String>,
+    style: Style,
+    indexed: Indexed,
+    /// Whether something is in force.
+    started: bool,
+}
+
+impl Beside {
+    /// Waits until there is something to say. Dropping the wait loses nothing.
+    async fn wait(&mut self) {
+        loop {
+            tokio::select! {
+                told = self.happenings.next() => match told {
+                    Some(told) => if self.note(&told) { return },
+                    None => return std::future::pending().await,
+                },
+                report = next_report(&mut self.reports) => {
+                    let mistakes = self.mistakes(&report);
+                    if !mistakes.is_empty() {
+                        self.keep(mistakes);
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The next report, whatever else happens.
+    async fn report(&mut self) -> Arc<Report> {
+        next_report(&mut self.reports).await
+    }
+
+    /// Takes in what has happened, and forgets it but for the documents: the banner says the rest.
+    fn catch_up(&mut self) {
+        while let Some(told) = self.happenings.try_next() {
+            let skipped = matches!(&told, Told::Happening(happening) if matches!(happening.what, What::DocumentSkipped { .. }));
+            if self.note(&told) && !skipped {
+                self.waiting.pop_back();
+            }
+        }
+    }
+
+    /// Whether there is more to say now.
+    fn note(&mut self, told: &Told) -> bool {
+        let Told::Happening(happening) = told else { return false };
+        if let What::Indexed { index, files, chunks } = &happening.what {
+            self.indexed.insert(index.clone(), (*files, *chunks));
+        }
+        match notice::line(&happening.what, self.style) {
+            Some(line) => {
+                self.keep(line);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn keep(&mut self, line: String) {
+        if self.waiting.len() == NOTICES {
+            self.waiting.pop_front();
+        }
+        self.waiting.push_back(line);
+    }
+
+    /// The mistakes and warnings of a report, with what they came to.
+    fn mistakes(&self, report: &Report) -> String {
+        let mut text = diagnostics::text(&report.diagnostics, &report.sources, self.style.is_coloured());
+        if report.outcome == Outcome::Refused {
+            let came_to = if self.started { "Nothing changes: what ran before goes on." } else { "Nothing was started." };
+            text.push_str(&format!("{}\n", self.style.red(came_to)));
+        }
+        text
+    }
+
+    fn say_if_quiet(&mut self, talk: &mut Voice) -> io::Result<()> {
+        if talk.is_busy() { Ok(()) } else { self.say_all(talk) }
+    }
+
+    fn say_all(&mut self, talk: &mut Voice) -> io::Result<()> {
+        self.waiting.drain(..).try_for_each(|line| talk.beside(&line))
+    }
+}
+
+async fn next_report(reports: &mut broadcast::Receiver<Arc<Report>>) -> Arc<Report> {
+    loop {
+        match reports.recv().await {
+            Ok(report) => return report,
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
