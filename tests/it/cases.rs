@@ -1,0 +1,319 @@
+//! Pipeline files with the exact text that `pipehost check` prints for them: one case for each kind of mistake.
+//!
+//! `PIPEHOST_UPDATE=1 cargo test --test it cases` writes the texts anew; read each of them as a user would.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use pipehost::cli::diagnostics;
+use pipehost::model::executor::{Description, ExecutorReference, Home, Want};
+use pipehost::model::id::Digest;
+use pipehost::model::port::{Catalog, CatalogProblem};
+use pipehost::model::types::{Field, Type};
+use pipehost::plan::{self, Environment, Loaded};
+
+/// The executors that the cases speak of.
+struct Known;
+
+fn field(name: &str, value_type: Type) -> Field {
+    Field { name: name.to_owned(), value_type, default: None, description: None }
+}
+
+fn maybe(declared: Type) -> Type {
+    Type::Nullable(Box::new(declared))
+}
+
+impl Catalog for Known {
+    fn describe(&self, reference: &ExecutorReference) -> Result<Description, CatalogProblem> {
+        let mut description = Description {
+            name: reference.name.to_string(),
+            summary: "An executor of the tests".to_owned(),
+            input: None,
+            output: None,
+            config: None,
+            wants: Vec::new(),
+            imports: Vec::new(),
+            abi: None,
+            digest: Digest::of(format!("{:?}", reference.home).as_bytes()),
+            files: Vec::new(),
+        };
+        let passage = Type::Record(vec![field("id", Type::String), field("text", Type::String), field("score", Type::Float)]);
+        match &reference.home {
+            Home::Wasm(file) if file.ends_with("retrieve.wasm") => {
+                let mut top_k = field("top_k", Type::Int);
+                top_k.default = Some(pipehost::model::value::Value::from(pipehost::model::value::Tree::Int(6)));
+                description.input = Some(Type::Record(vec![field("query", Type::String), top_k]));
+                description.output = Some(Type::Record(vec![field("passages", Type::List(Box::new(passage)))]));
+            }
+            Home::Wasm(file) => {
+                return Err(CatalogProblem {
+                    code: "E0501",
+                    message: format!("{} is not a WebAssembly component", file.file_name().unwrap_or_default().to_string_lossy()),
+                    place: None,
+                    help: Some("build it with `pipehost plugin build`".to_owned()),
+                });
+            }
+            Home::Builtin(name) if name == "llm.chat" => {
+                description.input =
+                    Some(Type::Record(vec![field("question", Type::String), field("passages", maybe(Type::List(Box::new(passage))))]));
+                description.output = Some(Type::Record(vec![field("text", Type::String)]));
+                let config = ["base_url", "model"].map(|name| field(name, maybe(Type::String)));
+                description.config = Some(Type::Record(config.into_iter().chain([field("api_key", maybe(Type::Secret))]).collect()));
+            }
+            Home::Rhai(file) if file.ends_with("save_message.rhai") => {
+                let input = ["conversation", "question", "text"].map(|name| field(name, Type::String));
+                description.input = Some(Type::Record(input.to_vec()));
+                description.output = Some(Type::Record(["conversation", "message_id"].map(|name| field(name, Type::String)).to_vec()));
+            }
+            Home::Script { text, file, first_line } if text.contains("fn process(") && !text.contains("fn process(job)") => {
+                return Err(CatalogProblem {
+                    code: "E0502",
+                    message: "`process` takes one parameter, the job".to_owned(),
+                    place: Some((file.clone(), *first_line, 1)),
+                    help: Some("write fn process(job)".to_owned()),
+                });
+            }
+            Home::Rhai(file) if file.ends_with("count.rhai") => {
+                description.wants = vec![Want { grant: "sql".to_owned(), reason: "to count the messages".to_owned() }];
+            }
+            Home::Rhai(_) | Home::Script { .. } | Home::Builtin(_) => {}
+        }
+        Ok(description)
+    }
+
+    fn builtins(&self) -> Vec<(&'static str, bool)> {
+        vec![("llm.chat", false), ("log", true), ("http.request", true), ("sql.execute", false)]
+    }
+}
+
+fn load(files: &[PathBuf]) -> Loaded {
+    let pairs = |pairs: &[(&str, &str)]| pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let environment = Environment { variables: pairs(&[("REGION", "north")]), secrets: pairs(&[("API_TOKEN", "hunter2")]) };
+    plan::load(files, &Known, &environment)
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cases")
+}
+
+fn names(folder: &Path, ending: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).expect("the folder of cases is there");
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.expect("it can be listed").file_name().to_string_lossy().into_owned())
+        .filter_map(|name| name.strip_suffix(ending).map(str::to_owned))
+        .collect();
+    names.sort();
+    assert!(!names.is_empty(), "there are no cases in {}", folder.display());
+    names
+}
+
+/// What is printed, with the folder of the cases taken away from file names.
+fn printed(loaded: &Loaded, folder: &Path) -> String {
+    diagnostics::text(&loaded.diagnostics, &loaded.sources, false).replace(&format!("{}/", folder.display()), "")
+}
+
+#[test]
+fn every_mistake_is_told_as_it_is_written_beside_its_case() {
+    let folder = root().join("invalid");
+    let update = std::env::var_os("PIPEHOST_UPDATE").is_some();
+    let mut wrong = String::new();
+    for name in names(&folder, ".yaml") {
+        let loaded = load(&[folder.join(format!("{name}.yaml"))]);
+        let text = printed(&loaded, &folder);
+        let file = folder.join(format!("{name}.err"));
+        if update {
+            std::fs::write(&file, &text).expect("the text can be written");
+        }
+        let expected = std::fs::read_to_string(&file).unwrap_or_default();
+        if text != expected {
+            let _ = writeln!(wrong, "--- {name}: expected\n{expected}--- {name}: printed\n{text}");
+        }
+        let warning_only = name.starts_with("warning_");
+        if loaded.plan.is_some() != warning_only || loaded.diagnostics.is_empty() {
+            let _ = writeln!(wrong, "--- {name}: a plan must come of it exactly if there are warnings only, and something must be said");
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn good_files_load_without_a_word() {
+    let folder = root().join("valid");
+    for name in names(&folder, ".yaml") {
+        let loaded = load(&[folder.join(format!("{name}.yaml"))]);
+        assert_eq!(printed(&loaded, &folder), "", "{name}");
+        assert!(loaded.plan.is_some(), "{name} gives a plan");
+    }
+}
+
+#[test]
+fn files_that_cannot_be_read_are_named_with_the_way_out() {
+    let folder = tempfile::tempdir().expect("there is a place for files");
+    let file = |name: &str, content: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).expect("it can be written");
+        path
+    };
+    let files = [
+        folder.path().join("missing.yaml"),
+        folder.path().to_owned(),
+        file("latin1.yaml", b"pipeline: caf\xe9\n"),
+        file("large.yaml", &vec![b'#'; (4 << 20) + 1]),
+        file("empty.yaml", b""),
+        file("nulls.yaml", b"pipeline: \0\0"),
+    ];
+    let loaded = load(&files);
+    let codes: Vec<_> = loaded.diagnostics.iter().map(|diagnostic| diagnostic.code).collect();
+    for code in ["E0101", "E0102", "E0103", "E0108"] {
+        assert!(codes.contains(&code), "{code} is not among {codes:?}");
+    }
+    assert!(loaded.plan.is_none());
+    assert_eq!(loaded.files.len(), files.len(), "all files are watched, also those that are broken");
+    for diagnostic in loaded.diagnostics.iter().filter(|diagnostic| diagnostic.code < "E0104") {
+        assert!(diagnostic.help.is_some(), "{} has no way out", diagnostic.message);
+    }
+}
+
+#[test]
+fn two_files_of_one_pipeline_are_refused_and_events_are_known_across_files() {
+    let folder = tempfile::tempdir().expect("there is a place for files");
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("it can be written");
+        path
+    };
+    let one = write(
+        "one.yaml",
+        "pipeline: a\nbus: { scope: global }\nevents: { Placed: { order: string } }\ntrigger: manual\nsteps: [{ emit: { Placed: { order: x } } }]\n",
+    );
+    let same = write("same.yaml", "pipeline: a\ntrigger: manual\nsteps: [{ run: log }]\n");
+    let other = write("other.yaml", "pipeline: b\ntrigger: { event: Placed }\nsteps: [{ run: log, with: { text: '${input.ordr}' } }]\n");
+    let codes = |files: &[PathBuf]| load(files).diagnostics.iter().map(|diagnostic| diagnostic.code).collect::<Vec<_>>();
+    assert_eq!(codes(&[one.clone(), same]), ["E0219"]);
+    assert_eq!(codes(std::slice::from_ref(&other)), [""; 0], "an event that nobody declares may have any data");
+    assert_eq!(codes(&[one, other]).len(), 1, "a declared one has no field `ordr`");
+}
+
+#[test]
+fn comments_and_layout_are_no_change_and_values_are() {
+    let folder = tempfile::tempdir().expect("there is a place for files");
+    let revision = |text: &str| {
+        let path = folder.path().join("a.yaml");
+        std::fs::write(&path, text).expect("it can be written");
+        let loaded = load(&[path]);
+        loaded.plan.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics))
+    };
+    let plain = revision("pipeline: a\ntrigger: manual\nsteps:\n  - run: log\n    with: { text: hi, level: info }\n");
+    let moved = revision("# why\nsteps: [{ with: { level: 'info', text: \"hi\" }, run: log }]\n\ntrigger: manual\npipeline: a\n");
+    let other = revision("pipeline: a\ntrigger: manual\nsteps:\n  - run: log\n    with: { text: ho, level: info }\n");
+    assert_eq!(plan::diff(&plain, &moved).unchanged.len(), 1);
+    assert_eq!(plan::diff(&plain, &other).changed.len(), 1);
+    let gone = plan::diff(&plain, &plan::pipeline::Plan::default());
+    assert_eq!((gone.removed.len(), gone.changed.len()), (1, 0));
+}
+
+#[test]
+fn secrets_never_stand_in_what_is_printed() {
+    for (name, loaded) in names(&root().join("invalid"), ".yaml").into_iter().map(|name| {
+        let loaded = load(&[root().join("invalid").join(format!("{name}.yaml"))]);
+        (name, loaded)
+    }) {
+        let shown = format!("{:?}{}", loaded.plan, diagnostics::json(&loaded.diagnostics, &loaded.sources, false));
+        assert!(!shown.contains("hunter2"), "{name} shows a secret");
+    }
+}
+
+/// A small generator of its own, so that a seed gives the same files on every machine.
+struct Seed(u64);
+
+impl Seed {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % limit.max(1) as u64).unwrap_or_default()
+    }
+}
+
+#[test]
+fn thousands_of_mutated_files_never_panic() {
+    const BITS: &[&str] = &[
+        "${",
+        "}",
+        "{",
+        "[",
+        "]",
+        ": ",
+        "- ",
+        "\n",
+        "\n  ",
+        "'",
+        "\"",
+        "#",
+        " #",
+        "*a",
+        "&a ",
+        "!t ",
+        "<<: ",
+        "|",
+        ">-",
+        "null",
+        "0s",
+        "-1",
+        "1e999",
+        "é",
+        "🎉",
+        "\t",
+        "$${",
+        "steps",
+        "when: ",
+        "??",
+        ".",
+        "\\u0041",
+        "\r\n",
+        "---\n",
+        "99999999999999999999",
+        "\u{feff}",
+        "\0",
+    ];
+    let folder = tempfile::tempdir().expect("there is a place for files");
+    let mut texts: BTreeMap<String, String> = BTreeMap::new();
+    for kind in ["valid", "invalid"] {
+        for name in names(&root().join(kind), ".yaml") {
+            texts.insert(name.clone(), std::fs::read_to_string(root().join(kind).join(format!("{name}.yaml"))).expect("the case is text"));
+        }
+    }
+    let texts: Vec<String> = texts.into_values().collect();
+    let mut seed = Seed(0x9e37_79b9_7f4a_7c15);
+    let path = folder.path().join("mutated.yaml");
+    for round in 0..4_000 {
+        let mut characters: Vec<char> = texts[seed.below(texts.len())].chars().collect();
+        for _ in 0..=seed.below(4) {
+            let at = seed.below(characters.len() + 1);
+            match seed.below(4) {
+                0 if at < characters.len() => drop(characters.remove(at)),
+                1 => {
+                    let end = (at + seed.below(40)).min(characters.len());
+                    characters.drain(at..end);
+                }
+                2 => {
+                    let other: Vec<char> = texts[seed.below(texts.len())].chars().collect();
+                    let from = seed.below(other.len());
+                    let taken: Vec<char> = other.into_iter().skip(from).take(seed.below(60)).collect();
+                    characters.splice(at..at, taken);
+                }
+                _ => drop(characters.splice(at..at, BITS[seed.below(BITS.len())].chars())),
+            }
+        }
+        let text: String = characters.into_iter().collect();
+        std::fs::write(&path, &text).expect("it can be written");
+        let result = std::panic::catch_unwind(|| {
+            let loaded = load(std::slice::from_ref(&path));
+            let shown = diagnostics::text(&loaded.diagnostics, &loaded.sources, round % 2 == 0);
+            diagnostics::github(&loaded.diagnostics, &loaded.sources, false);
+            assert_eq!(loaded.plan.is_none(), loaded.diagnostics.iter().any(|one| one.code.starts_with('E')), "{shown}");
+        });
+        assert!(result.is_ok(), "round {round} panicked for this file:\n{text}");
+    }
+}

@@ -1,0 +1,67 @@
+//! The suite against components, each job in a fresh instance and in a kept one.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use pipehost::executor::host_api::HostApi;
+use pipehost::executor::wasm::{Settings, Wasm};
+use pipehost::model::executor::{ExecutorReference, Home as Place};
+use pipehost::model::grant::Limits;
+use pipehost::model::port::Executor;
+
+use super::{Home, Promise, WallClock, shipped};
+
+struct Components {
+    reuse: bool,
+}
+
+impl Home for Components {
+    fn open(&self, limits: Limits, host: Arc<dyn HostApi>) -> Arc<dyn Executor> {
+        let cache = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("compiled");
+        let home = Wasm::new(Settings { cache, clock: Arc::new(WallClock::start()) }).expect("this machine runs WebAssembly");
+        let place = Place::Wasm(shipped("tests/guests/conformance/conformance.wasm"));
+        let reference = ExecutorReference { reuse: self.reuse, ..self.reference(place, limits) };
+        home.open(&reference, host).expect("the guest is an executor")
+    }
+
+    fn promise(&self, deed: &str) -> Promise {
+        Promise::Stops(match deed {
+            "loop" => "limit_wall",
+            "memory" => "limit_memory",
+            "recursion" => "limit_stack",
+            "trap" => "trap",
+            _ => "limit_output",
+        })
+    }
+
+    fn shown(&self) -> &'static str {
+        "executor `guest` (plugin `conformance`) in job 0"
+    }
+}
+
+mod fresh {
+    super::super::suite!(super::Components { reuse: false });
+}
+
+mod kept {
+    super::super::suite!(super::Components { reuse: true });
+}
+
+/// Not a test of speed, but a figure to look at: `cargo test --test it a_trivial_job -- --ignored --nocapture`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "prints a figure"]
+#[expect(clippy::disallowed_methods, reason = "a figure of real time")]
+async fn a_trivial_job_costs() {
+    for reuse in [false, true] {
+        let guest = super::Guest::new(&Components { reuse }, Limits::default());
+        let jobs = 2_000;
+        for _ in 0..100 {
+            guest.goes_on().await;
+        }
+        let begun = std::time::Instant::now();
+        for _ in 0..jobs {
+            guest.goes_on().await;
+        }
+        println!("reuse: {reuse}: {:?} a job", begun.elapsed() / jobs);
+    }
+}

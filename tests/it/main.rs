@@ -1,0 +1,22 @@
+//! The one integration test binary: what can only be seen from outside the library.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, and its helpers stand outside #[test] functions"
+)]
+
+mod bad_input;
+mod cases;
+mod chatbot;
+mod command_line;
+mod conformance;
+mod events;
+mod openai;
+mod piped;
+mod program;
+mod reloading;
+#[cfg(unix)]
+mod terminal;
+mod tidy;

@@ -1,0 +1,389 @@
+//! The program as a user starts it: the real binary in a folder of its own, with real files, pipes and signals.
+//!
+//! Nothing here sleeps: a test waits for what the program writes, and a watchdog ends a program that takes too long by its process id,
+//! which ends every wait with what was written so far.
+
+use std::cell::Cell;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value as Json;
+use tempfile::TempDir;
+
+pub(crate) mod model;
+#[cfg(unix)]
+pub(crate) mod pseudo_terminal;
+
+/// How long one program may live. Each ends within a second or two on an idle machine.
+const LIFETIME: Duration = Duration::from_secs(60);
+
+/// Held while a program is started, so that none inherits what another test is just opening.
+static STARTING: Mutex<()> = Mutex::new(());
+
+/// The pipeline that ships, as it is named within a [`Bench`].
+pub(crate) const CHATBOT: &str = "pipelines/chatbot.yaml";
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Another test that panicked with the lock has left nothing half done.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A folder of one test, and the environment of the programs started in it. Nothing of the machine's own environment reaches them.
+pub(crate) struct Bench {
+    folder: TempDir,
+    environment: Vec<(OsString, OsString)>,
+}
+
+impl Bench {
+    /// An empty folder.
+    pub(crate) fn empty() -> Self {
+        Self { folder: tempfile::tempdir().expect("a folder"), environment: Vec::new() }
+    }
+
+    /// A folder with copies of all that `pipelines/chatbot.yaml` needs.
+    pub(crate) fn chatbot() -> Self {
+        let bench = Self::empty();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        copy_folder(&root.join("pipelines"), &bench.path("pipelines"));
+        fs::create_dir_all(bench.path("plugins/retrieve")).expect("made");
+        let component = "plugins/retrieve/retrieve.wasm";
+        fs::copy(root.join(component), bench.path(component)).expect("the component is committed");
+        bench
+    }
+
+    /// With this environment variable.
+    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// Answered by this model.
+    pub(crate) fn asking(self, model: &model::Model) -> Self {
+        self.with("OPENAI_BASE_URL", model.base_url()).with("OPENAI_MODEL", "tiny")
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().expect("it lies in the bench")).expect("made");
+        fs::write(path, content).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+
+    /// Puts other words into a file, which must hold the old ones.
+    pub(crate) fn replace(&self, name: &str, old: &str, new: &str) {
+        let text = self.read(name);
+        assert!(text.contains(old), "{name} does not hold {old:?}");
+        self.write(name, text.replace(old, new));
+    }
+
+    /// The rows of the chatbot's database: conversation, role, text.
+    pub(crate) fn messages(&self) -> Vec<(String, String, String)> {
+        let path = self.path("pipelines/.pipehost/chatbot/chat.db");
+        let database = rusqlite::Connection::open_with_flags(&path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).expect("a database");
+        let mut query = database.prepare("SELECT conversation, role, text FROM messages ORDER BY rowid").expect("a table");
+        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).expect("rows");
+        rows.map(|row| row.expect("a row")).collect()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pipehost"));
+        command.args(arguments).current_dir(self.folder.path()).env_clear().envs(self.environment.iter().cloned());
+        command
+    }
+
+    /// Starts the program and leaves it running.
+    pub(crate) fn start(&self, arguments: &[&str]) -> Program {
+        let mut command = self.command(arguments);
+        command.stdout(Stdio::piped());
+        Program::start(command)
+    }
+
+    /// Runs the program to its end with this input.
+    pub(crate) fn run(&self, arguments: &[&str], input: &[u8]) -> Finished {
+        self.start(arguments).finish_after(input)
+    }
+
+    /// The same with a file for its standard output.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn run_into(&self, file: &str, arguments: &[&str], input: &[u8]) -> Finished {
+        let target = fs::OpenOptions::new().write(true).open(file).expect("it can be written");
+        let mut command = self.command(arguments);
+        command.stdout(target);
+        Program::start(command).finish_after(input)
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("made");
+    for entry in fs::read_dir(from).expect("the folder is there") {
+        let entry = entry.expect("it can be listed");
+        if entry.file_name().to_string_lossy().starts_with('.') {
+            continue;
+        }
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).expect("copied");
+        }
+    }
+}
+
+/// A process that is ended when it takes too long, or when the test is over.
+struct Process {
+    child: Arc<Mutex<Child>>,
+    id: u32,
+    /// Dropped when the process has ended, which sends the watchdog home.
+    _leash: mpsc::Sender<()>,
+}
+
+impl Process {
+    fn watched(child: Child) -> Self {
+        let (leash, dog) = mpsc::channel::<()>();
+        let id = child.id();
+        let child = Arc::new(Mutex::new(child));
+        let watched = Arc::clone(&child);
+        thread::spawn(move || {
+            if dog.recv_timeout(LIFETIME) == Err(RecvTimeoutError::Timeout) {
+                // It does nothing to a process that has been waited for.
+                let _ = lock(&watched).kill();
+            }
+        });
+        Self { child, id, _leash: leash }
+    }
+
+    /// Sends a signal by its name, as `TERM`.
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.id.to_string()).status().expect("kill is there");
+        assert!(sent.success(), "process {} takes no signal", self.id);
+    }
+
+    /// The exit code, `None` if a signal ended it. Its outputs must have ended before.
+    fn code(&self) -> Option<i32> {
+        lock(&self.child).wait().expect("it can be waited for").code()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let mut child = lock(&self.child);
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
+
+/// What a program writes, read as it comes by a thread of its own.
+pub(crate) struct Output {
+    shared: Arc<Shared>,
+    /// What a test has looked at.
+    seen: Cell<usize>,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// What came, whether nothing more will, and whether nothing more is wanted.
+    state: Mutex<(Vec<u8>, bool, bool)>,
+    changed: Condvar,
+}
+
+impl Output {
+    fn of(mut reader: impl Read + Send + 'static) -> Self {
+        let shared = Arc::new(Shared::default());
+        let told = Arc::clone(&shared);
+        thread::spawn(move || {
+            let mut piece = [0; 64 << 10];
+            loop {
+                // A pseudo-terminal ends with an error.
+                let length = reader.read(&mut piece).unwrap_or(0);
+                let mut state = lock(&told.state);
+                state.0.extend_from_slice(&piece[..length]);
+                state.1 = length == 0;
+                state.1 |= state.2;
+                told.changed.notify_all();
+                if state.1 {
+                    return;
+                }
+            }
+        });
+        Self { shared, seen: Cell::new(0) }
+    }
+
+    /// Waits until `find` finds something in what was not looked at yet: it says where that ends. Returns what came up to there.
+    fn until(&self, find: impl Fn(&str) -> Option<usize>) -> Option<String> {
+        let mut state = lock(&self.shared.state);
+        loop {
+            let fresh = &state.0[self.seen.get()..];
+            let whole = std::str::from_utf8(fresh).map_or_else(|error| error.valid_up_to(), str::len);
+            let fresh = String::from_utf8_lossy(&fresh[..whole]);
+            if let Some(end) = find(&fresh) {
+                self.seen.set(self.seen.get() + end);
+                return Some(fresh[..end].to_owned());
+            }
+            if state.1 {
+                return None;
+            }
+            state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Waits for words, and returns what came before and with them.
+    pub(crate) fn expect(&self, words: &str) -> String {
+        self.until(|text| text.find(words).map(|at| at + words.len()))
+            .unwrap_or_else(|| panic!("{words:?} never came; this did:\n{}", self.so_far()))
+    }
+
+    /// The next line without its end; `None` when there is no other.
+    pub(crate) fn line(&self) -> Option<String> {
+        self.until(|text| text.find('\n').map(|at| at + 1)).map(|line| line.trim_end().to_owned())
+    }
+
+    /// All that was written so far.
+    pub(crate) fn so_far(&self) -> String {
+        String::from_utf8_lossy(&lock(&self.shared.state).0).into_owned()
+    }
+
+    /// Reads one more piece at most, then closes the pipe.
+    fn close(&self) {
+        lock(&self.shared.state).2 = true;
+    }
+
+    fn to_end(&self) -> String {
+        self.until(|_| None);
+        self.so_far()
+    }
+}
+
+/// A program that runs.
+pub(crate) struct Program {
+    input: Option<ChildStdin>,
+    output: Option<Output>,
+    pub(crate) errors: Output,
+    process: Process,
+}
+
+impl Program {
+    fn start(mut command: Command) -> Self {
+        command.stdin(Stdio::piped()).stderr(Stdio::piped());
+        let _starting = lock(&STARTING);
+        let mut child = command.spawn().expect("the program starts");
+        let input = child.stdin.take();
+        let output = child.stdout.take().map(Output::of);
+        let errors = child.stderr.take().map(Output::of).expect("a pipe");
+        Self { input, output, errors, process: Process::watched(child) }
+    }
+
+    /// Writes a line to its standard input.
+    pub(crate) fn say(&mut self, line: &str) {
+        let input = self.input.as_mut().expect("the input is open");
+        writeln!(input, "{line}").and_then(|()| input.flush()).expect("the program reads");
+    }
+
+    pub(crate) fn output(&self) -> &Output {
+        self.output.as_ref().expect("the output is open")
+    }
+
+    /// The next event of that name on its standard output.
+    pub(crate) fn event(&self, name: &str) -> Json {
+        loop {
+            let Some(line) = self.output().line() else {
+                panic!("{name} never happened:\n{}\n{}", self.output().so_far(), self.errors.so_far());
+            };
+            let event: Json = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            if event["event"] == name {
+                return event;
+            }
+        }
+    }
+
+    #[cfg(unix)]
+    pub(crate) fn signal(&self, name: &str) {
+        self.process.signal(name);
+    }
+
+    pub(crate) fn end_input(&mut self) {
+        self.input = None;
+    }
+
+    /// Reads its standard output no more.
+    pub(crate) fn close_output(&self) {
+        self.output().close();
+    }
+
+    /// Reads its standard error no more.
+    pub(crate) fn close_errors(&self) {
+        self.errors.close();
+    }
+
+    /// Writes this to its standard input, ends that and waits for its end.
+    pub(crate) fn finish_after(mut self, input: &[u8]) -> Finished {
+        if let Some(mut pipe) = self.input.take() {
+            // A program that has ended reads nothing.
+            let _ = pipe.write_all(input);
+        }
+        self.finish()
+    }
+
+    /// Ends its input and waits for its end.
+    pub(crate) fn finish(mut self) -> Finished {
+        self.end_input();
+        let out = self.output.as_ref().map(Output::to_end).unwrap_or_default();
+        let err = self.errors.to_end();
+        Finished { code: self.process.code(), out, err }
+    }
+}
+
+/// What a program left.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Finished {
+    /// It ended with this code and nothing panicked.
+    #[track_caller]
+    pub(crate) fn ends_with(&self, code: i32) -> &Self {
+        assert_eq!(self.code, Some(code), "{}\n{}", self.out, self.err);
+        assert!(!self.err.contains("panicked"), "{}", self.err);
+        self
+    }
+
+    /// It said all of these on standard error.
+    #[track_caller]
+    pub(crate) fn says(&self, words: &[&str]) -> &Self {
+        for words in words {
+            assert!(self.err.contains(words), "{words:?} is not said:\n{}", self.err);
+        }
+        self
+    }
+
+    /// The lines of its standard output, each of which must be a JSON object.
+    #[track_caller]
+    pub(crate) fn objects(&self) -> Vec<Json> {
+        let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let objects: Vec<Json> = self.out.lines().map(parse).collect();
+        assert!(objects.iter().all(Json::is_object), "{}", self.out);
+        objects
+    }
+}
+
+/// The text of a JSON field, as `a/b`.
+#[track_caller]
+pub(crate) fn text<'a>(json: &'a Json, path: &str) -> &'a str {
+    json.pointer(&format!("/{path}")).and_then(Json::as_str).unwrap_or_else(|| panic!("no text at {path}: {json}"))
+}
