@@ -1,0 +1,114 @@
+//! A whole host on files in a folder of its own, for measuring runs from activation to reply.
+
+#![allow(dead_code, reason = "each benchmark uses its own part of this file")]
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use pipehost::app::{App, Settings};
+use pipehost::model::activation::{Activation, Admission, Patience, Requester, RunEnd};
+use pipehost::model::event::Caller;
+use pipehost::model::port::Activate;
+use pipehost::model::types::Origin;
+use pipehost::model::value::Value;
+use pipehost::plan::Environment;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+
+/// A host.
+pub struct Host {
+    runtime: Runtime,
+    activate: Arc<dyn Activate>,
+    _app: App,
+    folder: TempDir,
+}
+
+/// Takes the reply of one run.
+struct Taker(Mutex<Taken>);
+
+/// The reply so far, and who waits for it.
+type Taken = (Option<Value>, Option<oneshot::Sender<Option<Value>>>);
+
+impl Requester for Taker {
+    fn progress(&self, _: &Value) {}
+
+    fn reply(&self, reply: &Value) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0 = Some(reply.clone());
+    }
+
+    fn end(&self, _: &RunEnd) {
+        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let reply = taken.0.take();
+        let _ = taken.1.take().map(|sender| sender.send(reply));
+    }
+}
+
+impl Host {
+    /// A host with these files, the first of which is the pipeline. One thread: what is measured is work, not the hop to another thread.
+    pub fn new(files: &[(&str, &[u8])]) -> Self {
+        Self::start(files, false)
+    }
+
+    /// The same, and it puts changes of the files in force.
+    pub fn watching(files: &[(&str, &[u8])]) -> Self {
+        Self::start(files, true)
+    }
+
+    fn start(files: &[(&str, &[u8])], watch: bool) -> Self {
+        let folder = tempfile::tempdir().expect("there is a place for files");
+        for (name, content) in files {
+            std::fs::write(folder.path().join(name), content).expect("the file can be written");
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("the runtime starts");
+        let settings = Settings {
+            files: vec![folder.path().join(files[0].0)],
+            data: Some(folder.path().join("data")),
+            watch,
+            environment: Environment::default(),
+        };
+        let app = runtime.block_on(async {
+            let mut app = App::new(settings).expect("the host can be made");
+            let report = app.start().await.expect("it starts once");
+            assert!(!app.pipelines().is_empty(), "the pipeline is refused: {report:?}");
+            app
+        });
+        Self { runtime, activate: app.activate(), _app: app, folder }
+    }
+
+    /// One run of the pipeline's `main` with this event as JSON text; its reply as JSON text.
+    pub fn run(&self, pipeline: &str, event: &str) -> Value {
+        let (sender, reply) = oneshot::channel();
+        let taker = Arc::new(Taker(Mutex::new((None, Some(sender)))));
+        let activation = Activation {
+            pipeline: pipeline.into(),
+            flow: "main".into(),
+            input: Value::from_text(event).expect("the event is JSON"),
+            origin: Origin::Data,
+            trigger: Value::null(),
+            caller: Caller::default(),
+            correlation_id: None,
+            event: None,
+            requester: Some(taker),
+            patience: Patience::AsDeclared,
+        };
+        self.runtime.block_on(async {
+            let admission = self.activate.activate(activation).await;
+            assert!(matches!(admission, Admission::Started(_)), "the run is not admitted: {admission:?}");
+            let reply = reply.await.expect("the run ends").expect("the run replies");
+            reply.text();
+            reply
+        })
+    }
+
+    /// Writes one of its files.
+    pub fn write(&self, name: &str, content: &[u8]) {
+        std::fs::write(self.folder.path().join(name), content).expect("the file can be written");
+    }
+
+    /// Lets the host do what it has to do for so long.
+    #[allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+    pub fn pause(&self, time: Duration) {
+        self.runtime.block_on(async { tokio::time::sleep(time).await });
+    }
+}
