@@ -12,7 +12,7 @@ pub(super) fn line(what: &What, style: Style) -> Option<String> {
             style.yellow(&format!("{}: attempt {attempt} failed ({}); again in {wait} s", job.step, failure.message))
         }
         What::Breaker { policy, state } => match *state {
-            "open" => style.yellow(&format!("{policy}: too many failures; calls are refused for now")),
+            "open" => style.yellow(&format!("{policy}: too many failures; calls are refused until its cooldown is over")),
             "closed" => style.dim(&format!("{policy}: calls go through again")),
             _ => return None,
         },

@@ -147,6 +147,22 @@ pub fn pipeline(sketch: &Sketch) -> Arc<Pipeline> {
     Arc::new(around(flow))
 }
 
+/// What the executor `work` says of itself.
+pub fn description() -> Description {
+    Description {
+        name: "work".to_owned(),
+        summary: String::new(),
+        input: None,
+        output: None,
+        config: None,
+        wants: Vec::new(),
+        imports: Vec::new(),
+        abi: None,
+        digest: Digest::of(b"work"),
+        files: Vec::new(),
+    }
+}
+
 fn around(flow: Flow) -> Pipeline {
     let reference = ExecutorReference {
         pipeline: "p".into(),
@@ -158,18 +174,7 @@ fn around(flow: Flow) -> Pipeline {
         reuse: false,
         resources: Arc::from([]),
     };
-    let description = Description {
-        name: "work".to_owned(),
-        summary: String::new(),
-        input: None,
-        output: None,
-        config: None,
-        wants: Vec::new(),
-        imports: Vec::new(),
-        abi: None,
-        digest: Digest::of(b"work"),
-        files: Vec::new(),
-    };
+    let description = description();
     Pipeline {
         name: "p".into(),
         description: None,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::sync::{Notify, oneshot};
 
-use super::fixture::{Sketch, SketchStep, pipeline};
+use super::fixture::{Sketch, SketchStep, description, pipeline};
 use super::{Engine, Ports};
 use crate::bus::Bus;
 use crate::clock::{Activity, SeededRandom, VirtualClock};
@@ -19,7 +19,7 @@ use crate::model::event::{Caller, Causation, Event, Scope};
 use crate::model::executor::Description;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::happening::{Happening, What};
-use crate::model::id::{CorrelationId, Digest, EventId, RunId};
+use crate::model::id::{CorrelationId, EventId, RunId};
 use crate::model::job::{CancelReason, Job};
 use crate::model::port::{Activate, Attempt, Clock, Executor, JobChannel, Processing, Sink};
 use crate::model::time::Timestamp;
@@ -50,19 +50,7 @@ impl Executor for Scripted {
 }
 
 fn scripted(script: impl Fn(Arc<Job>, Attempt) -> Processing<'static> + Send + Sync + 'static) -> Arc<Scripted> {
-    let description = Description {
-        name: "work".to_owned(),
-        summary: String::new(),
-        input: None,
-        output: None,
-        config: None,
-        wants: Vec::new(),
-        imports: Vec::new(),
-        abi: None,
-        digest: Digest::of(b"work"),
-        files: Vec::new(),
-    };
-    Arc::new(Scripted { description, script: Box::new(script), calls: AtomicUsize::new(0) })
+    Arc::new(Scripted { description: description(), script: Box::new(script), calls: AtomicUsize::new(0) })
 }
 
 /// Keeps what happened, as short words.

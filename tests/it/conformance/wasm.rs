@@ -46,22 +46,3 @@ mod fresh {
 mod kept {
     super::super::suite!(super::Components { reuse: true });
 }
-
-/// Not a test of speed, but a figure to look at: `cargo test --test it a_trivial_job -- --ignored --nocapture`.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "prints a figure"]
-#[expect(clippy::disallowed_methods, reason = "a figure of real time")]
-async fn a_trivial_job_costs() {
-    for reuse in [false, true] {
-        let guest = super::Guest::new(&Components { reuse }, Limits::default());
-        let jobs = 2_000;
-        for _ in 0..100 {
-            guest.goes_on().await;
-        }
-        let begun = std::time::Instant::now();
-        for _ in 0..jobs {
-            guest.goes_on().await;
-        }
-        println!("reuse: {reuse}: {:?} a job", begun.elapsed() / jobs);
-    }
-}
