@@ -95,6 +95,7 @@ impl App {
             bus: Bus::counted_by(Arc::clone(&clock), Arc::clone(&sink), activity.clone()),
             activity,
         });
+        registry.caches().connect(&engine.caches());
         let reload = Reload::new(Parts {
             registry: Arc::clone(&registry),
             engine: Arc::new(engine.clone()),

@@ -9,7 +9,8 @@ mod seen;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use futures_util::future::{Either, join_all, select};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Either, join_all, select};
 use indexmap::IndexMap;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -17,6 +18,7 @@ use tokio::task::JoinHandle;
 use crate::clock::Activity;
 use crate::model::event::Event;
 use crate::model::happening::{Happening, What};
+use crate::model::id::{FlowName, PipelineName};
 use crate::model::port::{Activate, Clock, Sink};
 use delivery::Subscriber;
 pub use topology::{Subscription, Topology};
@@ -111,6 +113,14 @@ impl Bus {
     /// A queue that is full is waited for up to 30 seconds; then that flow goes without, which is told as [`What::Undelivered`]. The others are not affected.
     /// One emitter's events keep their order if each is published after the one before has returned.
     pub async fn publish(&self, event: Event, exported: bool) {
+        if let Some(waiting) = self.offer(event, exported) {
+            waiting.await;
+        }
+    }
+
+    /// The same, without the wait: every flow whose queue has room has the event already, and what comes back waits for the others. It must be
+    /// polled within what `activity` counts; where it is dropped, the flows that have not got the event go without, which is told.
+    pub fn offer(&self, event: Event, exported: bool) -> Option<BoxFuture<'static, ()>> {
         let office = &self.0.office;
         office.tell(What::Published { published: event.clone() });
         let event = Arc::new(event);
@@ -118,13 +128,15 @@ impl Bus {
         for subscriber in self.hearers(&event, exported) {
             match subscriber.queue.try_send(Arc::clone(&event)) {
                 Ok(()) => {}
-                Err(mpsc::error::TrySendError::Full(event)) => full.push(self.send(subscriber, event)),
+                Err(mpsc::error::TrySendError::Full(event)) => {
+                    let waits = Waits { office: office.clone(), subscriber, event, over: false };
+                    full.push(waits.send());
+                }
                 Err(mpsc::error::TrySendError::Closed(event)) => office.undelivered(&event, &subscriber.name, subscriber.closed_why()),
             }
         }
-        if !full.is_empty() {
-            office.activity.rest(join_all(full)).await;
-        }
+        let activity = office.activity.clone();
+        (!full.is_empty()).then(|| async move { drop(activity.rest(join_all(full)).await) }.boxed())
     }
 
     /// Takes no more events, ends all deliveries and tells what was still in the queues. Events published after it are told as undelivered.
@@ -146,6 +158,13 @@ impl Bus {
         }
     }
 
+    /// The flows that hear an event, in the order of the plan.
+    pub fn targets(&self, event: &Event, exported: bool) -> Vec<(PipelineName, FlowName)> {
+        let routes = self.0.routes.read().unwrap_or_else(PoisonError::into_inner);
+        let hears = |route: &Route| route.subscriptions.iter().any(|subscription| heard(subscription, event, exported));
+        routes.subscribers.iter().filter(|(_, route)| hears(route)).map(|(target, _)| target.clone()).collect()
+    }
+
     /// How many flows subscribe.
     pub fn subscribers(&self) -> usize {
         self.0.routes.read().unwrap_or_else(PoisonError::into_inner).subscribers.len()
@@ -156,19 +175,40 @@ impl Bus {
         let hears = |route: &&Route| route.subscriptions.iter().any(|subscription| heard(subscription, event, exported));
         routes.subscribers.values().filter(hears).map(|route| Arc::clone(&route.subscriber)).collect()
     }
+}
 
-    async fn send(&self, subscriber: Arc<Subscriber>, event: Arc<Event>) {
-        let office = &self.0.office;
-        let late = office.clock.sleep_until(office.clock.now() + PATIENCE);
+/// An event that waits for room in one flow's queue.
+struct Waits {
+    office: Office,
+    subscriber: Arc<Subscriber>,
+    event: Arc<Event>,
+    over: bool,
+}
+
+impl Waits {
+    async fn send(mut self) {
+        let late = self.office.clock.sleep_until(self.office.clock.now() + PATIENCE);
+        let subscriber = Arc::clone(&self.subscriber);
         let room = std::pin::pin!(subscriber.queue.reserve());
-        match select(room, late).await {
-            Either::Left((Ok(place), _)) => place.send(event),
-            Either::Left((Err(_), _)) => office.undelivered(&event, &subscriber.name, subscriber.closed_why()),
+        let ended = select(room, late).await;
+        self.over = true;
+        match ended {
+            Either::Left((Ok(place), _)) => place.send(Arc::clone(&self.event)),
+            Either::Left((Err(_), _)) => self.office.undelivered(&self.event, &subscriber.name, subscriber.closed_why()),
             Either::Right(_) => {
                 let why =
                     format!("{QUEUE} events wait for the flow, and for 30s none was taken; make it faster, or raise its `max_concurrent`");
-                office.undelivered(&event, &subscriber.name, why);
+                self.office.undelivered(&self.event, &subscriber.name, why);
             }
+        }
+    }
+}
+
+/// Nobody waits any more, and nothing is lost silently.
+impl Drop for Waits {
+    fn drop(&mut self) {
+        if !self.over {
+            self.office.undelivered(&self.event, &self.subscriber.name, STOPPING);
         }
     }
 }

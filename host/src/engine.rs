@@ -2,6 +2,8 @@
 //!
 //! `run` decides and touches nothing; `dispatcher` touches and decides nothing; `door` counts who runs and who waits.
 
+mod calls;
+mod control;
 mod dispatcher;
 mod door;
 #[cfg(test)]
@@ -9,7 +11,9 @@ mod fixture;
 mod flights;
 mod gate;
 mod handle;
+mod idempotency;
 mod installed;
+mod recovery;
 pub mod run;
 mod shareable;
 mod shared;
@@ -17,5 +21,7 @@ mod states;
 mod telling;
 #[cfg(test)]
 mod tests;
+mod waits;
+mod work;
 
-pub use handle::{Engine, Ports, RunView};
+pub use handle::{Emitted, Engine, Outside, Ports, RunView};

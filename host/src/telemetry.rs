@@ -124,7 +124,12 @@ mod tests {
     }
 
     fn progress() -> Happening {
-        let job = JobLabel { step: StepId::new("answer"), job: JobId::new(uuid::Uuid::nil()), executor: ExecutorName::new("answer") };
+        let job = JobLabel {
+            step: StepId::new("answer"),
+            job: JobId::new(uuid::Uuid::nil()),
+            executor: ExecutorName::new("answer"),
+            undo: false,
+        };
         Happening { time: Timestamp::EPOCH, run: None, what: What::Progress { job, progress: Value::null() } }
     }
 

@@ -17,6 +17,7 @@ mod openai;
 mod piped;
 mod program;
 mod reloading;
+mod structures;
 #[cfg(unix)]
 mod terminal;
 mod tidy;

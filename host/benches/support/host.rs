@@ -91,6 +91,7 @@ impl Host {
             event: None,
             requester: Some(taker),
             patience: Patience::AsDeclared,
+            parent: None,
         };
         self.runtime.block_on(async {
             let admission = self.activate.activate(activation).await;

@@ -1,10 +1,10 @@
-//! Measures two things in turn in one run, so that a noisy machine is noisy for both, and prints what they took.
+//! Measures things in turn in one run, so that a noisy machine is noisy for all of them, and prints what they took.
 
 use std::time::Instant;
 
 use hdrhistogram::Histogram;
 
-/// How many rounds, one of each kind in turn, and how many events a round.
+/// How many rounds, one of each subject in turn, and how many events a round.
 const ROUNDS: usize = 40;
 const EVENTS: usize = 500;
 
@@ -15,19 +15,22 @@ pub fn event() -> String {
     format!("{start}{filler}\"}}")
 }
 
-/// What is measured, and how many times the raw twin's time it may take.
-pub struct Pair {
+/// One of the things that are measured: its name, and what it does with one event.
+pub type Subject<'a> = (&'a str, &'a mut (dyn FnMut() + 'a));
+
+/// What is measured, and how many times the twin's time the host may take.
+pub struct Comparison {
     /// What it is.
     pub name: &'static str,
     /// The aim.
     pub aim: f64,
 }
 
-impl Pair {
-    /// Measures both and prints the figures.
+impl Comparison {
+    /// Measures the twin, the host, and whatever else is worth knowing, and prints the figures.
     #[expect(clippy::print_stdout, reason = "a benchmark prints what it measured")]
     #[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
-    pub fn measure(&self, mut raw: impl FnMut(), mut host: impl FnMut()) {
+    pub fn measure<'a, const MORE: usize>(&self, twin: Subject<'a>, host: Subject<'a>, beside: [Subject<'a>; MORE]) {
         let round = |call: &mut dyn FnMut()| {
             let mut histogram = histogram();
             for _ in 0..EVENTS {
@@ -38,23 +41,36 @@ impl Pair {
             }
             histogram
         };
-        round(&mut raw);
-        round(&mut host);
-        let (mut raws, mut hosts, mut ratios) = (histogram(), histogram(), Vec::new());
+        let mut subjects: Vec<Subject<'a>> = [twin, host].into_iter().chain(beside).collect();
+        let mut sums: Vec<_> = subjects.iter().map(|_| histogram()).collect();
+        let mut ratios = Vec::new();
+        subjects.iter_mut().for_each(|(_, call)| drop(round(call)));
         for _ in 0..ROUNDS {
-            let (of_raw, of_host) = (round(&mut raw), round(&mut host));
-            ratios.push(of_host.mean() / of_raw.mean());
-            raws.add(of_raw).expect("they are alike");
-            hosts.add(of_host).expect("they are alike");
+            let rounds: Vec<_> = subjects.iter_mut().map(|(_, call)| round(call)).collect();
+            ratios.push(median(&rounds[1]) / median(&rounds[0]));
+            for (sum, round) in sums.iter_mut().zip(rounds) {
+                sum.add(round).expect("they are alike");
+            }
         }
         ratios.sort_by(f64::total_cmp);
         println!("\n{} on a 256-byte event, {} events each, in turn", self.name, ROUNDS * EVENTS);
-        for (name, histogram) in [("raw parts", &raws), ("pipehost", &hosts)] {
+        for ((name, _), histogram) in subjects.iter().zip(&sums) {
             let micros = |quantile: f64| histogram.value_at_quantile(quantile) as f64 / 1e3;
-            println!("  {name:<10} {:>9.0} events/s   p50 {:>7.2} µs   p99 {:>7.2} µs", 1e9 / histogram.mean(), micros(0.5), micros(0.99));
+            println!("  {name:<18} {:>9.0} events/s   p50 {:>7.2} µs   p99 {:>7.2} µs", 1e9 / histogram.mean(), micros(0.5), micros(0.99));
         }
-        println!("  ratio of the means, median of {ROUNDS} rounds: {:.2} (aim: at most {})", ratios[ROUNDS / 2], self.aim);
+        let all = median(&sums[1]) / median(&sums[0]);
+        println!(
+            "  {} to {}: ratio of the p50s {all:.2}, median of {ROUNDS} rounds {:.2} (aim: at most {})",
+            subjects[1].0,
+            subjects[0].0,
+            ratios[ROUNDS / 2],
+            self.aim
+        );
     }
+}
+
+fn median(histogram: &Histogram<u64>) -> f64 {
+    histogram.value_at_quantile(0.5) as f64
 }
 
 /// Up to a minute, in nanoseconds, with three digits. Bounds are given because a histogram without them clamps what it is told.

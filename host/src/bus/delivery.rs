@@ -122,6 +122,7 @@ impl Delivery {
             event: Some(Arc::clone(event)),
             requester: None,
             patience: Patience::WaitForRoom,
+            parent: None,
         }
     }
 }

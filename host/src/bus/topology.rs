@@ -41,9 +41,13 @@ impl Topology {
     }
 }
 
-/// Whether the event comes by there: a pipeline hears its own bus and the global one, and an exported event goes to both.
+/// Whether an event comes by a pipeline with that bus of its own: it hears its own bus and the global one, and an exported event goes to both.
+pub fn comes_by(own: &Scope, event: &Event, exported: bool) -> bool {
+    exported || event.scope == Scope::Global || event.scope == *own
+}
+
+/// Whether a subscription takes the event.
 pub(in crate::bus) fn heard(subscription: &Subscription, event: &Event, exported: bool) -> bool {
-    let comes_by = exported || event.scope == Scope::Global || event.scope == subscription.scope;
     let own = event.source == subscription.pipeline;
-    comes_by && own == subscription.direct && subscription.types.contains(&event.event_type)
+    comes_by(&subscription.scope, event, exported) && own == subscription.direct && subscription.types.contains(&event.event_type)
 }

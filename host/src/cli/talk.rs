@@ -157,7 +157,8 @@ impl<Out: Write, Aside: Write> Talk<Out, Aside> {
                 let text = match reason {
                     CancelReason::Replaced => "cancelled: a newer message took its place",
                     CancelReason::Shutdown => "cancelled: pipehost is ending",
-                    CancelReason::Requested | CancelReason::Sibling => "cancelled",
+                    CancelReason::Requested | CancelReason::Sibling | CancelReason::Parent => "cancelled",
+                    CancelReason::Event => "cancelled: an event called it off",
                 };
                 if words {
                     let gap = if self.mid_line { " " } else { "" };
@@ -171,6 +172,15 @@ impl<Out: Write, Aside: Write> Talk<Out, Aside> {
                 self.failed = true;
                 if !words || told_error.as_deref() != Some(&failure.message) {
                     self.mistake(&failed(failure))?;
+                }
+            }
+            RunOutcome::Parked { because, left } => {
+                self.failed = true;
+                if let Some(failure) = because.failure() {
+                    self.mistake(&failed(failure))?;
+                }
+                for (step, failure) in left {
+                    self.mistake(&format!("run {}: {step} could not be undone: {failure}", end.run))?;
                 }
             }
         }

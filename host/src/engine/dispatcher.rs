@@ -6,53 +6,52 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::clock::Busy;
 use crate::model::activation::{Requester, RunEnd, RunOutcome};
 use crate::model::cancel::CancelSignal;
-use crate::model::event::{Event, Scope};
 use crate::model::failure::{Failure, FailureKind};
-use crate::model::happening::{Happening, What};
-use crate::model::id::JobId;
+use crate::model::happening::{Happening, StateChange, What};
+use crate::model::id::{Digest, EventId, JobId};
 use crate::model::job::{CancelReason, JobOutcome, ResultSource};
-use crate::model::port::{Attempt, Sleep, StoreError};
-use crate::model::record::{Batch, Fact, LaneId, StepNumber};
+use crate::model::port::{Attempt, Executor, Sleep, StoreError};
+use crate::model::record::{Batch, Fact, LaneId, RefusedAnswer, StepNumber};
 use crate::model::time::Timestamp;
 use crate::model::types::Origin;
 use crate::model::value::Value;
-use crate::plan::pipeline::Verb;
+use crate::plan::pipeline::{RunStep, Verb, Worker};
 
-use super::flights::Claimed;
+use super::calls::{Call, Calling};
+use super::control::Control;
+use super::flights::{self, Awaited, Claimed};
 use super::gate::{Gate, OnProgress, Parts, handles_progress};
 use super::installed::Installed;
 use super::run::{Claim, Command, Input, Machine, RunState, Surroundings, Verdict, set_fields};
 use super::shared::Shared;
-use super::states::StateCell;
+use super::states::{self, Fields, Followed, StateCell};
 use super::telling::{Labels, run_label};
+use super::work::Work;
+
+mod publishing;
+mod resuming;
+
+use publishing::Listening;
 
 /// The time that a refresh behind an old result has, if its step has no deadline.
 const REFRESH: Duration = Duration::from_secs(30);
 
-/// By which others ask a run to stop.
-#[derive(Default)]
-pub struct Control {
-    signal: CancelSignal,
-    reason: OnceLock<CancelReason>,
-}
-
-impl Control {
-    /// Asks; the first reason counts.
-    pub fn cancel(&self, reason: CancelReason) {
-        let _ = self.reason.set(reason);
-        self.signal.cancel();
-    }
+fn no_state() -> Failure {
+    Failure::new(FailureKind::Bug, "the pipeline has no state").with_code("no_state")
 }
 
 /// One run being driven.
@@ -69,16 +68,39 @@ pub struct Driver {
     cancelled: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     works: Vec<Work>,
     claims: Vec<(JobId, Claim)>,
+    /// Jobs whose `optimistic` stands in the state and is not settled.
+    promised: Vec<JobId>,
     labels: Labels,
     inputs: VecDeque<Input>,
+    /// `emit` steps whose events are out, and that wait for what others make of them.
+    answers: Vec<BoxFuture<'static, Input>>,
+    /// Who brought the event that is being decided on, and why it is refused if nothing is recorded of it.
+    asked: Option<(EventId, RefusedAnswer, oneshot::Sender<Option<RefusedAnswer>>)>,
+    listening: Vec<Listening>,
+    /// By which its `cancel_on` is found.
+    cancel_keys: Vec<Digest>,
+    /// Events that wait for room in a queue and that the run has left behind.
+    behind: Option<JoinHandle<()>>,
+    /// The calls that come back to the run which they started before the host ended.
+    rejoining: Vec<JobId>,
 }
 
-/// Something under way for a job: an attempt, or the wait for another job's result.
-struct Work {
-    job: JobId,
-    gate: Option<Arc<Gate>>,
-    cancel: CancelSignal,
-    future: BoxFuture<'static, Input>,
+/// What a run needs to be driven.
+pub struct Driving {
+    /// What all runs share.
+    pub shared: Arc<Shared>,
+    /// What it is pinned to.
+    pub installed: Arc<Installed>,
+    /// Its state.
+    pub state: RunState,
+    /// The state of the pipeline that it sees.
+    pub cell: Option<Arc<StateCell>>,
+    /// Who hears of it.
+    pub requester: Option<Arc<dyn Requester>>,
+    /// By which others reach it.
+    pub control: Arc<Control>,
+    /// By which its `cancel_on` is found.
+    pub cancel_keys: Vec<Digest>,
 }
 
 /// Facts that the store did not take.
@@ -91,29 +113,14 @@ struct Refused {
 impl Drop for Driver {
     fn drop(&mut self) {
         self.settle_all();
-    }
-}
-
-/// What has been given up is told so, even if its code runs on a thread that cannot be stopped from outside.
-impl Drop for Work {
-    fn drop(&mut self) {
-        self.cancel.cancel();
-        if let Some(gate) = &self.gate {
-            gate.shut();
-        }
+        self.stop_listening();
     }
 }
 
 impl Driver {
     /// A run that is about to begin.
-    pub fn new(
-        shared: Arc<Shared>,
-        installed: Arc<Installed>,
-        state: RunState,
-        cell: Option<Arc<StateCell>>,
-        requester: Option<Arc<dyn Requester>>,
-        control: Arc<Control>,
-    ) -> Self {
+    pub fn new(driving: Driving) -> Self {
+        let Driving { shared, installed, state, cell, requester, control, cancel_keys } = driving;
         Self {
             shared,
             installed,
@@ -125,16 +132,25 @@ impl Driver {
             cancelled: None,
             works: Vec::new(),
             claims: Vec::new(),
+            promised: Vec::new(),
             labels: Labels::default(),
             inputs: VecDeque::new(),
+            answers: Vec::new(),
+            asked: None,
+            listening: Vec::new(),
+            cancel_keys,
+            behind: None,
+            rejoining: Vec::new(),
         }
     }
 
     /// Drives the run to its end.
-    pub async fn drive(mut self, mut busy: Busy) {
+    pub async fn drive(self, busy: Busy) {
         let began = Fact::Began(Arc::clone(self.state.beginning()));
-        let mut input = Input::Start;
-        let mut begun = Some(began);
+        self.go(Input::Start, Some(began), busy).await;
+    }
+
+    async fn go(mut self, mut input: Input, mut begun: Option<Fact>, mut busy: Busy) {
         loop {
             let first = self.state.facts() - u64::from(begun.is_some());
             let (mut facts, commands) = self.decide(input);
@@ -171,10 +187,7 @@ impl Driver {
         if !facts.is_empty() {
             self.labels.learn(&self.state, &facts);
             for fact in &facts {
-                // The terminal event shuts the job's gate, before anybody can hear of it.
-                if let Fact::JobEnded { job, .. } | Fact::Retrying { job, .. } | Fact::FallbackBegan { job, .. } = fact {
-                    self.works.retain(|work| work.job != *job);
-                }
+                self.leave(fact);
             }
             let facts = Arc::new(facts);
             let batch = Batch { run: self.state.beginning().run, first, facts: Arc::clone(&facts) };
@@ -184,11 +197,36 @@ impl Driver {
             for fact in &*facts {
                 self.follow(fact).await;
             }
+            self.follow_waits(&facts);
+            self.tell_asker(&facts);
+        } else {
+            self.tell_asker(&[]);
         }
         for command in commands {
             self.carry_out(command);
         }
         Ok(())
+    }
+
+    /// The terminal event shuts the job's gate, before anybody can hear of it. Work that others wait for too goes on with one of them.
+    fn leave(&mut self, fact: &Fact) {
+        let (job, given_up) = match fact {
+            Fact::JobEnded { job, outcome, .. } => (*job, flights::is_given_up(outcome)),
+            Fact::FallbackBegan { job, failure } => (*job, flights::is_own_deadline(failure)),
+            Fact::Retrying { job, .. } => (*job, false),
+            _ => return,
+        };
+        if given_up {
+            self.hand_on(job);
+        }
+        self.works.retain(|work| work.job() != job);
+    }
+
+    /// Leaves a shared job's work to one of those who wait for it, if there is one; else it is given up.
+    fn hand_on(&mut self, job: JobId) {
+        let Some((_, claim)) = self.claims.iter().find(|(other, _)| *other == job) else { return };
+        let work = self.works.iter().position(|work| work.job() == job && work.is_attempt()).map(|index| self.works.swap_remove(index));
+        drop(self.shared.flights.hand_on(job, claim, work));
     }
 
     /// What follows from a fact once it is kept.
@@ -198,20 +236,25 @@ impl Driver {
         match fact {
             Fact::JobEnded { job, outcome, events, .. } => {
                 self.settle(*job, outcome);
+                self.keep_promise(*job, matches!(outcome, JobOutcome::Succeeded { .. }));
                 for event in events {
-                    self.publish(event.clone()).await;
+                    // Nobody waits for what the waits make of it: the job has ended.
+                    drop(self.publish(event.clone()).await);
                 }
                 self.tell(told);
                 self.labels.forget(*job);
             }
             Fact::FallbackBegan { job, failure } => {
                 self.settle(*job, &JobOutcome::of_failure(failure.clone()));
+                // What stands in is not what was promised.
+                self.keep_promise(*job, false);
                 self.tell(told);
             }
-            Fact::Emitted { events, .. } => {
-                for event in events {
-                    self.publish(event.clone()).await;
-                }
+            Fact::Emitted { lane, step, events } => self.publish_step(*lane, *step, events).await,
+            Fact::Dispatched { run, part, .. } => {
+                let (shared, state) = (&self.shared, &self.state);
+                shared.send_off(&self.installed, state.shared_flow(), state.beginning(), *run, part).await;
+                self.tell(told);
             }
             Fact::Replied { reply } => {
                 if let Some(requester) = &self.requester {
@@ -232,11 +275,6 @@ impl Driver {
         }
     }
 
-    async fn publish(&mut self, event: Event) {
-        let exported = event.scope != Scope::Global && self.installed.bound.pipeline.exports.contains(&event.event_type);
-        self.shared.ports.bus.publish(event, exported).await;
-    }
-
     fn settle(&mut self, job: JobId, outcome: &JobOutcome) {
         let Some(index) = self.claims.iter().position(|(other, _)| *other == job) else { return };
         let (_, claim) = self.claims.swap_remove(index);
@@ -247,11 +285,21 @@ impl Driver {
         match command {
             Command::Attempt { job } => self.start_attempt(job),
             Command::Claim { job, claim } => self.claim(job, *claim),
+            Command::TakeOver { job } => self.take_over(job),
+            // A run that never has to wait hears here that nobody wants it.
+            Command::SetState { .. } | Command::GoOn if self.is_unheard() => {
+                let cancel = self.hear();
+                self.inputs.push_front(cancel);
+            }
             Command::SetState { lane, step } => self.set_state(lane, step),
+            Command::GoOn => self.inputs.push_back(Input::Tick),
         }
     }
 
     fn claim(&mut self, job: JobId, claim: Claim) {
+        if let Err(failure) = self.promise(job) {
+            return self.inputs.push_back(Input::Claimed { job, verdict: Verdict::Refuse(failure) });
+        }
         let claimed = self.shared.flights.claim(job, &claim, self.shared.ports.clock.now());
         let told = self.labels.get(job).and_then(|label| claimed.told(label));
         self.tell(told);
@@ -264,8 +312,8 @@ impl Driver {
                 verdict
             }
             Claimed::Joined { leader, ended } => {
-                let future = async move { Input::LeaderEnded { job, outcome: ended.await.ok().flatten() } };
-                self.works.push(Work { job, gate: None, cancel: CancelSignal::new(), future: future.boxed() });
+                let future = async move { ended.await.unwrap_or(Awaited::GivenUp).input(job) };
+                self.works.push(Work::wait(job, future.boxed()));
                 Verdict::Join(leader)
             }
         };
@@ -279,27 +327,33 @@ impl Driver {
     /// Fetches anew what the cache served although it was old. Nobody waits for it and nobody hears of it but the cache.
     fn refresh(&self, job: JobId, claim: &Claim) {
         let Some(mut prepared) = self.prepare(job, true) else { return };
-        let Some(active) = self.state.jobs().iter().find(|active| active.job.id == job) else { return };
+        let Some(active) = self.state.job(job) else { return };
         let declared = match &self.state.flow().step(active.step).verb {
             Verb::Run(step) => step.output.clone(),
             _ => None,
         };
         let (shared, claim) = (Arc::clone(&self.shared), claim.clone());
         let due = active.deadline.unwrap_or(shared.ports.clock.now() + REFRESH);
-        let busy = shared.ports.activity.enter();
+        let mut busy = shared.ports.activity.enter();
         self.shared.tasks.spawn(async move {
-            let _busy = busy;
-            let result = tokio::select! {
-                biased;
-                () = shared.stop.cancelled() => None,
-                () = shared.ports.clock.sleep_until(due) => None,
-                input = &mut prepared.future => match input {
-                    Input::AttemptEnded { result: Ok(output), .. } => match declared {
-                        Some(declared) => declared.conform(&output, Origin::Data).ok(),
-                        None => Some(output),
-                    },
-                    _ => None,
+            // The attempt counts itself; the wait for it does not.
+            let ended = busy.rest(async {
+                tokio::select! {
+                    biased;
+                    () = shared.stop.cancelled() => None,
+                    input = std::future::poll_fn(|context| prepared.poll(context)) => Some(input),
+                    () = shared.ports.clock.sleep_until(due) => None,
+                }
+            });
+            let result = match ended.await {
+                Some(Input::AttemptEnded { result: Ok(output), .. }) => match declared {
+                    Some(declared) => declared.conform(&output, Origin::Data).ok(),
+                    None => Some(output),
                 },
+                Some(_) => None,
+                // Others may have missed meanwhile and wait for it: it goes on for them.
+                None if !shared.stop.is_cancelled() && shared.flights.hand_on(job, &claim, Some(prepared)).is_none() => return,
+                None => None,
             };
             let outcome = match result {
                 Some(output) => JobOutcome::Succeeded { output, from: ResultSource::Executor },
@@ -311,12 +365,13 @@ impl Driver {
 
     fn set_state(&mut self, lane: LaneId, step: StepNumber) {
         let result = match &self.cell {
-            None => Err(Failure::new(FailureKind::Bug, "the pipeline has no state").with_code("no_state")),
+            None => Err(no_state()),
             Some(cell) => {
-                let ports = &self.shared.ports;
-                cell.change(&self.installed.bound.pipeline.state, |now| {
-                    let around = Surroundings { now: ports.clock.now(), random: &*ports.random, state: now };
-                    set_fields(&self.state, lane, step, &around)
+                let (ports, now) = (&self.shared.ports, self.shared.ports.clock.now());
+                let fields = |state: &Value| set_fields(&self.state, lane, step, &Surroundings { now, random: &*ports.random, state });
+                cell.change(&self.installed.bound.pipeline.state, fields, || {
+                    let depends = matches!(&self.state.flow().step(step).verb, Verb::Set(fields) if states::depends_on_state(fields));
+                    depends.then(|| self.fields(lane, step))
                 })
             }
         };
@@ -324,44 +379,111 @@ impl Driver {
             let key = self.state.beginning().state_key.clone();
             let value = change.to_value();
             if self.shared.ports.sink.wants_routine() {
-                self.tell(Some(What::StateSet { key, version: change.version, after: change.after }));
+                let (version, after) = (change.version, change.after);
+                self.tell(Some(What::StateSet { key, version, change: StateChange::Set, after, because: None }));
             }
             value
         });
-        self.inputs.push_back(Input::StateSet { lane, step, result });
+        // Before whatever waits: what is decided next builds on this.
+        self.inputs.push_front(Input::StateSet { lane, step, result });
+    }
+
+    /// What a step sets, as often as it is needed: at this time, with what the run knows now.
+    fn fields(&self, lane: LaneId, step: StepNumber) -> Fields {
+        let (run, random, now) = (self.state.seen_from(lane), Arc::clone(&self.shared.ports.random), self.shared.ports.clock.now());
+        Box::new(move |state| set_fields(&run, lane, step, &Surroundings { now, random: &*random, state }))
+    }
+
+    /// Puts what a job promises into the state before anything of it begins. Once a job: a retry finds it there.
+    fn promise(&mut self, job: JobId) -> Result<(), Failure> {
+        let Some(active) = self.state.job(job) else { return Ok(()) };
+        let promises = matches!(&self.state.flow().step(active.step).verb, Verb::Run(step) if !step.optimistic.is_empty());
+        if !promises || self.promised.contains(&job) {
+            return Ok(());
+        }
+        let cell = self.cell.as_ref().ok_or_else(no_state)?;
+        let change = cell.promise(&self.installed.bound.pipeline.state, job, self.fields(active.lane, active.step))?;
+        self.promised.push(job);
+        let key = self.state.beginning().state_key.clone();
+        let (version, after) = (change.version, change.after);
+        self.tell(Some(What::StateSet { key, version, change: StateChange::Optimistic, after, because: None }));
+        Ok(())
+    }
+
+    /// What a job promised stays, or is taken back.
+    fn keep_promise(&mut self, job: JobId, succeeded: bool) {
+        let Some(index) = self.promised.iter().position(|other| *other == job) else { return };
+        self.promised.swap_remove(index);
+        let Some(cell) = &self.cell else { return };
+        for followed in cell.settle(&self.installed.bound.pipeline.state, job, succeeded) {
+            let key = self.state.beginning().state_key.clone();
+            let Followed { version, change, after, because } = followed;
+            self.tell(Some(What::StateSet { key, version, change, after, because }));
+        }
     }
 
     fn start_attempt(&mut self, job: JobId) {
+        if let Err(failure) = self.promise(job) {
+            let number = self.state.job(job).map_or(1, |active| active.job.attempt);
+            let (emissions, progressed, degraded) = (Vec::new(), false, false);
+            let result = Err(failure);
+            return self.inputs.push_back(Input::AttemptEnded { job, attempt: number, result, emissions, progressed, degraded });
+        }
         if let Some(work) = self.prepare(job, false) {
-            self.works.retain(|other| other.job != job);
+            self.works.retain(|other| other.job() != job);
             self.works.push(work);
         }
     }
 
-    /// An attempt of a job, ready to be polled. A silent one tells nobody of its progress.
-    fn prepare(&self, job: JobId, silent: bool) -> Option<Work> {
-        let active = self.state.jobs().iter().find(|active| active.job.id == job)?;
+    /// The attempt that the job waited for is its own from now on.
+    fn take_over(&mut self, job: JobId) {
+        let handed = self.shared.flights.take_over(job);
+        let (Some(mut work), Some(parts)) = (handed, self.parts(job, false)) else { return self.start_attempt(job) };
+        self.tell(self.labels.get(job).map(|label| What::Deduplicated { job: label.clone(), verdict: "take_over" }));
+        work.adopt(job, 1, parts);
+        self.works.push(work);
+    }
+
+    /// What the gate of a job's attempt needs of the outside. A silent one tells nobody of its progress.
+    fn parts(&self, job: JobId, silent: bool) -> Option<Parts> {
+        let active = self.state.job(job)?;
         let Verb::Run(step) = &self.state.flow().step(active.step).verb else { return None };
-        let executor = Arc::clone(self.installed.bound.executors.get(step.executor)?);
+        let executor = match step.worker {
+            Worker::Executor(number) => Some(number),
+            Worker::Flow { .. } => None,
+        };
         let ports = &self.shared.ports;
         let on_progress = (handles_progress(step) && !silent).then(|| {
             let cell = Arc::clone(self.cell.as_ref()?);
             let key = self.state.beginning().state_key.clone();
-            Some(OnProgress { run: self.state.clone(), step: active.step, cell, key, random: Arc::clone(&ports.random) })
+            let run = self.state.seen_from(active.lane);
+            Some(OnProgress { run, lane: active.lane, step: active.step, cell, key, random: Arc::clone(&ports.random) })
         });
-        let gate = Arc::new(Gate::open(Parts {
+        Some(Parts {
             run: run_label(self.state.beginning()),
             job: self.labels.get(job)?.clone(),
             sink: Arc::clone(&ports.sink),
             clock: Arc::clone(&ports.clock),
             requester: if step.stream && !silent { self.requester.clone() } else { None },
             pipeline: Arc::clone(&self.installed.bound.pipeline),
-            executor: step.executor,
+            executor,
             on_progress: on_progress.flatten(),
-        }));
+        })
+    }
+
+    /// An attempt of a job, ready to be polled. A silent one tells nobody of its progress.
+    fn prepare(&self, job: JobId, silent: bool) -> Option<Work> {
+        let active = self.state.job(job)?;
+        let Verb::Run(step) = &self.state.flow().step(active.step).verb else { return None };
+        let (executor, degraded) = self.worker(job, step, silent)?;
+        let ports = &self.shared.ports;
+        let gate = Arc::new(Gate::open(self.parts(job, silent)?));
+        // Who joins has a deadline of their own, so that shared work is not told the leader's: it is stopped when the last one has gone.
+        let shared = silent || self.claims.iter().any(|(other, _)| *other == job);
+        let deadline = if shared { None } else { active.deadline };
         let cancel = CancelSignal::new();
         let channel = Arc::clone(&gate) as Arc<dyn crate::model::port::JobChannel>;
-        let attempt = Attempt { deadline: active.deadline, cancel: cancel.clone(), channel };
+        let attempt = Attempt { deadline, cancel: cancel.clone(), channel };
         let (stack, subject) = (self.installed.stack(&active.job.flow, active.step), Arc::clone(&active.job));
         let (activity, own_gate) = (ports.activity.clone(), Arc::clone(&gate));
         let future = async move {
@@ -373,9 +495,28 @@ impl Driver {
             let result =
                 result.unwrap_or_else(|_| Err(Failure::new(FailureKind::Bug, "the executor panicked; see the log").with_code("panic")));
             let (emissions, progressed) = own_gate.shut();
-            Input::AttemptEnded { job, attempt: number, result, emissions, progressed }
+            let degraded = degraded.is_some_and(|degraded| degraded.load(Ordering::Relaxed));
+            Input::AttemptEnded { job, attempt: number, result, emissions, progressed, degraded }
         };
-        Some(Work { job, gate: Some(gate), cancel, future: future.boxed() })
+        Some(Work::attempt(job, active.job.attempt, gate, cancel, future.boxed()))
+    }
+
+    /// Who does the work of an attempt, and where a called flow says that it was degraded.
+    fn worker(&self, job: JobId, step: &RunStep, silent: bool) -> Option<(Arc<dyn Executor>, Option<Arc<AtomicBool>>)> {
+        match &step.worker {
+            Worker::Executor(number) => Some((Arc::clone(self.installed.bound.executors.get(*number)?), None)),
+            Worker::Flow { pipeline, flow } => {
+                let (call, degraded) = Call::new(Calling {
+                    shared: Arc::clone(&self.shared),
+                    pipeline: pipeline.clone(),
+                    flow: flow.clone(),
+                    from: Arc::clone(self.state.beginning()),
+                    stream: !silent && (step.stream || handles_progress(step)),
+                    again: self.rejoining.contains(&job),
+                });
+                Some((Arc::new(call), Some(degraded)))
+            }
+        }
     }
 
     /// Waits for whatever comes first: a cancel, the end of some work, or something that is due. The run rests meanwhile.
@@ -390,11 +531,20 @@ impl Driver {
     }
 
     fn poll_wait(&mut self, context: &mut Context<'_>, sleep: &mut Option<(Timestamp, Sleep)>) -> Poll<Input> {
-        if !self.heard && self.control.signal.is_cancelled() {
+        if self.is_unheard() {
             return Poll::Ready(self.hear());
         }
+        if let Some(input) = self.next_letter(context) {
+            return Poll::Ready(input);
+        }
+        for index in 0..self.answers.len() {
+            if let Poll::Ready(input) = self.answers[index].as_mut().poll(context) {
+                drop(self.answers.swap_remove(index));
+                return Poll::Ready(input);
+            }
+        }
         for index in 0..self.works.len() {
-            if let Poll::Ready(input) = self.works[index].future.as_mut().poll(context) {
+            if let Poll::Ready(input) = self.works[index].poll(context) {
                 self.works.swap_remove(index);
                 return Poll::Ready(input);
             }
@@ -415,17 +565,22 @@ impl Driver {
         Poll::Ready(Input::Tick)
     }
 
+    /// Whether it was cancelled and has not heard of it.
+    fn is_unheard(&self) -> bool {
+        !self.heard && self.control.signal.is_cancelled()
+    }
+
     fn hear(&mut self) -> Input {
         self.heard = true;
         self.cancelled = None;
-        Input::Cancel { reason: self.control.reason.get().copied().unwrap_or(CancelReason::Requested) }
+        Input::Cancel { reason: self.control.reason() }
     }
 
     /// The store does not take the run's facts any more: nothing may follow from them, so the run stops where it is. The end of what the
     /// store has of it is offered all the same, since that is what makes room.
     async fn give_up(mut self, first: u64, refused: &Refused) {
-        self.works.clear();
         self.settle_all();
+        self.works.clear();
         let failure = Failure::new(FailureKind::Permanent, refused.error.to_string()).with_code("store");
         let outcome = RunOutcome::Failed { failure };
         let at = self.shared.ports.clock.now();
@@ -445,15 +600,22 @@ impl Driver {
         self.end(outcome);
     }
 
-    /// Nobody waits for what this run will not do any more.
+    /// Nobody waits for what this run will not do any more; an attempt that is under way goes on with one of those who wait.
     fn settle_all(&mut self) {
+        for job in self.promised.clone() {
+            self.keep_promise(job, false);
+        }
         let now = self.shared.ports.clock.now();
+        for job in self.claims.iter().map(|(job, _)| *job).collect::<Vec<_>>() {
+            self.hand_on(job);
+        }
         for (job, claim) in std::mem::take(&mut self.claims) {
             self.shared.flights.settle(job, &claim, &JobOutcome::Cancelled { reason: CancelReason::Shutdown }, now);
         }
     }
 
-    fn end(self, outcome: RunOutcome) {
+    fn end(mut self, outcome: RunOutcome) {
+        self.stop_listening();
         let beginning = self.state.beginning();
         let now = self.shared.ports.clock.now();
         if self.shared.ports.sink.wants_routine() || outcome != RunOutcome::Succeeded {
@@ -461,7 +623,7 @@ impl Driver {
         }
         self.shared.left(beginning);
         if let Some(requester) = &self.requester {
-            requester.end(&RunEnd { run: beginning.run, outcome, degraded: self.state.is_degraded() });
+            requester.end(&RunEnd { run: beginning.run, outcome, degraded: self.state.is_degraded(), output: self.state.output() });
         }
     }
 }

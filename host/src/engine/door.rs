@@ -81,8 +81,7 @@ impl<T> Door<T> {
     /// Somebody comes. The limits are those of the present revision and apply to the line from now on.
     pub fn arrive(&mut self, key: &DoorKey, limits: Limits, guest: Guest<T>) -> Arrival<T> {
         let line = self.lines.entry(key.clone()).or_insert_with(|| Line { running: VecDeque::new(), waiting: VecDeque::new(), limits });
-        line.limits = limits;
-        line.limits.max_concurrent = line.limits.max_concurrent.max(1);
+        line.set(limits);
         if line.has_place() && line.waiting.is_empty() {
             line.running.push_back(guest.run);
             return Arrival::Start(guest.ticket);
@@ -124,18 +123,32 @@ impl<T> Door<T> {
         }
     }
 
+    /// A run that had a place before the host ended has it again, however full the line is.
+    pub fn resume(&mut self, key: &DoorKey, limits: Limits, run: RunId) {
+        let line = self.lines.entry(key.clone()).or_insert_with(|| Line { running: VecDeque::new(), waiting: VecDeque::new(), limits });
+        line.running.push_back(run);
+    }
+
     /// A run has ended, its `finally` too: whoever may start now, in the order in which they came.
     pub fn leave(&mut self, key: &DoorKey, run: RunId) -> Vec<T> {
         let Some(line) = self.lines.get_mut(key) else { return Vec::new() };
         line.running.retain(|other| *other != run);
-        let mut start = Vec::new();
-        while line.has_place() {
-            let Some(guest) = line.waiting.pop_front() else { break };
-            line.running.push_back(guest.run);
-            start.push(guest.ticket);
-        }
+        let start = line.fill();
         if line.running.is_empty() && line.waiting.is_empty() {
             self.lines.remove(key);
+        }
+        start
+    }
+
+    /// Other limits are in force: whoever may start now, of each line in the order in which they came. Where there are fewer places than before, nobody
+    /// who runs is sent away; the places are gone as they become free. A line of which nothing is said keeps its limits.
+    pub fn adjust(&mut self, limits: impl Fn(&DoorKey) -> Option<Limits>) -> Vec<T> {
+        let mut start = Vec::new();
+        for (key, line) in &mut self.lines {
+            if let Some(limits) = limits(key) {
+                line.set(limits);
+                start.extend(line.fill());
+            }
         }
         start
     }
@@ -157,6 +170,21 @@ impl<T> Door<T> {
 impl<T> Line<T> {
     fn has_place(&self) -> bool {
         self.running.len() < self.limits.max_concurrent as usize
+    }
+
+    fn set(&mut self, limits: Limits) {
+        self.limits = Limits { max_concurrent: limits.max_concurrent.max(1), ..limits };
+    }
+
+    /// Gives the free places to those who came first.
+    fn fill(&mut self) -> Vec<T> {
+        let mut start = Vec::new();
+        while self.has_place() {
+            let Some(guest) = self.waiting.pop_front() else { break };
+            self.running.push_back(guest.run);
+            start.push(guest.ticket);
+        }
+        start
     }
 
     /// Takes out those who wait and may be sent away.
@@ -277,6 +305,24 @@ mod tests {
         assert!(matches!(door.arrive(&key("a"), limits(WhenFull::Queue), event(3)), Arrival::Waits { outside: true, .. }));
         assert!(matches!(door.arrive(&key("b"), limits(WhenFull::Drop), event(4)), Arrival::Start(4)));
         assert!(matches!(door.arrive(&key("b"), limits(WhenFull::Drop), event(5)), Arrival::Dropped(5)));
+    }
+
+    #[test]
+    fn more_places_are_taken_at_once_and_fewer_as_they_become_free() {
+        let mut door = Door::default();
+        let queue = |max_concurrent| Limits { max_concurrent, max_queue: 9, when_full: WhenFull::Queue };
+        for number in 1..=5 {
+            door.arrive(&key("a"), queue(1), guest(number));
+        }
+        door.arrive(&key("b"), queue(1), guest(6));
+        door.arrive(&key("b"), queue(1), guest(7));
+        let only_a = |limits: Limits| move |of: &DoorKey| (*of == key("a")).then_some(limits);
+        assert_eq!(door.adjust(only_a(queue(3))), [2, 3]);
+        assert!(door.adjust(only_a(queue(1))).is_empty());
+        assert!(door.leave(&key("a"), run(1)).is_empty() && door.leave(&key("a"), run(2)).is_empty());
+        assert_eq!(door.leave(&key("a"), run(3)), [4]);
+        assert_eq!(door.adjust(|_| Some(queue(0))), Vec::<u128>::new(), "there is always one place");
+        assert_eq!(door.leave(&key("b"), run(6)), [7]);
     }
 
     #[test]

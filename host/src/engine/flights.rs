@@ -1,19 +1,31 @@
 //! The tables of dedup and cache, which runs share, and those who wait for another one's result.
+//!
+//! Shared work is polled by the run of the job that leads. When that job ends first, being cancelled or late, its attempt goes over to the first of those
+//! who wait, which leads from then on. A task of its own for each shared attempt was refused: it would cost every leader a hop between threads, and
+//! the work would need an owner besides those who want it.
+
+mod invalidation;
+mod waiting;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
+use crate::model::failure::{Failure, FailureKind};
 use crate::model::happening::{JobLabel, What};
 use crate::model::id::JobId;
 use crate::model::job::{JobOutcome, ResultSource};
 use crate::model::policy::PolicyIdentity;
+use crate::model::port::Forget;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
+use crate::plan::pipeline::Pipeline;
 use crate::policy::{cache, deadline, dedup};
 
-use super::run::{Claim, Verdict};
+use super::run::{Claim, Input, Verdict};
+use super::work::Work;
+use waiting::Waiting;
 
 /// All flights.
 #[derive(Default)]
@@ -25,8 +37,47 @@ pub struct Flights {
 struct Tables {
     dedup: dedup::Table,
     cache: cache::Table,
-    /// By leader. As many as there are joined jobs under way, which the runs' concurrency bounds.
-    waiting: HashMap<JobId, Vec<oneshot::Sender<Option<JobOutcome>>>>,
+    waiting: Waiting,
+    /// Attempts on their way from one run to another, by the job that takes over: at most one a job.
+    handed: HashMap<JobId, Work>,
+    /// What a job that took over settles besides its own claim.
+    inherited: HashMap<JobId, Vec<Claim>>,
+}
+
+/// What a joined job waited for.
+#[derive(Debug)]
+pub enum Awaited {
+    /// The leader ended so.
+    Ended(JobOutcome),
+    /// The leader ended without a result and nothing of its is under way: ask anew.
+    GivenUp,
+    /// The leader's attempt is this job's from now on: [`Flights::take_over`].
+    TakeOver,
+}
+
+impl Awaited {
+    /// What it is to the run of the job that waited.
+    pub fn input(self, job: JobId) -> Input {
+        match self {
+            Self::Ended(outcome) => Input::LeaderEnded { job, outcome: Some(outcome) },
+            Self::GivenUp => Input::LeaderEnded { job, outcome: None },
+            Self::TakeOver => Input::TakeOver { job },
+        }
+    }
+}
+
+/// Whether a job that ended so says nothing of the work: it was cancelled, or its own deadline passed. Those who wait have deadlines of their own.
+pub fn is_given_up(outcome: &JobOutcome) -> bool {
+    match outcome {
+        JobOutcome::Cancelled { .. } => true,
+        JobOutcome::TimedOut { failure } => is_own_deadline(failure),
+        JobOutcome::Succeeded { .. } | JobOutcome::Failed { .. } => false,
+    }
+}
+
+/// Whether it is a job's own deadline that passed, and no limit of a single attempt.
+pub fn is_own_deadline(failure: &Failure) -> bool {
+    failure.kind == FailureKind::Timeout && failure.code.as_deref() == Some(deadline::CODE)
 }
 
 /// What the tables answered.
@@ -44,8 +95,8 @@ pub enum Claimed {
     Joined {
         /// Which.
         leader: JobId,
-        /// How it ends; nothing if it is given up.
-        ended: oneshot::Receiver<Option<JobOutcome>>,
+        /// What comes of it.
+        ended: oneshot::Receiver<Awaited>,
     },
 }
 
@@ -78,7 +129,7 @@ impl Flights {
         if let Some((identity, key, settings)) = &claim.dedup {
             match tables.dedup.claim(identity, key, job, settings, now) {
                 dedup::Claim::Lead => {}
-                dedup::Claim::Join { leader } => return tables.join(leader),
+                dedup::Claim::Join { leader } => return tables.join(leader, job),
                 dedup::Claim::Skip => return done(Value::null(), ResultSource::Skipped),
                 dedup::Claim::Reject(failure) => return Claimed::Answered(Verdict::Refuse(failure)),
                 dedup::Claim::Repeat(value) => return done(value, ResultSource::Joined),
@@ -87,30 +138,68 @@ impl Flights {
         let Some((identity, key, settings, _)) = &claim.cache else { return Claimed::Answered(Verdict::Lead) };
         match tables.cache.lookup(identity, key, job, settings, now) {
             cache::Lookup::Lead => Claimed::Answered(Verdict::Lead),
-            cache::Lookup::Join { leader } => tables.join(leader),
+            cache::Lookup::Join { leader } => tables.join(leader, job),
             cache::Lookup::Fresh(value) => {
                 let outcome = JobOutcome::Succeeded { output: value, from: ResultSource::Cache };
                 tables.settle_dedup(job, claim, &outcome, now);
+                tables.waiting.wake(job, &outcome);
                 Claimed::Answered(Verdict::Done { outcome })
             }
             cache::Lookup::Stale { value, refresh } => {
                 let outcome = JobOutcome::Succeeded { output: value, from: ResultSource::Cache };
                 tables.settle_dedup(job, claim, &outcome, now);
+                tables.waiting.wake(job, &outcome);
                 Claimed::Stale { verdict: Verdict::Done { outcome }, refresh }
             }
         }
     }
 
+    /// A job that leads has ended, and its attempt, if one is under way, is left to the first of those who still wait. What comes back is
+    /// wanted by nobody and must be dropped. Without an attempt it is the one that the job itself was about to take over.
+    #[must_use = "work that nobody wants is stopped by dropping it"]
+    pub fn hand_on(&self, leader: JobId, claim: &Claim, work: Option<Work>) -> Option<Work> {
+        let mut tables = self.lock();
+        let work = work.or_else(|| tables.handed.remove(&leader))?;
+        tables.hand_on(leader, claim, work)
+    }
+
+    /// The attempt that was left to a job.
+    pub fn take_over(&self, heir: JobId) -> Option<Work> {
+        self.lock().handed.remove(&heir)
+    }
+
     /// A job that led or had joined has ended.
     pub fn settle(&self, job: JobId, claim: &Claim, outcome: &JobOutcome, now: Timestamp) {
         let mut tables = self.lock();
-        tables.settle_cache(job, claim, outcome, now);
-        tables.settle_dedup(job, claim, outcome, now);
+        // It ended just when it should have taken over: the next one does.
+        let unwanted = tables.handed.remove(&job).and_then(|work| tables.hand_on(job, claim, work));
+        let inherited = tables.inherited.remove(&job).unwrap_or_default();
+        for claim in std::iter::once(claim).chain(&inherited) {
+            tables.settle_cache(job, claim, outcome, now);
+            tables.settle_dedup(job, claim, outcome, now);
+        }
+        tables.waiting.wake(job, outcome);
+        drop(tables);
+        // Dropped outside: it runs code of the executor.
+        drop(unwanted);
     }
 
     /// The refresh behind an old result has ended.
     pub fn refreshed(&self, job: JobId, claim: &Claim, outcome: &JobOutcome, now: Timestamp) {
-        self.lock().settle_cache(job, claim, outcome, now);
+        let mut tables = self.lock();
+        tables.settle_cache(job, claim, outcome, now);
+        tables.waiting.wake(job, outcome);
+    }
+
+    /// Takes results out of a pipeline's caches and says how many: of those of that policy's name, or of the one beside the step `flow.step`.
+    ///
+    /// # Errors
+    /// `invalid` if no step of the pipeline has such a cache, or the key is none.
+    pub fn invalidate(&self, pipeline: &Pipeline, policy: &str, forget: &Forget) -> Result<usize, Failure> {
+        let identities = invalidation::caches(pipeline, policy)?;
+        let selector = invalidation::selector(forget)?;
+        let mut tables = self.lock();
+        Ok(identities.iter().map(|identity| tables.cache.invalidate(identity, &selector)).sum())
     }
 
     /// Forgets what no plan names any more.
@@ -126,47 +215,53 @@ impl Flights {
 }
 
 impl Tables {
-    fn join(&mut self, leader: JobId) -> Claimed {
-        let (sender, ended) = oneshot::channel();
-        let waiting = self.waiting.entry(leader).or_default();
-        // Those who went away while they waited leave nothing behind.
-        waiting.retain(|other| !other.is_closed());
-        waiting.push(sender);
-        Claimed::Joined { leader, ended }
+    fn join(&mut self, leader: JobId, job: JobId) -> Claimed {
+        Claimed::Joined { leader, ended: self.waiting.join(leader, job) }
+    }
+
+    fn hand_on(&mut self, leader: JobId, claim: &Claim, work: Work) -> Option<Work> {
+        work.park();
+        let Some(heir) = self.waiting.inherit(leader) else { return Some(work) };
+        let mut claims = self.inherited.remove(&leader).unwrap_or_default();
+        // One of each: the same key may have gone through many hands.
+        if !claims.iter().any(|other| same_keys(other, claim)) {
+            claims.push(claim.clone());
+        }
+        for claim in &claims {
+            if let Some((identity, key, _)) = &claim.dedup {
+                self.dedup.pass_on(identity, key, leader, heir);
+            }
+            if let Some((identity, key, ..)) = &claim.cache {
+                self.cache.pass_on(identity, key, leader, heir);
+            }
+        }
+        self.inherited.insert(heir, claims);
+        self.handed.insert(heir, work);
+        None
     }
 
     fn settle_cache(&mut self, job: JobId, claim: &Claim, outcome: &JobOutcome, now: Timestamp) {
-        if let Some((identity, key, settings, tags)) = &claim.cache {
-            match outcome {
-                JobOutcome::Succeeded { output, from: ResultSource::Executor } => {
-                    let fetched = cache::Fetched { value: output.clone(), tags: tags.clone() };
-                    self.cache.store(identity, key, job, fetched, settings, now);
-                }
-                _ => {
-                    self.cache.release(identity, key, job);
-                }
+        let Some((identity, key, settings, tags)) = &claim.cache else { return };
+        match outcome {
+            JobOutcome::Succeeded { output, from: ResultSource::Executor } => {
+                let fetched = cache::Fetched { value: output.clone(), tags: tags.clone() };
+                self.cache.store(identity, key, job, fetched, settings, now);
+            }
+            _ => {
+                self.cache.release(identity, key, job);
             }
         }
-        self.wake(job, outcome);
     }
 
     fn settle_dedup(&mut self, job: JobId, claim: &Claim, outcome: &JobOutcome, now: Timestamp) {
-        if let Some((identity, key, _)) = &claim.dedup {
-            let degraded = matches!(outcome, JobOutcome::Succeeded { from: ResultSource::Fallback, .. });
-            self.dedup.settle(identity, key, job, outcome, degraded, now);
-        }
-        self.wake(job, outcome);
+        let Some((identity, key, _)) = &claim.dedup else { return };
+        let degraded = matches!(outcome, JobOutcome::Succeeded { from: ResultSource::Fallback, .. });
+        self.dedup.settle(identity, key, job, outcome, degraded, now);
     }
+}
 
-    fn wake(&mut self, leader: JobId, outcome: &JobOutcome) {
-        for waiting in self.waiting.remove(&leader).unwrap_or_default() {
-            // A leader that was cancelled, or whose own deadline passed, leaves the work to one of those who waited: each has its own deadline.
-            let outcome = match outcome {
-                JobOutcome::Cancelled { .. } => None,
-                JobOutcome::TimedOut { failure } if failure.code.as_deref() == Some(deadline::CODE) => None,
-                outcome => Some(outcome.clone()),
-            };
-            let _ = waiting.send(outcome);
-        }
-    }
+fn same_keys(one: &Claim, other: &Claim) -> bool {
+    let dedup = |claim: &Claim| claim.dedup.as_ref().map(|(identity, key, _)| (identity.clone(), key.clone()));
+    let cache = |claim: &Claim| claim.cache.as_ref().map(|(identity, key, ..)| (identity.clone(), key.clone()));
+    dedup(one) == dedup(other) && cache(one) == cache(other)
 }

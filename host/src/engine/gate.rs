@@ -1,29 +1,34 @@
 //! The gate of one attempt: what an executor tells passes through it until the terminal event shuts it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::executor::grants;
 use crate::model::activation::Requester;
+use crate::model::executor::ExecutorReference;
 use crate::model::failure::{Failure, FailureKind};
-use crate::model::happening::{Happening, JobLabel, LogLevel, RunLabel, What};
+use crate::model::happening::{Happening, JobLabel, LogLevel, RunLabel, StateChange, What};
 use crate::model::id::EventType;
 use crate::model::job::Emission;
 use crate::model::port::{Clock, JobChannel, Random, Sink};
+use crate::model::record::LaneId;
+use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::plan::pipeline::{Pipeline, RunStep, Verb};
+use crate::plan::template::Template;
 
 use super::run::{Extra, RunScope, RunState};
 use super::shareable;
-use super::states::StateCell;
+use super::states::{self, Fields, StateCell};
 
 /// Where an attempt's progress, events and log lines go. Shut exactly once; whatever comes later is dropped, counted and told.
 ///
 /// It is all done in the caller's own call, so order is kept, nothing queues up, and a progress is either before the terminal event or not at all.
+///
+/// Work that goes on for another job keeps its gate: it is parked when the one job ends, and adopted when the other has the work.
 pub struct Gate {
     inner: Mutex<Inner>,
     late: AtomicU64,
-    parts: Parts,
 }
 
 /// What a gate needs of the outside.
@@ -40,8 +45,8 @@ pub struct Parts {
     pub requester: Option<Arc<dyn Requester>>,
     /// The pipeline, for what is declared and granted.
     pub pipeline: Arc<Pipeline>,
-    /// The number of the executor in the pipeline.
-    pub executor: usize,
+    /// The number of the executor in the pipeline; `None` for a called flow, whose events are its own.
+    pub executor: Option<usize>,
     /// What each progress sets.
     pub on_progress: Option<OnProgress>,
 }
@@ -50,6 +55,8 @@ pub struct Parts {
 pub struct OnProgress {
     /// The run as it was when the job was dispatched.
     pub run: RunState,
+    /// The lane that dispatched it.
+    pub lane: LaneId,
     /// The step, in the run's flow.
     pub step: crate::model::record::StepNumber,
     /// The state.
@@ -60,8 +67,20 @@ pub struct OnProgress {
     pub random: Arc<dyn Random>,
 }
 
+/// Who hears what comes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Those that the parts name.
+    Open,
+    /// Nobody yet: events are held, progress and log lines are too late for the one job and too early for the other.
+    Parked,
+    /// Nobody any more.
+    Shut,
+}
+
 struct Inner {
-    open: bool,
+    stage: Stage,
+    parts: Arc<Parts>,
     progressed: bool,
     emissions: Vec<Emission>,
     logged: u64,
@@ -70,44 +89,94 @@ struct Inner {
 impl Gate {
     /// An open gate.
     pub fn open(parts: Parts) -> Self {
-        let inner = Inner { open: true, progressed: false, emissions: Vec::new(), logged: 0 };
-        Self { inner: Mutex::new(inner), late: AtomicU64::new(0), parts }
+        let inner = Inner { stage: Stage::Open, parts: Arc::new(parts), progressed: false, emissions: Vec::new(), logged: 0 };
+        Self { inner: Mutex::new(inner), late: AtomicU64::new(0) }
+    }
+
+    /// The job has ended and its work goes on: what was emitted stays held for whoever takes the work over.
+    pub fn park(&self) {
+        let mut inner = self.lock();
+        if inner.stage == Stage::Open {
+            inner.stage = Stage::Parked;
+        }
+    }
+
+    /// Another job has the work now. What was held that its executor may not emit is dropped and told; progress begins anew, since
+    /// nobody who asked for this job has seen any.
+    pub fn adopt(&self, parts: Parts) {
+        let parts = Arc::new(parts);
+        let mut inner = self.lock();
+        if inner.stage == Stage::Shut {
+            return;
+        }
+        inner.stage = Stage::Open;
+        inner.progressed = false;
+        inner.parts = Arc::clone(&parts);
+        let before = inner.emissions.len();
+        inner.emissions.retain(|emission| parts.may_emit(&emission.event_type).is_ok());
+        for _ in inner.emissions.len()..before {
+            self.late.fetch_add(1, Ordering::Relaxed);
+            parts.tell(What::LateDropped { job: parts.job.clone(), what: "emit" });
+        }
     }
 
     /// Shuts it. Returns what was emitted and whether there was any progress.
     pub fn shut(&self) -> (Vec<Emission>, bool) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.open = false;
+        let mut inner = self.lock();
+        inner.stage = Stage::Shut;
         (std::mem::take(&mut inner.emissions), inner.progressed)
     }
 
-    fn tell(&self, what: What) {
-        let run = Some(self.parts.run.clone());
-        self.parts.sink.accept(Happening { time: self.parts.clock.now(), run, what });
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn too_late(&self, what: &'static str) {
+    fn too_late(&self, inner: MutexGuard<'_, Inner>, what: &'static str) {
+        let parts = Arc::clone(&inner.parts);
+        drop(inner);
         self.late.fetch_add(1, Ordering::Relaxed);
-        self.tell(What::LateDropped { job: self.parts.job.clone(), what });
+        parts.tell(What::LateDropped { job: parts.job.clone(), what });
+    }
+}
+
+impl Parts {
+    fn tell(&self, what: What) {
+        self.sink.accept(Happening { time: self.clock.now(), run: Some(self.run.clone()), what });
+    }
+
+    fn reference(&self) -> Option<&ExecutorReference> {
+        self.pipeline.executors.get(self.executor?).map(|declared| &declared.reference)
+    }
+
+    fn may_emit(&self, event_type: &EventType) -> Result<(), Failure> {
+        self.reference().map_or(Ok(()), |reference| grants::emit(&reference.name, &reference.grants, event_type.as_str()))
     }
 
     fn set_state(&self, handler: &OnProgress, progress: &Value) {
         let Verb::Run(step) = &handler.run.flow().step(handler.step).verb else { return };
-        let settings = &self.parts.pipeline.state;
+        let settings = &self.pipeline.state;
         for fields in &step.on_progress {
-            let changed = handler.cell.change(settings, |state| {
-                let extra = Extra { progress: Some(progress), ..Extra::default() };
-                let scope = RunScope { run: &handler.run, state, now: self.parts.clock.now(), random: &*handler.random, extra };
-                fields.iter().map(|(name, template)| Ok((name.clone(), template.evaluate(&scope)?))).collect()
-            });
+            let now = self.clock.now();
+            let again = || {
+                if !states::depends_on_state(fields) {
+                    return None;
+                }
+                let (run, random, lane) = (handler.run.clone(), Arc::clone(&handler.random), handler.lane);
+                let (fields, progress) = (fields.clone(), progress.clone());
+                let same: Fields = Box::new(move |state| evaluate(&fields, (&run, lane), &progress, (state, now, &*random)));
+                Some(same)
+            };
+            let seen = (&handler.run, handler.lane);
+            let changed = handler.cell.change(settings, |state| evaluate(fields, seen, progress, (state, now, &*handler.random)), again);
             match changed {
-                Ok(change) => self.tell(What::StateSet { key: handler.key.clone(), version: change.version, after: change.after }),
+                Ok(change) => {
+                    let (key, version, after) = (handler.key.clone(), change.version, change.after);
+                    self.tell(What::StateSet { key, version, change: StateChange::Set, after, because: None });
+                }
                 // A progress is no step: what is wrong with its handler is told, and does not fail the job.
-                Err(failure) => self.tell(What::Log {
-                    job: self.parts.job.clone(),
-                    level: LogLevel::Warn,
-                    message: format!("on_progress failed: {failure}"),
-                }),
+                Err(failure) => {
+                    self.tell(What::Log { job: self.job.clone(), level: LogLevel::Warn, message: format!("on_progress failed: {failure}") })
+                }
             }
         }
     }
@@ -115,50 +184,48 @@ impl Gate {
 
 impl JobChannel for Gate {
     fn progress(&self, progress: Value) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if !inner.open {
-            drop(inner);
-            return self.too_late("progress");
+        let mut inner = self.lock();
+        if inner.stage != Stage::Open {
+            return self.too_late(inner, "progress");
         }
         inner.progressed = true;
-        if let Some(handler) = &self.parts.on_progress {
-            self.set_state(handler, &progress);
+        let parts = &inner.parts;
+        if let Some(handler) = &parts.on_progress {
+            parts.set_state(handler, &progress);
         }
-        if let Some(requester) = &self.parts.requester {
+        if let Some(requester) = &parts.requester {
             requester.progress(&progress);
         }
-        if self.parts.sink.wants_detail() {
-            self.tell(What::Progress { job: self.parts.job.clone(), progress });
+        if parts.sink.wants_detail() {
+            parts.tell(What::Progress { job: parts.job.clone(), progress });
         }
     }
 
     fn emit(&self, event_type: EventType, data: Value) -> Result<(), Failure> {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if !inner.open {
-            drop(inner);
-            self.too_late("emit");
+        let mut inner = self.lock();
+        if inner.stage == Stage::Shut {
+            self.too_late(inner, "emit");
             return Err(Failure::new(FailureKind::Rejected, "the job has ended; nothing is emitted any more").with_code("late"));
         }
-        let Some(declared) = self.parts.pipeline.executors.get(self.parts.executor) else { return Ok(()) };
-        let reference = &declared.reference;
-        grants::emit(&reference.name, &reference.grants, event_type.as_str())?;
+        let parts = Arc::clone(&inner.parts);
+        let Some(reference) = parts.reference() else { return Ok(()) };
+        parts.may_emit(&event_type)?;
         if inner.emissions.len() >= reference.limits.events as usize {
             let message =
                 format!("{} emitted more than {} events in one attempt; raise limits.events", reference.name, reference.limits.events);
             return Err(Failure::new(FailureKind::Permanent, message).with_code("limit_events"));
         }
-        let data = shareable::event_data(&self.parts.pipeline, &event_type, data)?;
+        let data = shareable::event_data(&parts.pipeline, &event_type, data)?;
         inner.emissions.push(Emission { event_type, data });
         Ok(())
     }
 
     fn log(&self, level: LogLevel, message: String) {
-        let limit = self.parts.pipeline.executors.get(self.parts.executor).map_or(0, |declared| declared.reference.limits.log);
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if !inner.open {
-            drop(inner);
-            return self.too_late("log");
+        let mut inner = self.lock();
+        if inner.stage != Stage::Open {
+            return self.too_late(inner, "log");
         }
+        let limit = inner.parts.reference().map_or(0, |reference| reference.limits.log);
         let before = inner.logged;
         inner.logged = before.saturating_add(message.len() as u64);
         let message = match () {
@@ -167,9 +234,21 @@ impl JobChannel for Gate {
             () if before <= limit => format!("more than {limit} bytes logged in one attempt; the rest is dropped (limits.log)"),
             () => return,
         };
+        let parts = Arc::clone(&inner.parts);
         drop(inner);
-        self.tell(What::Log { job: self.parts.job.clone(), level, message });
+        parts.tell(What::Log { job: parts.job.clone(), level, message });
     }
+}
+
+/// What a progress sets, given the state, the time and randomness.
+fn evaluate(
+    fields: &[(String, Template)],
+    (run, lane): (&RunState, LaneId),
+    progress: &Value,
+    (state, now, random): (&Value, Timestamp, &dyn Random),
+) -> Result<Vec<(String, Value)>, Failure> {
+    let scope = RunScope { run, state, now, random, extra: Extra { lane: Some(lane), progress: Some(progress), ..Extra::default() } };
+    fields.iter().map(|(name, template)| Ok((name.clone(), template.evaluate(&scope)?))).collect()
 }
 
 /// Whether a step wants each of its progresses handled.

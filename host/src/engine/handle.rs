@@ -7,10 +7,12 @@ use futures_util::future::BoxFuture;
 use crate::bus::{Bus, Subscription, Topology};
 use crate::clock::Activity;
 use crate::model::activation::{Activation, Admission};
-use crate::model::id::{PipelineName, RunId};
+use crate::model::event::Caller;
+use crate::model::failure::Failure;
+use crate::model::id::{CorrelationId, EventId, EventType, PipelineName, RunId};
 use crate::model::job::CancelReason;
-use crate::model::port::{Activate, Clock, Random, Sink, Store, StoreError};
-use crate::model::record::Fact;
+use crate::model::port::{Activate, Clock, Invalidate, Random, Sink, Store, StoreError};
+use crate::model::record::{Fact, RefusedAnswer};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::plan::pipeline::{EventMode, Flow, Pipeline, Trigger};
@@ -54,6 +56,30 @@ pub struct RunView {
     pub since: Timestamp,
 }
 
+/// An event that somebody outside puts on a pipeline's bus.
+#[derive(Clone, Debug)]
+pub struct Outside {
+    /// The pipeline.
+    pub pipeline: PipelineName,
+    /// The type.
+    pub event_type: EventType,
+    /// What it says.
+    pub data: Value,
+    /// Who says it.
+    pub caller: Caller,
+    /// What request it belongs to; `None` begins a new one.
+    pub correlation_id: Option<CorrelationId>,
+}
+
+/// What became of an event that somebody outside put on a bus.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Emitted {
+    /// The event.
+    pub id: EventId,
+    /// The runs that wait or waited for it and did not take it, and why.
+    pub refused: Vec<(RunId, RefusedAnswer)>,
+}
+
 impl Engine {
     /// An engine without a plan.
     pub fn new(ports: Ports) -> Self {
@@ -75,6 +101,11 @@ impl Engine {
         self.shared.state(pipeline, key)
     }
 
+    /// How many states there are, over all pipelines and keys.
+    pub fn states(&self) -> usize {
+        self.shared.states_held()
+    }
+
     /// The facts of a run in their order; empty if the store has it no more.
     ///
     /// # Errors
@@ -83,9 +114,43 @@ impl Engine {
         self.shared.ports.store.facts(run).await
     }
 
+    /// Takes up every run that the store has without an end: it goes on from the last thing that is recorded of it. To be called once, after
+    /// the first plan is in force and before anything is started. Returns how many go on; one that cannot is told as
+    /// [`What::Stalled`](crate::model::happening::What) and stays in the store.
+    ///
+    /// Attempts that were under way are made again, with the same job and key; due times are what they were, and what is overdue is done at
+    /// once. Events that may not have reached everybody are published again. States of pipelines are not in the store and begin anew.
+    ///
+    /// # Errors
+    /// What is wrong with the store; then nothing goes on.
+    pub async fn recover(&self) -> Result<usize, StoreError> {
+        self.shared.recover().await
+    }
+
+    /// Puts an event on a pipeline's bus as from outside. Returns once every wait that it met has answered.
+    ///
+    /// # Errors
+    /// `not_found` if there is no such pipeline, `invalid` if the data is not what is declared.
+    pub async fn emit(&self, outside: Outside) -> Result<Emitted, Failure> {
+        self.shared.emit(outside).await
+    }
+
+    /// The same for one run: the event goes onto the bus of its pipeline and belongs to its request.
+    ///
+    /// # Errors
+    /// As [`emit`](Self::emit); `not_found` if the store does not know the run.
+    pub async fn signal(&self, run: RunId, event_type: EventType, data: Value, caller: Caller) -> Result<Emitted, Failure> {
+        self.shared.signal(run, event_type, data, caller).await
+    }
+
     /// Waits until no run is under way or waits, and no event is on its way to a flow.
     pub async fn quiet(&self) {
         self.shared.quiet().await;
+    }
+
+    /// The caches of the pipelines in force.
+    pub fn caches(&self) -> Arc<dyn Invalidate> {
+        Arc::clone(&self.shared) as Arc<dyn Invalidate>
     }
 
     /// Takes nothing new, cancels all runs and waits until each has ended, its `finally` too.

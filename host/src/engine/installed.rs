@@ -1,12 +1,12 @@
 //! A pipeline in force, with the attempt half of its policies made ready: what a run is pinned to.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::model::id::FlowName;
 use crate::model::record::StepNumber;
 use crate::plan::Bound;
-use crate::plan::pipeline::Verb;
+use crate::plan::pipeline::{Flow, Verb};
 use crate::policy::{AttemptStack, Policies};
 
 /// A pipeline in force.
@@ -16,6 +16,8 @@ use crate::policy::{AttemptStack, Policies};
 pub(super) struct Installed {
     pub(super) bound: Arc<Bound>,
     stacks: HashMap<FlowName, Vec<AttemptStack>>,
+    /// The flows with a `wait`.
+    waiting: HashSet<FlowName>,
 }
 
 impl Installed {
@@ -28,7 +30,14 @@ impl Installed {
             let stacks = flow.steps.iter().map(|step| stack(&step.verb)).collect();
             (flow.name.clone(), stacks)
         });
-        Self { stacks: stacks.collect(), bound }
+        let waits = |flow: &&Arc<Flow>| flow.steps.iter().any(|step| matches!(step.verb, Verb::Wait(_)));
+        let waiting = bound.pipeline.flows.iter().filter(waits).map(|flow| flow.name.clone()).collect();
+        Self { stacks: stacks.collect(), waiting, bound }
+    }
+
+    /// Whether a flow's runs may wait for events.
+    pub(super) fn waits(&self, flow: &FlowName) -> bool {
+        self.waiting.contains(flow)
     }
 
     pub(super) fn stack(&self, flow: &FlowName, step: StepNumber) -> AttemptStack {

@@ -2,14 +2,26 @@
 //!
 //! Nothing in here waits, locks or reads a clock. That is what lets tests try every order of results, cancels and due times.
 
+mod branches;
+mod dispatching;
 mod jobs;
+mod lanes;
 mod machine;
+mod rest;
+mod resuming;
+mod round;
+mod saga;
 mod scope;
 mod state;
+mod summary;
 #[cfg(test)]
 mod tests;
 mod unwind;
+mod waiting;
 
+pub use lanes::Lane;
 pub use machine::{Claim, Command, Input, Machine, Surroundings, Verdict, set_fields};
 pub use scope::{Extra, RunScope};
-pub use state::{ActiveJob, JobPhase, Lane, RunState};
+pub use state::{ActiveJob, JobPhase, RunState};
+pub use summary::summary;
+pub use waiting::OpenWait;

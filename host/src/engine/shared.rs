@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -15,30 +16,41 @@ use crate::model::activation::{Activation, Admission, Patience, Requester, RunEn
 use crate::model::cancel::CancelSignal;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::happening::{Happening, What};
-use crate::model::id::{CorrelationId, PipelineName, RunId};
-use crate::model::job::CancelReason;
-use crate::model::port::{Activate, Scope};
-use crate::model::record::{Batch, Beginning, Fact};
+use crate::model::id::{CorrelationId, Digest, FlowName, PipelineName, RunId};
+use crate::model::job::{CancelReason, Job};
+use crate::model::port::{Activate, Forget, Invalidate, Scope};
+use crate::model::record::{Batch, Beginning, Fact, InboxKey};
+use crate::model::time::Timestamp;
 use crate::model::value::Value;
-use crate::plan::pipeline::Flow;
+use crate::plan::pipeline::{Flow, Listen, Trigger};
 use crate::plan::template::Template;
 use crate::plan::{Bound, keeps_shape};
 use crate::policy::{deadline, key};
 
-use super::dispatcher::{Control, Driver};
+use super::calls::Callee;
+use super::control::Control;
+use super::dispatcher::{Driver, Driving};
 use super::door::{Arrival, Door, DoorKey, Guest, Limits};
 use super::flights::Flights;
 use super::handle::{Ports, RunView};
+use super::idempotency::{self, Fan, Repeats, Request};
 use super::installed::Installed;
 use super::run::{Extra, RunScope, RunState};
 use super::shareable;
-use super::states::{StateCell, States};
+use super::states::States;
 use super::telling::run_label;
+use super::waits::{Waits, keys};
+
+pub mod offering;
+mod reviving;
+mod sending;
 
 /// What all runs share.
 pub struct Shared {
     pub(super) ports: Ports,
     pub(super) flights: Flights,
+    pub(super) waits: Waits,
+    pub(super) repeats: Arc<Repeats>,
     pub(super) tasks: TaskTracker,
     weak: Weak<Shared>,
     /// Set when the host stops: for what goes on behind a run.
@@ -48,11 +60,16 @@ pub struct Shared {
     installed: RwLock<HashMap<PipelineName, Arc<Installed>>>,
     door: Mutex<Door<Ticket>>,
     runs: Mutex<HashMap<RunId, Running>>,
+    /// What the runs are heard by that were called before the host ended, until their callers come back to them.
+    rejoins: Mutex<HashMap<RunId, Arc<Callee>>>,
+    /// When the runs of a store were taken up, if they were.
+    recovered: OnceLock<Timestamp>,
     states: States,
     stopping: AtomicBool,
 }
 
 struct Running {
+    installed: Arc<Installed>,
     control: Arc<Control>,
     door: DoorKey,
     view: RunView,
@@ -65,10 +82,16 @@ struct Ticket {
     control: Arc<Control>,
     beginning: Beginning,
     requester: Option<Arc<dyn Requester>>,
-    cell: Option<Arc<StateCell>>,
     door: DoorKey,
+    limits: Limits,
     /// As `pipeline.flow`.
     target: String,
+    /// The time for the whole run, from when it begins; what it was handed down stands in the beginning.
+    own_deadline: Option<Duration>,
+    /// By which its `cancel_on` is found.
+    cancel_keys: Vec<Digest>,
+    /// By what a repeated request is known, and for how long.
+    idempotency: Option<(Digest, Duration)>,
     /// Why it must not start, if its chain of causes goes in circles.
     circles: Option<Failure>,
     /// Told when it starts, for whoever waits outside.
@@ -86,10 +109,16 @@ impl Activate for Shared {
         async move {
             let patience = activation.patience;
             let (pipeline, flow) = (activation.pipeline.clone(), activation.flow.clone());
+            if let Some(event) = &activation.event {
+                let key = InboxKey { pipeline: pipeline.clone(), flow: flow.clone(), event: event.id };
+                if self.took_before(key, event).await {
+                    return Admission::Dropped;
+                }
+            }
             let admission = match self.prepare(activation) {
                 Ok(mut ticket) => match ticket.circles.take() {
                     Some(failure) => self.record_refused(ticket, failure).await,
-                    None => self.admit(ticket, patience).await,
+                    None => self.admit_once(ticket, patience).await,
                 },
                 Err(failure) => Admission::Refused(failure),
             };
@@ -119,11 +148,22 @@ impl Activate for Shared {
     }
 }
 
+impl Invalidate for Shared {
+    fn invalidate(&self, job: &Job, policy: &str, forget: &Forget) -> Result<usize, Failure> {
+        // A run knows the policies of the revision that it began with, whatever its file has become.
+        let pinned = self.lock_runs().get(&job.run).map(|running| Arc::clone(&running.installed));
+        let Some(installed) = pinned.or_else(|| self.find(&job.pipeline)) else { return Ok(0) };
+        self.flights.invalidate(&installed.bound.pipeline, policy, forget)
+    }
+}
+
 impl Shared {
     pub(super) fn new(ports: Ports) -> Arc<Self> {
         Arc::new_cyclic(|weak| Self {
             ports,
             flights: Flights::default(),
+            waits: Waits::default(),
+            repeats: Arc::default(),
             tasks: TaskTracker::new(),
             weak: weak.clone(),
             stop: CancelSignal::new(),
@@ -131,6 +171,8 @@ impl Shared {
             installed: RwLock::default(),
             door: Mutex::default(),
             runs: Mutex::default(),
+            rejoins: Mutex::default(),
+            recovered: OnceLock::new(),
             states: States::default(),
             stopping: AtomicBool::new(false),
         })
@@ -145,8 +187,26 @@ impl Shared {
                 self.states.forget(&bound.pipeline.name);
             }
         }
+        self.waits.install(bounds.iter().map(|bound| &bound.pipeline));
         let installed = |bound: Arc<Bound>| (bound.pipeline.name.clone(), Arc::new(Installed::new(bound, &self.ports.policies)));
         *table = bounds.into_iter().map(installed).collect();
+        drop(table);
+        self.adjust_door();
+    }
+
+    /// Changed numbers of `concurrency` apply at once: whoever waits and has a place now starts.
+    fn adjust_door(&self) {
+        let mut door = self.lock_door();
+        let start = door.adjust(|key| {
+            let installed = self.find(&key.pipeline)?;
+            let flow = installed.bound.pipeline.flows.iter().find(|flow| flow.name == key.flow)?;
+            Some(limits(flow))
+        });
+        start.iter().for_each(|ticket| self.register(ticket));
+        drop(door);
+        for ticket in start {
+            self.start(ticket);
+        }
     }
 
     pub(super) fn bounds(&self) -> Vec<Arc<Bound>> {
@@ -163,6 +223,10 @@ impl Shared {
         let bound = Arc::clone(&self.find(pipeline)?.bound);
         let cell = self.states.find(pipeline, key).unwrap_or_default();
         Some(cell.view(&bound.pipeline.state, bound.pipeline.revision))
+    }
+
+    pub(super) fn states_held(&self) -> usize {
+        self.states.len()
     }
 
     /// Takes nothing new and cancels all.
@@ -215,7 +279,11 @@ impl Shared {
         let installed = self.find(&activation.pipeline).ok_or_else(unknown)?;
         let bound = &installed.bound;
         let flow = bound.pipeline.flows.iter().find(|flow| flow.name == activation.flow).cloned().ok_or_else(unknown)?;
-        let before = activation.event.as_ref().map_or(&[][..], |event| &event.passed);
+        let parent = activation.parent.as_deref();
+        let before = match parent {
+            Some(parent) => &parent.passed[..],
+            None => activation.event.as_ref().map_or(&[][..], |event| &event.passed),
+        };
         // A chain of causes that goes in circles is not started, but it is recorded: somebody has to find it.
         let (passed, circles) = match loop_guard::passed(before, &target) {
             Ok(passed) => (passed, None),
@@ -228,7 +296,7 @@ impl Shared {
         let now = self.ports.clock.now();
         let random = &self.ports.random;
         let mut beginning = Beginning {
-            run: RunId::new(random.id(now)),
+            run: parent.map_or_else(|| RunId::new(random.id(now)), |parent| parent.run),
             pipeline: activation.pipeline,
             flow: activation.flow,
             revision: bound.pipeline.revision,
@@ -239,10 +307,14 @@ impl Shared {
             caller: activation.caller,
             state_key: None,
             at: now,
-            deadline: deadline::earliest(now, flow.deadline, None),
+            deadline: parent.and_then(|parent| parent.deadline),
             passed,
+            parent: parent.map(|parent| parent.by),
+            part: None,
         };
-        let keyed = flow.state_key.is_some() || flow.concurrency.key.is_some();
+        let keyed = flow.state_key.is_some() || flow.concurrency.key.is_some() || !flow.cancel_on.is_empty() || flow.idempotency.is_some();
+        let mut idempotency = None;
+        let mut cancel_keys = Vec::new();
         let mut door = DoorKey { pipeline: beginning.pipeline.clone(), flow: beginning.flow.clone(), key: None };
         if keyed {
             let state = RunState::new(Arc::clone(&bound.pipeline), Arc::clone(&flow), Arc::new(beginning.clone()));
@@ -250,21 +322,59 @@ impl Shared {
             let scope = RunScope { run: &state, state: &null, now, random: &**random, extra: Extra::default() };
             beginning.state_key = evaluate_key(flow.state_key.as_ref(), &scope)?;
             door.key = evaluate_key(flow.concurrency.key.as_ref(), &scope)?;
+            cancel_keys = cancel_keys_of(&flow, &scope)?;
+            idempotency = request_key(&flow, &beginning, &scope)?;
         }
-        let cell = match bound.pipeline.state.initial.is_empty() {
-            true => None,
-            false => Some(self.states.cell(&beginning.pipeline, beginning.state_key.as_deref())?),
+        if !bound.pipeline.state.initial.is_empty() {
+            self.states.check(&beginning.pipeline, beginning.state_key.as_deref())?;
+        }
+        Ok(Ticket {
+            control: Arc::new(Control::default()),
+            own_deadline: flow.deadline,
+            requester: activation.requester,
+            started: None,
+            limits: limits(&flow),
+            installed,
+            flow,
+            beginning,
+            door,
+            target,
+            cancel_keys,
+            idempotency,
+            circles,
+        })
+    }
+
+    /// Through the door, unless it repeats a request that is known.
+    async fn admit_once(&self, mut ticket: Ticket, patience: Patience) -> Admission {
+        let Some((key, retention)) = ticket.idempotency else { return self.admit(ticket, patience).await };
+        let fan = Fan::new(idempotency::Parts {
+            run: ticket.beginning.run,
+            key,
+            retention,
+            own: ticket.requester.take(),
+            reply: None,
+            repeats: Arc::clone(&self.repeats),
+            clock: Arc::clone(&self.ports.clock),
+        });
+        let fan = match self.repeats.ask(key, fan, self.ports.clock.now()) {
+            Request::First(fan) => fan,
+            Request::Repeats(run) => return Admission::Started(run),
+            Request::Refused(failure) => return Admission::Refused(failure),
         };
-        let control = Arc::new(Control::default());
-        Ok(Ticket { installed, flow, control, beginning, requester: activation.requester, cell, door, target, circles, started: None })
+        ticket.requester = Some(Arc::clone(&fan) as Arc<dyn Requester>);
+        let admission = self.admit(ticket, patience).await;
+        match &admission {
+            Admission::Started(_) | Admission::Queued(_) => {}
+            Admission::Dropped => fan.refused(&Failure::new(FailureKind::Rejected, "no place was free").with_code("concurrency")),
+            Admission::Refused(failure) => fan.refused(failure),
+        }
+        admission
     }
 
     async fn admit(&self, mut ticket: Ticket, patience: Patience) -> Admission {
         let run = ticket.beginning.run;
-        let concurrency = &ticket.flow.concurrency;
-        let limits =
-            Limits { max_concurrent: concurrency.max_concurrent, max_queue: concurrency.max_queue, when_full: concurrency.when_full };
-        let key = ticket.door.clone();
+        let (limits, key) = (ticket.limits, ticket.door.clone());
         let started = (patience != Patience::AsDeclared).then(|| {
             let (sender, started) = oneshot::channel();
             ticket.started = Some(sender);
@@ -306,16 +416,34 @@ impl Shared {
     fn start(&self, ticket: Ticket) {
         let Some(shared) = self.weak.upgrade() else { return };
         let now = self.ports.clock.now();
-        // The time at the door is not the run's.
-        let beginning = Beginning { at: now, deadline: deadline::earliest(now, ticket.flow.deadline, None), ..ticket.beginning };
+        // The time at the door is not the run's, but it is its caller's.
+        let due = deadline::earliest(now, ticket.own_deadline, ticket.beginning.deadline);
+        let beginning = Beginning { at: now, deadline: due, ..ticket.beginning };
         let control = ticket.control;
         if self.stopping.load(Ordering::SeqCst) {
             control.cancel(CancelReason::Shutdown);
         }
         let beginning = Arc::new(beginning);
-        let state = RunState::new(Arc::clone(&ticket.installed.bound.pipeline), ticket.flow, Arc::clone(&beginning));
+        let pipeline = &ticket.installed.bound.pipeline;
+        let (waits, cancel_keys) = (ticket.installed.waits(&beginning.flow), ticket.cancel_keys);
+        if waits || !cancel_keys.is_empty() {
+            self.waits.begin(beginning.run, pipeline);
+            self.waits.cancel_on(beginning.run, &cancel_keys);
+        }
+        let state = RunState::new(Arc::clone(pipeline), ticket.flow, Arc::clone(&beginning));
         let requester = ticket.requester.clone();
-        let driver = Driver::new(Arc::clone(&shared), ticket.installed, state, ticket.cell, ticket.requester, control);
+        // Made now and not at the door, so that whoever is sent away leaves no state behind.
+        let has_state = !ticket.installed.bound.pipeline.state.initial.is_empty();
+        let cell = has_state.then(|| self.states.cell(&beginning.pipeline, beginning.state_key.as_deref()));
+        let driver = Driver::new(Driving {
+            shared: Arc::clone(&shared),
+            installed: ticket.installed,
+            state,
+            cell,
+            requester: ticket.requester,
+            control,
+            cancel_keys,
+        });
         if let Some(started) = ticket.started {
             let _ = started.send(());
         }
@@ -347,7 +475,8 @@ impl Shared {
     /// From the moment at which it has a place, a run can be found and cancelled.
     fn register(&self, ticket: &Ticket) {
         let view = RunView { run: ticket.beginning.run, target: ticket.target.clone(), since: self.ports.clock.now() };
-        let running = Running { control: Arc::clone(&ticket.control), door: ticket.door.clone(), view };
+        let running =
+            Running { installed: Arc::clone(&ticket.installed), control: Arc::clone(&ticket.control), door: ticket.door.clone(), view };
         self.lock_runs().insert(ticket.beginning.run, running);
     }
 
@@ -360,7 +489,7 @@ impl Shared {
         self.ports.sink.accept(Happening { time: now, run, what });
         self.left(beginning);
         if let Some(requester) = requester {
-            requester.end(&RunEnd { run: beginning.run, outcome, degraded: false });
+            requester.end(&RunEnd { run: beginning.run, outcome, degraded: false, output: Value::null() });
         }
     }
 
@@ -371,7 +500,7 @@ impl Shared {
         let run = Some(run_label(&ticket.beginning));
         self.ports.sink.accept(Happening { time: self.ports.clock.now(), run, what });
         if let Some(requester) = &ticket.requester {
-            requester.end(&RunEnd { run: ticket.beginning.run, outcome, degraded: false });
+            requester.end(&RunEnd { run: ticket.beginning.run, outcome, degraded: false, output: Value::null() });
         }
     }
 
@@ -379,7 +508,18 @@ impl Shared {
         self.ports.sink.accept(Happening { time: self.ports.clock.now(), run: None, what });
     }
 
-    fn find(&self, pipeline: &PipelineName) -> Option<Arc<Installed>> {
+    /// What hears a run that was called before the host ended: for its caller, once.
+    pub(super) fn rejoin(&self, child: RunId) -> Option<Arc<Callee>> {
+        self.rejoins.lock().unwrap_or_else(PoisonError::into_inner).remove(&child)
+    }
+
+    /// What starts a flow that is in force; `None` if there is none of that name.
+    pub(super) fn triggers(&self, pipeline: &PipelineName, flow: &FlowName) -> Option<Vec<Trigger>> {
+        let installed = self.find(pipeline)?;
+        installed.bound.pipeline.flows.iter().find(|known| known.name == *flow).map(|flow| flow.triggers.clone())
+    }
+
+    pub(super) fn find(&self, pipeline: &PipelineName) -> Option<Arc<Installed>> {
         self.installed.read().unwrap_or_else(PoisonError::into_inner).get(pipeline).cloned()
     }
 
@@ -406,6 +546,27 @@ impl Drop for Withdraw<'_> {
     }
 }
 
+fn limits(flow: &Flow) -> Limits {
+    let concurrency = &flow.concurrency;
+    Limits { max_concurrent: concurrency.max_concurrent, max_queue: concurrency.max_queue, when_full: concurrency.when_full }
+}
+
 fn evaluate_key(template: Option<&Template>, scope: &dyn Scope) -> Result<Option<String>, Failure> {
     template.map(|template| template.evaluate(scope).and_then(|value| key::text(&value))).transpose()
+}
+
+/// By which the events are found that cancel a run.
+fn cancel_keys_of(flow: &Flow, scope: &dyn Scope) -> Result<Vec<Digest>, Failure> {
+    let of_listen = |listen: &Listen| {
+        let field = |(name, template): &(String, Template)| Ok((name.clone(), template.evaluate(scope)?));
+        keys(&listen.types, &listen.matching.iter().map(field).collect::<Result<Vec<_>, Failure>>()?)
+    };
+    Ok(flow.cancel_on.iter().map(of_listen).collect::<Result<Vec<_>, Failure>>()?.concat())
+}
+
+/// By what a repeated request is known, and for how long.
+fn request_key(flow: &Flow, beginning: &Beginning, scope: &dyn Scope) -> Result<Option<(Digest, Duration)>, Failure> {
+    let Some(idempotency) = &flow.idempotency else { return Ok(None) };
+    let key = key::text(&idempotency.key.evaluate(scope)?)?;
+    Ok(Some((idempotency::key(&beginning.pipeline, &beginning.flow, &key), idempotency.retention)))
 }

@@ -1,16 +1,22 @@
 //! The states of pipelines: one for each key, versioned, changed one whole `set` at a time.
 
+mod log;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::{Mutex, PoisonError};
 
 use crate::model::failure::{Failure, FailureKind};
-use crate::model::id::{Digest, PipelineName};
+use crate::model::happening::StateChange;
+use crate::model::id::{Digest, JobId, PipelineName};
+use crate::model::port::Root;
 use crate::model::types::Origin;
 use crate::model::value::{Map, Tree, Value};
 use crate::plan::pipeline::StateSettings;
+use crate::plan::template::Template;
 
 use super::shareable;
+use log::Log;
 
 /// How many keyed states the host holds in memory. One more is refused: to forget one silently would be to lose it.
 const MOST: usize = 100_000;
@@ -25,28 +31,34 @@ pub struct States {
 }
 
 impl States {
-    /// The state of that key, made of the initial values if it is not there yet.
+    /// Whether a run may have the state of that key: it is there, or there is room for it. Makes nothing.
     ///
     /// # Errors
     /// `rejected` (`state_full`) if there are too many.
-    pub fn cell(&self, pipeline: &PipelineName, key: Option<&str>) -> Result<Arc<StateCell>, Failure> {
+    pub fn check(&self, pipeline: &PipelineName, key: Option<&str>) -> Result<(), Failure> {
+        let cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
+        if cells.len() < MOST || cells.contains_key(&(pipeline.clone(), key.map(str::to_owned))) {
+            return Ok(());
+        }
+        let message = format!("{pipeline} has more than {MOST} states; use a state_key with fewer values");
+        Err(Failure::new(FailureKind::Rejected, message).with_code("state_full"))
+    }
+
+    /// The state of that key for a run that begins, made of the initial values if it is not there yet. Those that were checked and had to wait may come
+    /// on top of the bound, as many as the doors let wait.
+    pub fn cell(&self, pipeline: &PipelineName, key: Option<&str>) -> Arc<StateCell> {
         let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = (pipeline.clone(), key.map(str::to_owned));
-        if let Some(cell) = cells.get(&name) {
-            return Ok(Arc::clone(cell));
-        }
-        if cells.len() >= MOST {
-            let message = format!("{pipeline} has more than {MOST} states; use a state_key with fewer values");
-            return Err(Failure::new(FailureKind::Rejected, message).with_code("state_full"));
-        }
-        let cell = Arc::new(StateCell::default());
-        cells.insert(name, Arc::clone(&cell));
-        Ok(cell)
+        Arc::clone(cells.entry((pipeline.clone(), key.map(str::to_owned))).or_default())
     }
 
     /// Forgets all states of a pipeline. A run under way goes on with the one that it has.
     pub fn forget(&self, pipeline: &PipelineName) {
         self.cells.lock().unwrap_or_else(PoisonError::into_inner).retain(|(name, _), _| name != pipeline);
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.cells.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// The state of that key if it was ever set.
@@ -67,9 +79,25 @@ struct Inner {
     /// How often it was set.
     version: u64,
     /// What was set; fields that never were have their initial value, that of the present revision.
-    set: Map,
+    log: Log,
     /// What [`StateCell::view`] last gave, and for which revision's settings: most looks come between two changes.
     seen: Option<(Digest, Value)>,
+}
+
+/// What a change sets, given the state as it is before it: for changes that may have to be evaluated again.
+pub type Fields = Box<dyn Fn(&Value) -> Result<Vec<(String, Value)>, Failure> + Send>;
+
+/// A change that followed because a job did not succeed.
+#[derive(Debug)]
+pub struct Followed {
+    /// The number of the state after it.
+    pub version: u64,
+    /// What kind of change it is.
+    pub change: StateChange,
+    /// The fields that it is about, as they are after it.
+    pub after: Value,
+    /// Why a change was dropped.
+    pub because: Option<Failure>,
 }
 
 /// A change of a state.
@@ -96,38 +124,94 @@ impl StateCell {
         match &inner.seen {
             Some((of, view)) if *of == revision => view.clone(),
             _ => {
-                let view = Value::from(Tree::Map(whole(&inner.set, settings)));
+                let view = Value::from(Tree::Map(whole(inner.log.fields(), settings)));
                 inner.seen = Some((revision, view.clone()));
                 view
             }
         }
     }
 
-    /// Sets fields: `fields` is told the state at this moment, and nobody else sets anything until it has answered.
+    /// Sets fields: `fields` is told the state at this moment, and nobody else sets anything until it has answered. `again` is asked only if a change
+    /// before it may still be taken back: it gives the same once more, or nothing if what is set does not depend on the state.
     ///
     /// # Errors
-    /// What `fields` failed with, and `invalid` for a value that is not of the field's type.
+    /// What `fields` failed with, `invalid` for a value that is not of the field's type, and `rejected` (`state_unsettled`) if too many changes wait for
+    /// one that is not settled.
     pub fn change(
         &self,
         settings: &StateSettings,
         fields: impl FnOnce(&Value) -> Result<Vec<(String, Value)>, Failure>,
+        again: impl FnOnce() -> Option<Fields>,
     ) -> Result<Change, Failure> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = whole(&inner.set, settings);
-        let fields = fields(&Value::from(Tree::Map(now.clone())))?;
-        let (mut before, mut after) = (Map::new(), Map::new());
-        for (name, value) in fields {
-            let value = conform(&name, &value, settings)?;
-            before.insert(name.clone(), now.get(&name).cloned().unwrap_or_default());
-            after.insert(name, value);
-        }
-        for (name, value) in &after {
-            inner.set.insert(name.clone(), value.clone());
-        }
-        inner.version += 1;
-        inner.seen = None;
-        Ok(Change { version: inner.version, before: Value::from(Tree::Map(before)), after: Value::from(Tree::Map(after)) })
+        let (before, after) = evaluate(inner.log.fields(), settings, fields)?;
+        let again = if inner.log.is_unsettled() { again() } else { None };
+        inner.log.set(after.clone(), again.map(|fields| evaluated_again(fields, settings)))?;
+        Ok(inner.changed(before, after))
     }
+
+    /// Sets fields until the job has ended; they stay if it succeeds.
+    ///
+    /// # Errors
+    /// As [`change`](Self::change).
+    pub fn promise(&self, settings: &StateSettings, job: JobId, fields: Fields) -> Result<Change, Failure> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let (before, after) = evaluate(inner.log.fields(), settings, &fields)?;
+        inner.log.promise(job, after.clone(), evaluated_again(fields, settings))?;
+        Ok(inner.changed(before, after))
+    }
+
+    /// The job has ended: what it promised stays, or is taken back and what came after it is evaluated again. Nothing to be seen follows from a success.
+    /// Does nothing for a job that promised nothing.
+    pub fn settle(&self, settings: &StateSettings, job: JobId, succeeded: bool) -> Vec<Followed> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let followed = inner.log.settle(job, succeeded);
+        inner.seen = None;
+        let visible = followed.into_iter().map(|followed| {
+            inner.version += 1;
+            let initial = |name: String| settings.initial.get(&name).cloned().map(|value| (name, value));
+            let after = followed.after.into_iter().chain(followed.unset.into_iter().filter_map(initial)).collect();
+            Followed { version: inner.version, change: followed.change, after: Value::from(Tree::Map(after)), because: followed.failure }
+        });
+        visible.collect()
+    }
+}
+
+impl Inner {
+    fn changed(&mut self, before: Map, after: Map) -> Change {
+        self.version += 1;
+        self.seen = None;
+        Change { version: self.version, before: Value::from(Tree::Map(before)), after: Value::from(Tree::Map(after)) }
+    }
+}
+
+/// The fields before and after a change.
+fn evaluate(
+    set: &Map,
+    settings: &StateSettings,
+    fields: impl FnOnce(&Value) -> Result<Vec<(String, Value)>, Failure>,
+) -> Result<(Map, Map), Failure> {
+    let now = whole(set, settings);
+    let fields = fields(&Value::from(Tree::Map(now.clone())))?;
+    let (mut before, mut after) = (Map::new(), Map::new());
+    for (name, value) in fields {
+        let value = conform(&name, &value, settings)?;
+        before.insert(name.clone(), now.get(&name).cloned().unwrap_or_default());
+        after.insert(name, value);
+    }
+    Ok((before, after))
+}
+
+/// The same change as often as it is needed, under the types of the revision that made it.
+fn evaluated_again(fields: Fields, settings: &StateSettings) -> log::Evaluate {
+    let settings = settings.clone();
+    Box::new(move |set| evaluate(set, &settings, &fields).map(|(_, after)| after))
+}
+
+/// Whether what these fields become depends on the state: if not, they need not be evaluated again.
+pub fn depends_on_state(fields: &[(String, Template)]) -> bool {
+    let mut expressions = fields.iter().flat_map(|(_, template)| template.expressions());
+    expressions.any(|expression| expression.references().iter().any(|reference| reference.root == Root::State))
 }
 
 fn whole(set: &Map, settings: &StateSettings) -> Map {
@@ -165,12 +249,7 @@ mod tests {
     fn a_change_sees_the_state_at_that_moment() {
         let (cell, settings) = (StateCell::default(), settings());
         for expected in 1..=3 {
-            let change = cell
-                .change(&settings, |now| {
-                    let count = now.field("count").and_then(|count| count.tree().as_int()).unwrap_or_default();
-                    Ok(vec![("count".to_owned(), Value::from(Tree::Int(count + 1)))])
-                })
-                .expect("an int is an int");
+            let change = cell.change(&settings, raised(), || None).expect("an int is an int");
             assert_eq!(change.version, expected);
             assert_eq!(change.before.text(), format!(r#"{{"count":{}}}"#, expected - 1));
         }
@@ -180,7 +259,7 @@ mod tests {
     #[test]
     fn a_wrong_type_changes_nothing() {
         let (cell, settings) = (StateCell::default(), settings());
-        let refused = cell.change(&settings, |_| Ok(vec![("count".to_owned(), Value::string("many"))]));
+        let refused = cell.change(&settings, |_| Ok(vec![("count".to_owned(), Value::string("many"))]), || None);
         assert_eq!(refused.err().and_then(|failure| failure.code).as_deref(), Some("state_type"));
         assert_eq!(cell.view(&settings, revision()).text(), r#"{"status":"idle","count":0}"#);
     }
@@ -188,7 +267,7 @@ mod tests {
     #[test]
     fn fields_that_a_reload_adds_have_their_initial_value() {
         let (cell, mut settings) = (StateCell::default(), settings());
-        cell.change(&settings, |_| Ok(vec![("count".to_owned(), Value::from(Tree::Int(9)))])).expect("an int is an int");
+        cell.change(&settings, |_| Ok(vec![("count".to_owned(), Value::from(Tree::Int(9)))]), || None).expect("an int is an int");
         settings.initial.insert("new".to_owned(), Tree::Bool(true));
         assert_eq!(cell.view(&settings, Digest::of(b"q")).text(), r#"{"status":"idle","count":9,"new":true}"#);
     }
@@ -197,9 +276,9 @@ mod tests {
     fn what_is_forgotten_begins_anew_and_who_holds_it_keeps_it() {
         let (states, settings) = (States::default(), settings());
         let (mine, other) = (PipelineName::new("mine"), PipelineName::new("other"));
-        let cells: Vec<_> = [&mine, &other].map(|name| states.cell(name, None).expect("there is room")).into();
+        let cells: Vec<_> = [&mine, &other].map(|name| states.cell(name, None)).into();
         for cell in &cells {
-            cell.change(&settings, |_| Ok(vec![("count".to_owned(), Value::from(Tree::Int(9)))])).expect("an int is an int");
+            cell.change(&settings, |_| Ok(vec![("count".to_owned(), Value::from(Tree::Int(9)))]), || None).expect("an int is an int");
         }
         states.forget(&mine);
         assert!(states.find(&mine, None).is_none() && states.find(&other, None).is_some());
@@ -211,9 +290,48 @@ mod tests {
         let states = States::default();
         let pipeline = PipelineName::new("p");
         for key in 0..MOST {
-            states.cell(&pipeline, Some(&key.to_string())).expect("there is room");
+            assert!(states.check(&pipeline, Some(&key.to_string())).is_ok());
+            states.cell(&pipeline, Some(&key.to_string()));
         }
-        assert_eq!(states.cell(&pipeline, Some("more")).err().and_then(|failure| failure.code).as_deref(), Some("state_full"));
-        assert!(states.cell(&pipeline, Some("7")).is_ok());
+        assert_eq!(states.check(&pipeline, Some("more")).err().and_then(|failure| failure.code).as_deref(), Some("state_full"));
+        assert!(states.check(&pipeline, Some("7")).is_ok());
+    }
+
+    fn raised() -> Fields {
+        Box::new(|now| {
+            let count = now.field("count").and_then(|count| count.tree().as_int()).unwrap_or_default();
+            Ok(vec![("count".to_owned(), Value::from(Tree::Int(count + 1)))])
+        })
+    }
+
+    #[test]
+    fn what_is_taken_back_is_as_if_it_had_never_been_and_the_number_grows() {
+        let (cell, settings) = (StateCell::default(), settings());
+        let job = JobId::new(uuid::Uuid::from_u128(1));
+        let promised = cell.promise(&settings, job, raised()).expect("an int is an int");
+        assert_eq!((promised.version, promised.after.text()), (1, r#"{"count":1}"#));
+        cell.change(&settings, raised(), || Some(raised())).expect("an int is an int");
+        cell.change(&settings, |_| Ok(vec![("status".to_owned(), Value::string("busy"))]), || None).expect("a text is a text");
+        let followed = cell.settle(&settings, job, false);
+        let shown: Vec<_> = followed.iter().map(|one| (one.version, one.change, one.after.text().to_owned())).collect();
+        assert_eq!(
+            shown,
+            [
+                (4, StateChange::TakenBack, r#"{"count":0}"#.to_owned()),
+                (5, StateChange::AppliedAgain, r#"{"count":1}"#.to_owned()),
+                (6, StateChange::AppliedAgain, r#"{"status":"busy"}"#.to_owned()),
+            ]
+        );
+        assert_eq!(cell.view(&settings, revision()).text(), r#"{"status":"busy","count":1}"#);
+        assert!(cell.settle(&settings, job, false).is_empty(), "it is settled once");
+    }
+
+    #[test]
+    fn a_promise_of_a_wrong_type_changes_nothing() {
+        let (cell, settings) = (StateCell::default(), settings());
+        let job = JobId::new(uuid::Uuid::from_u128(1));
+        let wrong: Fields = Box::new(|_| Ok(vec![("count".to_owned(), Value::string("many"))]));
+        assert_eq!(cell.promise(&settings, job, wrong).err().and_then(|failure| failure.code).as_deref(), Some("state_type"));
+        assert!(cell.settle(&settings, job, false).is_empty());
     }
 }

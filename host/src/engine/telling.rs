@@ -1,8 +1,8 @@
 //! What a fact is told as, to whoever watches.
 
 use crate::model::happening::{JobLabel, RunLabel, What};
-use crate::model::id::JobId;
-use crate::model::record::{Beginning, Fact};
+use crate::model::id::{JobId, StepId};
+use crate::model::record::{Beginning, Fact, StepNumber};
 
 use super::run::RunState;
 
@@ -29,21 +29,25 @@ impl Labels {
     /// Learns the labels of jobs that were dispatched.
     pub fn learn(&mut self, state: &RunState, facts: &[Fact]) {
         for fact in facts {
-            let Fact::JobDispatched { job, step, .. } = fact else { continue };
-            let step = state.flow().step(*step);
-            let executor = match &step.verb {
-                crate::plan::pipeline::Verb::Run(run) => {
-                    state.pipeline().executors.get(run.executor).map(|declared| declared.reference.name.clone())
-                }
-                _ => None,
+            let Fact::JobDispatched { job, lane, step, .. } = fact else { continue };
+            let executor = match &state.flow().step(*step).verb {
+                crate::plan::pipeline::Verb::Run(run) => state.pipeline().worker_name(&run.worker),
+                _ => "none".into(),
             };
-            self.0.push(JobLabel { step: step.id.clone(), job: *job, executor: executor.unwrap_or_else(|| "none".into()) });
+            let undone = state.undoes(*lane);
+            let step = state.flow().step(undone.unwrap_or(*step)).id.clone();
+            self.0.push(JobLabel { step, job: *job, executor, undo: undone.is_some() });
         }
     }
 
     /// The jobs that were dispatched and have not ended.
     pub fn jobs(&self) -> impl Iterator<Item = JobId> {
         self.0.iter().map(|label| label.job)
+    }
+
+    /// Keeps the jobs that have not ended.
+    pub fn keep(&mut self, state: &RunState) {
+        self.0.retain(|label| state.jobs().any(|active| active.job.id == label.job));
     }
 
     /// Forgets a job.
@@ -66,8 +70,20 @@ impl Labels {
             Fact::StepFailed { step, failure, .. } | Fact::HealFailed { step, failure, .. } => {
                 What::StepFailed { step: state.flow().step(*step).id.clone(), failure: failure.clone() }
             }
+            Fact::WaitBegan { step, due, .. } => What::Waiting { step: id_of(state, *step), until: *due },
+            Fact::WaitEnded { step, event: Some(event), .. } => What::Answered { step: id_of(state, *step), answer: event.id },
+            Fact::WaitEnded { step, event: None, .. } => What::WaitTimedOut { step: id_of(state, *step) },
+            Fact::Reminded { step, reminder, .. } => What::Reminded { step: id_of(state, *step), reminder: *reminder },
+            Fact::AnswerRefused { event, reason, .. } => {
+                What::AnswerRefused { refused: (**event).clone(), waiting: state.beginning().run, reason: reason.as_str() }
+            }
+            Fact::Dispatched { step, run, .. } => What::Dispatched { step: id_of(state, *step), dispatched: *run },
             Fact::FallbackBegan { job, failure } => What::StepFailed { step: self.get(*job)?.step.clone(), failure: failure.clone() },
             _ => return None,
         })
     }
+}
+
+fn id_of(state: &RunState, step: StepNumber) -> StepId {
+    state.flow().step(step).id.clone()
 }

@@ -1,6 +1,10 @@
 //! The engine with scripted executors and a virtual clock: what reaches an executor, what reaches whoever asked, and in which order.
 
-use std::collections::VecDeque;
+mod full_queue;
+mod optimistic;
+mod single_flight;
+mod structure;
+
 use std::future::pending;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -28,6 +32,9 @@ use crate::model::value::Value;
 use crate::plan::pipeline::{Concurrency, WhenFull};
 use crate::plan::{Bound, Install};
 use crate::policy::Policies;
+
+mod meeting;
+mod recovery;
 
 type Script = Box<dyn Fn(Arc<Job>, Attempt) -> Processing<'static> + Send + Sync>;
 
@@ -72,11 +79,15 @@ impl Sink for Diary {
         let line = match happening.what {
             What::RunStarted => "run started".to_owned(),
             What::RunEnded { outcome, .. } => format!("run {}", outcome.as_str()),
+            What::JobEnded { job, outcome } if job.undo => format!("undo {}", outcome.as_str()),
             What::JobEnded { outcome, .. } => format!("job {}", outcome.as_str()),
             What::LateDropped { what, .. } => format!("late {what}"),
+            What::Undelivered { undelivered, .. } => format!("undelivered {}", undelivered.event_type),
             What::Published { published } => format!("event {}", published.event_type),
             What::Deduplicated { verdict, .. } => format!("dedup {verdict}"),
             What::StateSet { after, .. } => format!("state {}", after.text()),
+            What::Waiting { .. } => "waiting".to_owned(),
+            What::Reminded { .. } => "reminded".to_owned(),
             What::NotAdmitted { reason, .. } => format!("refused {reason}"),
             _ => return,
         };
@@ -122,6 +133,7 @@ impl Asker {
 
 struct World {
     engine: Engine,
+    bus: Bus,
     clock: VirtualClock,
     diary: Arc<Diary>,
 }
@@ -132,20 +144,24 @@ impl World {
     }
 
     fn with(sketch: &Sketch, executor: &Arc<Scripted>, activity: Activity) -> Self {
+        Self::on(VirtualClock::new(activity.clone()), activity, sketch, executor)
+    }
+
+    fn on(clock: VirtualClock, activity: Activity, sketch: &Sketch, executor: &Arc<Scripted>) -> Self {
         let diary = Arc::new(Diary::default());
-        let clock = VirtualClock::new(activity.clone());
         let shared_clock: Arc<dyn Clock> = Arc::new(clock.clone());
         let sink = Arc::clone(&diary) as Arc<dyn Sink>;
+        let bus = Bus::counted_by(Arc::clone(&shared_clock), Arc::clone(&sink), activity.clone());
         let engine = Engine::new(Ports {
             store: Arc::new(MemoryStore::new()),
             clock: Arc::clone(&shared_clock),
             random: Arc::new(SeededRandom::new(1)),
             sink: Arc::clone(&sink),
             policies: Policies::counted_by(Arc::clone(&shared_clock), Arc::clone(&sink), activity.clone()),
-            bus: Bus::counted_by(shared_clock, sink, activity.clone()),
+            bus: bus.clone(),
             activity,
         });
-        let world = Self { engine, clock, diary };
+        let world = Self { engine, bus, clock, diary };
         world.install(sketch, executor);
         world
     }
@@ -173,6 +189,7 @@ impl World {
             event: None,
             requester: None,
             patience: Patience::AsDeclared,
+            parent: None,
         }
     }
 
@@ -348,38 +365,6 @@ async fn equal_jobs_are_done_once_and_both_runs_succeed() {
 }
 
 #[tokio::test]
-async fn when_the_leader_is_cancelled_one_of_the_others_leads() {
-    let hold: Arc<Mutex<VecDeque<oneshot::Receiver<()>>>> = Arc::default();
-    let (first_sender, first_hold) = oneshot::channel();
-    let (second_sender, second_hold) = oneshot::channel();
-    hold.lock().unwrap().extend([first_hold, second_hold]);
-    let inside = Arc::clone(&hold);
-    let executor = scripted(move |_, _| {
-        let hold = inside.lock().unwrap().pop_front();
-        async move {
-            match hold {
-                Some(hold) => drop(hold.await),
-                None => panic!("called a third time"),
-            }
-            Ok(Value::null())
-        }
-        .boxed()
-    });
-    let world = World::new(&one(SketchStep { dedup: true, ..SketchStep::default() }), &executor);
-    let ((admission, first), (_, second)) = (world.ask().await, world.ask().await);
-    while world.diary.count("dedup join") == 0 {
-        tokio::task::yield_now().await;
-    }
-    world.engine.cancel(started(&admission), CancelReason::Requested);
-    first.ended.notified().await;
-    second_sender.send(()).expect("the second leads now");
-    second.ended.notified().await;
-    drop(first_sender);
-    assert_eq!((first.heard(), second.heard()), (vec!["end cancelled".to_owned()], vec!["end succeeded".to_owned()]));
-    assert_eq!(executor.calls.load(Ordering::SeqCst), 2);
-}
-
-#[tokio::test]
 async fn a_replacing_run_starts_after_the_replaced_ones_finally() {
     let order: Arc<Mutex<Vec<String>>> = Arc::default();
     let inside = Arc::clone(&order);
@@ -436,6 +421,24 @@ async fn a_run_ends_on_the_revision_it_began_with() {
     first.ended.notified().await;
     world.run_to_end().await;
     assert_eq!(*hold.lock().unwrap(), ["old s0", "old s1", "new s0", "new s1"]);
+}
+
+#[tokio::test]
+async fn a_reload_that_raises_max_concurrent_starts_those_who_wait() {
+    let executor = scripted(|_, _| pending().boxed());
+    let sketch = |max_concurrent| {
+        let concurrency = Concurrency { max_concurrent, ..Concurrency::default() };
+        Sketch { concurrency: Some(concurrency), ..Sketch::of(1) }
+    };
+    let world = World::new(&sketch(1), &executor);
+    for _ in 0..4 {
+        world.ask().await;
+    }
+    assert_eq!(world.engine.running().len(), 1);
+    world.install(&sketch(3), &executor);
+    assert_eq!(world.engine.running().len(), 3);
+    world.engine.stop(CancelReason::Shutdown).await;
+    assert_eq!((world.diary.count("run cancelled"), world.diary.count("run started")), (4, 3));
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Executors that come with the host, under dotted names. Each is a small file of its own over what the host offers anyway.
 
+mod cache_invalidate;
 mod declare;
 mod guarded;
 mod index_put;
@@ -10,6 +11,7 @@ mod sql;
 
 use std::sync::Arc;
 
+pub use self::cache_invalidate::Caches;
 use self::guarded::Guarded;
 use super::host_api::HostApi;
 use crate::model::executor::{Description, ExecutorReference, Home};
@@ -26,8 +28,15 @@ pub const UNKNOWN_BUILTIN: &str = "E0540";
 pub const WRONG_CONFIG: &str = "E0541";
 
 /// The names, and whether one can be used without being declared under `executors:` because it needs no grant.
-const NAMES: [(&str, bool); 6] =
-    [("index.put", false), ("index.search", false), ("llm.chat", true), ("log", true), ("sql.execute", false), ("sql.query", false)];
+const NAMES: [(&str, bool); 7] = [
+    (cache_invalidate::NAME, true),
+    ("index.put", false),
+    ("index.search", false),
+    ("llm.chat", true),
+    ("log", true),
+    ("sql.execute", false),
+    ("sql.query", false),
+];
 
 /// What of [`Limits`](crate::model::grant::Limits) this home cannot keep, and why. A built-in is part of the program, and nobody but the
 /// processor stands between it and the machine: what must be bounded in these belongs into a component or a script.
@@ -62,13 +71,14 @@ pub trait Builtin: Send + Sync {
 /// The home of built-ins.
 pub struct Builtins {
     clock: Arc<dyn Clock>,
+    caches: Caches,
     added: Vec<Arc<dyn Builtin>>,
 }
 
 impl Builtins {
     /// A home whose built-ins take the time from `clock`.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, added: Vec::new() }
+        Self { clock, caches: Caches::default(), added: Vec::new() }
     }
 
     /// The home with one more built-in. The host's own names are taken: one that is added under such a name is never reached.
@@ -76,6 +86,11 @@ impl Builtins {
     pub fn with(mut self, builtin: Arc<dyn Builtin>) -> Self {
         self.added.push(builtin);
         self
+    }
+
+    /// Where `cache.invalidate` finds the caches.
+    pub const fn caches(&self) -> &Caches {
+        &self.caches
     }
 
     fn added(&self, name: &str) -> Option<&Arc<dyn Builtin>> {
@@ -94,6 +109,7 @@ impl Builtins {
     /// [`UNKNOWN_BUILTIN`], with the name that was probably meant.
     pub fn describe(&self, reference: &ExecutorReference) -> Result<Description, CatalogProblem> {
         match name(reference) {
+            cache_invalidate::NAME => Ok(cache_invalidate::description()),
             "index.put" => Ok(index_put::description()),
             "index.search" => Ok(index_search::description()),
             "llm.chat" => Ok(llm_chat::description()),
@@ -113,6 +129,7 @@ impl Builtins {
         let config = checked_config(&description, &reference.config)?;
         let clock = || Arc::clone(&self.clock);
         let executor: Arc<dyn Executor> = match name(reference) {
+            cache_invalidate::NAME => Arc::new(cache_invalidate::CacheInvalidate::new(description, self.caches.clone())),
             "index.put" => Arc::new(index_put::IndexPut::new(description, host)),
             "index.search" => Arc::new(index_search::IndexSearch::new(description, host)),
             "llm.chat" => Arc::new(llm_chat::LlmChat::new(description, &config, clock())?),

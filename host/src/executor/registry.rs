@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use self::open::Resources;
-use super::builtin::Builtins;
+use super::builtin::{Builtins, Caches};
 use super::host_api::HostApi;
 use super::rhai::Rhai;
 use super::wasm::{self, Wasm};
@@ -85,6 +85,11 @@ impl Registry {
     /// A home that cannot be made ready.
     pub fn new(settings: RegistrySettings) -> Result<Self, Failure> {
         Ok(Self { homes: Arc::new(Homes::new(&settings)?), resources: Resources::new(settings) })
+    }
+
+    /// Where `cache.invalidate` finds the caches: whoever has both the caches and the registry connects them.
+    pub fn caches(&self) -> &Caches {
+        self.homes.builtin.caches()
     }
 
     /// Opens an executor and the resources that it is granted. An index is read wholly when it is opened first.

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::model::activation::RunOutcome;
-use crate::model::id::RunId;
-use crate::model::port::{Store, StoreError};
-use crate::model::record::{Batch, Fact, LaneId, StepNumber};
+use crate::model::event::{Caller, Causation, Event, Scope};
+use crate::model::id::{CorrelationId, Digest, EventId, RunId};
+use crate::model::port::{Pending, Store, StoreError};
+use crate::model::record::{Batch, Beginning, BlockNumber, Fact, InboxKey, LaneId, Part, StepNumber};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 
@@ -20,6 +21,82 @@ pub(in crate::journal) async fn all<S: Store + 'static>(new: impl Fn() -> Arc<S>
     a_batch_stands_or_falls_as_one(&*new()).await;
     a_commit_is_there_when_it_has_ended(&*new()).await;
     only_one_of_two_writers_gets_a_number(new()).await;
+    runs_without_an_end_are_pending_the_first_in_front(&*new()).await;
+    what_was_dispatched_and_never_began_is_pending(&*new()).await;
+    events_are_pending_in_their_order_and_known_once_taken(&*new()).await;
+}
+
+/// The first fact of a run.
+fn began(number: u128, event: Option<Event>) -> Beginning {
+    Beginning {
+        run: run(number),
+        pipeline: "p".into(),
+        flow: "main".into(),
+        revision: Digest::of(b"p"),
+        correlation_id: CorrelationId::new(Uuid::from_u128(1)),
+        event,
+        input: Value::null(),
+        trigger: Value::null(),
+        caller: Caller::default(),
+        state_key: None,
+        at: Timestamp::from_nanos(100 - u64::try_from(number).unwrap_or_default()),
+        deadline: None,
+        passed: Vec::new(),
+        parent: None,
+        part: None,
+    }
+}
+
+fn event(number: u128) -> Event {
+    Event {
+        id: EventId::new(Uuid::from_u128(number)),
+        event_type: "Told".into(),
+        source: "p".into(),
+        time: Timestamp::from_nanos(u64::try_from(number).unwrap_or_default()),
+        correlation_id: CorrelationId::new(Uuid::from_u128(1)),
+        causation: Causation::Run(run(1)),
+        scope: Scope::Global,
+        caller: Caller::default(),
+        passed: Vec::new(),
+        data: Value::null(),
+    }
+}
+
+fn first(beginning: Beginning) -> Batch {
+    Batch { run: beginning.run, first: 0, facts: Arc::new(vec![Fact::Began(Arc::new(beginning))]) }
+}
+
+async fn pending(store: &dyn Store) -> Pending {
+    store.pending().await.expect("the store is not broken")
+}
+
+async fn runs_without_an_end_are_pending_the_first_in_front(store: &dyn Store) {
+    for number in 1..=3 {
+        store.commit(first(began(number, None))).await.expect("it follows");
+    }
+    store.commit(Batch { run: run(2), first: 1, facts: Arc::new(vec![ended()]) }).await.expect("it follows");
+    assert_eq!(pending(store).await.runs, [run(3), run(1)]);
+}
+
+async fn what_was_dispatched_and_never_began_is_pending(store: &dyn Store) {
+    let part = Arc::new(Part { block: BlockNumber(1), input: Value::null(), outputs: Vec::new(), locals: Vec::new() });
+    let dispatched = |number| Fact::Dispatched { lane: LaneId(0), step: StepNumber(0), run: run(number), part: Arc::clone(&part) };
+    store.commit(first(began(1, None))).await.expect("it follows");
+    let facts = vec![dispatched(8), dispatched(9), ended()];
+    store.commit(Batch { run: run(1), first: 1, facts: Arc::new(facts) }).await.expect("it follows");
+    assert_eq!(pending(store).await.dispatched, [(run(1), run(8)), (run(1), run(9))]);
+    store.commit(first(Beginning { parent: Some(run(1)), part: Some(Arc::clone(&part)), ..began(8, None) })).await.expect("it follows");
+    assert_eq!(pending(store).await.dispatched, [(run(1), run(9))]);
+}
+
+async fn events_are_pending_in_their_order_and_known_once_taken(store: &dyn Store) {
+    store.commit(first(began(1, None))).await.expect("it follows");
+    let emitted = Fact::Emitted { lane: LaneId(0), step: StepNumber(0), events: vec![event(6), event(5)] };
+    store.commit(Batch { run: run(1), first: 1, facts: Arc::new(vec![emitted]) }).await.expect("it follows");
+    assert_eq!(pending(store).await.events, [event(5), event(6)]);
+    let key = |number| InboxKey { pipeline: "p".into(), flow: "main".into(), event: event(number).id };
+    store.commit(first(began(2, Some(event(5))))).await.expect("it follows");
+    assert_eq!((store.has_taken(key(5)).await, store.has_taken(key(6)).await), (Ok(true), Ok(false)));
 }
 
 /// A fact that holds this text.

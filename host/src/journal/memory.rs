@@ -1,6 +1,7 @@
 //! Facts in memory: bounded, and quick enough to stand on the path of every step.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::ready;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,8 +10,8 @@ use futures_util::future::BoxFuture;
 use crate::model::event::Event;
 use crate::model::id::RunId;
 use crate::model::job::JobOutcome;
-use crate::model::port::{Commit, Store, StoreError};
-use crate::model::record::{Batch, Fact};
+use crate::model::port::{Commit, Pending, Store, StoreError};
+use crate::model::record::{Batch, Beginning, Fact, InboxKey, LaneResult};
 use crate::model::value::{Tree, Value};
 
 /// How much is kept.
@@ -50,6 +51,11 @@ struct Kept {
     ended: VecDeque<RunId>,
     ended_bytes: usize,
     live_bytes: usize,
+    /// By which events flows were begun, with the order in which they came.
+    inbox: HashSet<InboxKey>,
+    inbox_order: VecDeque<InboxKey>,
+    /// By the run that dispatched them: the runs that began.
+    parts: HashMap<RunId, Vec<RunId>>,
 }
 
 #[derive(Default)]
@@ -83,17 +89,25 @@ impl MemoryStore {
         let ends = batch.facts.iter().any(|fact| matches!(fact, Fact::Ended { .. }));
         let bounds = self.0.bounds;
         let mut kept = self.kept();
-        let expected = kept.runs.get(&batch.run).map_or(0, |history| history.facts);
+        let Kept { runs, ended, ended_bytes, live_bytes, .. } = &mut *kept;
+        let history = runs.entry(batch.run);
+        let expected = match &history {
+            Entry::Occupied(history) => history.get().facts,
+            Entry::Vacant(_) => 0,
+        };
         if batch.first != expected {
             return Err(StoreError::OutOfOrder { run: batch.run, expected, found: batch.first });
         }
         // The end of a run is always taken: it is what makes room.
-        if !ends && kept.live_bytes.saturating_add(bytes) > bounds.live_bytes {
+        if !ends && live_bytes.saturating_add(bytes) > bounds.live_bytes {
             let why = format!("the runs that go on hold about {} MiB of data, and no more is kept in memory", bounds.live_bytes >> 20);
             return Err(StoreError::Full(why));
         }
-        let Kept { runs, ended, ended_bytes, live_bytes } = &mut *kept;
-        let history = runs.entry(batch.run).or_default();
+        let history = history.or_default();
+        let began = match batch.facts.first() {
+            Some(Fact::Began(beginning)) => Some(Arc::clone(beginning)),
+            _ => None,
+        };
         history.facts += batch.facts.len() as u64;
         history.batches.push(batch.facts);
         history.bytes += bytes;
@@ -106,6 +120,9 @@ impl MemoryStore {
                 ended.push_back(batch.run);
             }
             (true, _) => *ended_bytes += bytes,
+        }
+        if let Some(began) = began {
+            kept.note(&began);
         }
         let forgotten = kept.forget(&bounds);
         drop(kept);
@@ -120,10 +137,56 @@ impl MemoryStore {
 }
 
 impl Kept {
+    /// What has to be known of a run's beginning even when its facts are forgotten.
+    fn note(&mut self, beginning: &Beginning) {
+        match (&beginning.event, beginning.parent, &beginning.part) {
+            (_, Some(parent), Some(_)) => self.parts.entry(parent).or_default().push(beginning.run),
+            (Some(event), None, None) => {
+                let key = InboxKey { pipeline: beginning.pipeline.clone(), flow: beginning.flow.clone(), event: event.id };
+                if self.inbox.insert(key.clone()) {
+                    self.inbox_order.push_back(key);
+                }
+                if self.inbox_order.len() > INBOX
+                    && let Some(oldest) = self.inbox_order.pop_front()
+                {
+                    self.inbox.remove(&oldest);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn pending(&self) -> Pending {
+        let mut runs = Vec::new();
+        let mut pending = Pending::default();
+        for (run, history) in &self.runs {
+            for fact in history.batches.iter().flat_map(|batch| batch.iter()) {
+                match fact {
+                    Fact::Began(beginning) if !history.ended => runs.push((beginning.at, *run)),
+                    Fact::Emitted { events, .. } | Fact::JobEnded { events, .. } => pending.events.extend(events.iter().cloned()),
+                    Fact::Dispatched { run: dispatched, .. } => {
+                        let began =
+                            self.runs.contains_key(dispatched) || self.parts.get(run).is_some_and(|parts| parts.contains(dispatched));
+                        if !began {
+                            pending.dispatched.push((*run, *dispatched));
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        runs.sort();
+        pending.runs = runs.into_iter().map(|(_, run)| run).collect();
+        pending.dispatched.sort();
+        pending.events.sort_by_key(|event| (event.time, event.id));
+        pending
+    }
+
     fn forget(&mut self, bounds: &Bounds) -> Vec<History> {
         let mut forgotten = Vec::new();
         while self.ended.len() > bounds.ended_runs || self.ended_bytes > bounds.ended_bytes {
             let Some(run) = self.ended.pop_front() else { break };
+            self.parts.remove(&run);
             if let Some(history) = self.runs.remove(&run) {
                 self.ended_bytes -= history.bytes;
                 forgotten.push(history);
@@ -143,8 +206,18 @@ impl Store for MemoryStore {
         let facts = facts.iter().flat_map(|batch| batch.iter().cloned()).collect();
         Box::pin(ready(Ok(facts)))
     }
+
+    fn pending(&self) -> BoxFuture<'static, Result<Pending, StoreError>> {
+        Box::pin(ready(Ok(self.kept().pending())))
+    }
+
+    fn has_taken(&self, key: InboxKey) -> BoxFuture<'static, Result<bool, StoreError>> {
+        Box::pin(ready(Ok(self.kept().inbox.contains(&key))))
+    }
 }
 
+/// So many events by which a flow was begun are remembered; the oldest go.
+const INBOX: usize = 100_000;
 /// What a fact takes beside its data.
 const FACT: usize = 200;
 /// What a value is taken to hold that has only an executor's own form: to know better would mean converting it.
@@ -156,12 +229,17 @@ fn weigh_fact(fact: &Fact) -> usize {
             weigh(&beginning.input) + weigh(&beginning.trigger) + beginning.event.as_ref().map_or(0, weigh_event) + FACT
         }
         Fact::StepDone { output, .. } | Fact::StepHealed { output, .. } => weigh(output),
-        Fact::JobDispatched { input, .. } => weigh(input),
+        Fact::JobDispatched { input, .. } | Fact::UndoPlanned { input, .. } => weigh(input),
+        Fact::ItemsTaken { items, .. } => items.iter().map(weigh).sum(),
+        Fact::LaneEnded { result: LaneResult::Succeeded(output), .. } => weigh(output),
         Fact::JobEnded { outcome, events, .. } => {
             let output = if let JobOutcome::Succeeded { output, .. } = outcome { weigh(output) } else { FACT };
             output + events.iter().map(weigh_event).sum::<usize>()
         }
         Fact::Emitted { events, .. } => events.iter().map(weigh_event).sum(),
+        Fact::WaitBegan { matching, .. } => matching.iter().map(|(name, value)| name.len() + weigh(value)).sum(),
+        Fact::WaitEnded { event: Some(event), .. } | Fact::AnswerRefused { event, .. } => weigh_event(event),
+        Fact::Dispatched { part, .. } => weigh(&part.input) + part.outputs.iter().map(|(_, output)| weigh(output)).sum::<usize>(),
         Fact::Replied { reply } => weigh(reply),
         Fact::StepFailed { failure, .. } | Fact::Retrying { failure, .. } => failure.message.len(),
         _ => 0,

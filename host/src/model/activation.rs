@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::event::{Caller, Event};
 use super::failure::Failure;
-use super::id::{CorrelationId, FlowName, PipelineName, RunId};
+use super::id::{CorrelationId, FlowName, PipelineName, RunId, StepId};
 use super::job::CancelReason;
+use super::record::Part;
+use super::time::Timestamp;
 use super::types::Origin;
 use super::value::Value;
 
@@ -34,6 +36,23 @@ pub struct Activation {
     pub requester: Option<Arc<dyn Requester>>,
     /// What to do while the flow's concurrency has no place.
     pub patience: Patience,
+    /// What it takes over from the run that starts it, for `call` and `dispatch`; `None` for everything else.
+    pub parent: Option<Box<Parent>>,
+}
+
+/// What a run takes over from the run that starts it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Parent {
+    /// The run that starts it.
+    pub by: RunId,
+    /// The id that the new run has: made of the job that starts it, so that a start that is repeated after a crash finds the first one.
+    pub run: RunId,
+    /// When it must be over, whatever its flow says: what is left of the caller's time.
+    pub deadline: Option<Timestamp>,
+    /// How often the chain of causes has passed each flow before it.
+    pub passed: Vec<(String, u32)>,
+    /// For a `dispatch`: the one step that it does, and what that step sees.
+    pub part: Option<Arc<Part>>,
 }
 
 /// What an activation does while the flow's concurrency would queue, replace or reject.
@@ -68,6 +87,8 @@ pub struct RunEnd {
     pub outcome: RunOutcome,
     /// Whether a fallback stood in somewhere.
     pub degraded: bool,
+    /// The last output of its steps: what a `call` of it amounts to if it never replied. Null unless it succeeded.
+    pub output: Value,
 }
 
 /// The outcome of a run. Every run has exactly one.
@@ -91,23 +112,32 @@ pub enum RunOutcome {
         /// Which limit, in the message.
         failure: Failure,
     },
+    /// It did not succeed, and something that it had done could not be undone: somebody has to look at it.
+    Parked {
+        /// What it would have ended as.
+        because: Box<RunOutcome>,
+        /// The steps that are not undone, in the order in which undoing them was tried, each with its last failure.
+        left: Vec<(StepId, Failure)>,
+    },
 }
 
 impl RunOutcome {
-    /// The word for it: `succeeded`, `failed`, `cancelled` or `timed_out`.
+    /// The word for it: `succeeded`, `failed`, `cancelled`, `timed_out` or `parked`.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Succeeded => "succeeded",
             Self::Failed { .. } => "failed",
             Self::Cancelled { .. } => "cancelled",
             Self::TimedOut { .. } => "timed_out",
+            Self::Parked { .. } => "parked",
         }
     }
 
-    /// The failure, where there is one.
-    pub const fn failure(&self) -> Option<&Failure> {
+    /// The failure, where there is one. A parked run's is what it failed with before; one that was cancelled before has its first undo's.
+    pub fn failure(&self) -> Option<&Failure> {
         match self {
             Self::Failed { failure } | Self::TimedOut { failure } => Some(failure),
+            Self::Parked { because, left } => because.failure().or_else(|| left.first().map(|(_, failure)| failure)),
             Self::Succeeded | Self::Cancelled { .. } => None,
         }
     }

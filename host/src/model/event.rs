@@ -36,7 +36,7 @@ impl Caller {
     }
 }
 
-/// What caused an event: the job whose output or emission it is, or the run whose `emit` step it is.
+/// What caused an event: the job whose output or emission it is, the run whose `emit` step it is, or somebody outside.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Causation {
@@ -44,6 +44,8 @@ pub enum Causation {
     Job(JobId),
     /// A run.
     Run(RunId),
+    /// Somebody outside, as a signal.
+    Outside,
 }
 
 /// A fact on a bus; fields are named as CloudEvents 1.0 names them.
@@ -77,8 +79,9 @@ impl Event {
     pub fn to_value(&self) -> Value {
         let text = |text: String| Tree::Text(text);
         let causation = match self.causation {
-            Causation::Job(job) => job.to_string(),
-            Causation::Run(run) => run.to_string(),
+            Causation::Job(job) => text(job.to_string()),
+            Causation::Run(run) => text(run.to_string()),
+            Causation::Outside => Tree::Null,
         };
         let scope = match &self.scope {
             Scope::Private(pipeline) => pipeline.to_string(),
@@ -91,7 +94,7 @@ impl Event {
             ("source", text(self.source.to_string())),
             ("time", text(self.time.to_string())),
             ("correlation_id", text(self.correlation_id.to_string())),
-            ("causation_id", text(causation)),
+            ("causation_id", causation),
             ("scope", text(scope)),
             ("caller", self.caller.to_value().tree().clone()),
             ("data", self.data.tree().clone()),

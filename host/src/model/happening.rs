@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::activation::RunOutcome;
 use super::event::Event;
 use super::failure::Failure;
-use super::id::{CorrelationId, ExecutorName, FlowName, JobId, PipelineName, RunId, StepId};
+use super::id::{CorrelationId, EventId, ExecutorName, FlowName, JobId, PipelineName, RunId, StepId};
 use super::job::JobOutcome;
 use super::time::Timestamp;
 use super::value::Value;
@@ -52,12 +52,15 @@ pub struct RunLabel {
 /// Which job a happening belongs to.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct JobLabel {
-    /// The step.
+    /// The step; for a job that undoes a step, that step.
     pub step: StepId,
     /// The job.
     pub job: JobId,
     /// The executor.
     pub executor: ExecutorName,
+    /// Whether it undoes what the step did.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub undo: bool,
 }
 
 /// What happened.
@@ -166,10 +169,67 @@ pub enum What {
     StateSet {
         /// The key of the state, if it has one.
         key: Option<String>,
-        /// Its number after the change, from 1.
+        /// Its number after the change, from 1. Grows with every change.
         version: u64,
-        /// The fields that were set.
+        /// What kind of change it was.
+        #[serde(skip_serializing_if = "StateChange::is_set")]
+        change: StateChange,
+        /// The fields that it is about, as they are after it.
         after: Value,
+        /// Why a change was dropped.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        because: Option<Failure>,
+    },
+    /// A run waits for an event.
+    Waiting {
+        /// The step.
+        step: StepId,
+        /// When it gives up.
+        #[serde(serialize_with = "as_text")]
+        until: Timestamp,
+    },
+    /// A wait took an event.
+    Answered {
+        /// The step.
+        step: StepId,
+        /// The event.
+        answer: EventId,
+    },
+    /// Nothing came that a wait could take.
+    WaitTimedOut {
+        /// The step.
+        step: StepId,
+    },
+    /// A wait's reminder was due.
+    Reminded {
+        /// The step.
+        step: StepId,
+        /// Which of `remind.after`, from 0.
+        reminder: u32,
+    },
+    /// An event that matched a wait was not taken by it.
+    AnswerRefused {
+        /// The event, as expressions see it.
+        #[serde(serialize_with = "as_seen")]
+        refused: Event,
+        /// The run that waits or waited.
+        waiting: RunId,
+        /// `guard`, `late`, `double` or `full`.
+        reason: &'static str,
+    },
+    /// A step sent a run on its way.
+    Dispatched {
+        /// The step.
+        step: StepId,
+        /// The run.
+        dispatched: RunId,
+    },
+    /// A run that was under way when the host ended goes on.
+    Recovered,
+    /// A run that was under way when the host ended cannot go on; the store still has it.
+    Stalled {
+        /// Why, and the way out.
+        reason: String,
     },
     /// An event went onto a bus.
     Published {
@@ -239,6 +299,30 @@ pub enum What {
         /// Why, and the way out.
         reason: String,
     },
+}
+
+/// What kind of change of a state it was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StateChange {
+    /// A `set`: it stays.
+    Set,
+    /// An `optimistic`: it stays if its job succeeds.
+    Optimistic,
+    /// The job of an optimistic change did not succeed: its fields are as if it had never been.
+    TakenBack,
+    /// A change after one that was taken back was evaluated again without it.
+    AppliedAgain,
+    /// A change after one that was taken back could not be evaluated without it, and is gone too.
+    Dropped,
+}
+
+impl StateChange {
+    /// Whether it is a plain `set`, which need not be said.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+    const fn is_set(&self) -> bool {
+        matches!(self, Self::Set)
+    }
 }
 
 fn in_milliseconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

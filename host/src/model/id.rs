@@ -138,6 +138,29 @@ id! {
     CorrelationId
 }
 
+impl RunId {
+    /// The run that an attempt of a job starts (`call`, `dispatch`): always the same for the same attempt, so that a start that is repeated
+    /// finds the run that the first one made. Sorts where the job does.
+    pub fn started_by(job: JobId, attempt: u32) -> Self {
+        Self::derived(job.0, &[attempt])
+    }
+
+    /// The run that a `dispatch` step sends on its way: always the same for the same lane and step of a run. Sorts where that run does.
+    pub fn dispatched_by(run: Self, lane: u32, step: u32) -> Self {
+        Self::derived(run.0, &[lane, step])
+    }
+
+    fn derived(from: Uuid, by: &[u32]) -> Self {
+        let by: Vec<u8> = by.iter().flat_map(|number| number.to_le_bytes()).collect();
+        let digest = Digest::of_parts([&from.as_bytes()[..], &by]);
+        let mut bytes = *from.as_bytes();
+        for (byte, hashed) in bytes.iter_mut().zip(digest.as_bytes()).skip(6) {
+            *byte = *hashed;
+        }
+        Self(uuid::Builder::from_bytes(bytes).with_variant(uuid::Variant::RFC4122).with_version(uuid::Version::SortRand).into_uuid())
+    }
+}
+
 /// The BLAKE3 digest of some content: of a script, of a component, of a pipeline's whole bundle.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest([u8; 32]);
@@ -190,6 +213,21 @@ impl Serialize for Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_job_starts_the_same_run_again_and_another_attempt_another() {
+        let job = JobId::new(Uuid::from_u128(7));
+        assert_eq!(RunId::started_by(job, 1), RunId::started_by(job, 1));
+        assert_ne!(RunId::started_by(job, 1), RunId::started_by(job, 2));
+        assert_eq!(RunId::started_by(job, 1).as_uuid().as_bytes()[..6], job.as_uuid().as_bytes()[..6]);
+    }
+
+    #[test]
+    fn each_lane_and_step_dispatches_a_run_of_its_own() {
+        let run = RunId::new(Uuid::from_u128(7));
+        assert_eq!(RunId::dispatched_by(run, 1, 2), RunId::dispatched_by(run, 1, 2));
+        assert_ne!(RunId::dispatched_by(run, 1, 2), RunId::dispatched_by(run, 2, 1));
+    }
 
     #[test]
     fn parts_do_not_run_into_each_other() {

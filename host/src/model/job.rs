@@ -99,6 +99,9 @@ pub enum ResultSource {
     Skipped,
     /// The fallback stands in; the run is degraded.
     Fallback,
+    /// The executor did it for this job, and what it did is degraded: a called flow in which a fallback stood in. Undone like any other,
+    /// not kept by dedup or cache, and the run is degraded.
+    Degraded,
 }
 
 /// Why a run or a job was cancelled.
@@ -113,6 +116,10 @@ pub enum CancelReason {
     Shutdown,
     /// Another branch won or failed.
     Sibling,
+    /// An event that the flow's `cancel_on` names.
+    Event,
+    /// The run that had called it is not there any more.
+    Parent,
 }
 
 impl CancelReason {
@@ -123,6 +130,8 @@ impl CancelReason {
             Self::Replaced => "replaced",
             Self::Shutdown => "shutdown",
             Self::Sibling => "sibling",
+            Self::Event => "event",
+            Self::Parent => "parent",
         }
     }
 }

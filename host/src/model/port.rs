@@ -1,16 +1,18 @@
 //! The ports: what the inner rooms need of the outer ones, and the outer ones implement.
 
+mod cache;
 mod catalog;
 mod clock;
 mod executor;
 mod expression;
 mod store;
 
+pub use cache::{Forget, Invalidate};
 pub use catalog::{Catalog, CatalogProblem};
 pub use clock::{Clock, Random, Sleep};
 pub use executor::{Attempt, Executor, JobChannel, Processing};
 pub use expression::{Expression, Reference, Root, Scope};
-pub use store::{Commit, Store, StoreError};
+pub use store::{Commit, Pending, Store, StoreError};
 
 use super::activation::{Activation, Admission};
 use super::happening::Happening;

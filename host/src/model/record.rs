@@ -41,6 +41,43 @@ pub enum LanePurpose {
     OnError,
     /// The flow's `finally`.
     Finally,
+    /// The taken branch of a `switch`: its last output is the step's.
+    Case,
+    /// A branch of a `parallel`, by its place in the plan.
+    Branch(u32),
+    /// An item of an `each`, by its place in the list.
+    Item(u32),
+    /// A wait's `on_timeout`.
+    OnTimeout,
+    /// A wait's reminder, by its place in `remind.after`. The wait goes on beside it.
+    Reminder(u32),
+    /// The undoing of a step that was done: one job, whose input was fixed when that step ended.
+    Undo,
+}
+
+/// How a branch of a `parallel`, an item of an `each` or an undoing ended.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LaneResult {
+    /// With its last output.
+    Succeeded(Value),
+    /// Nothing healed this.
+    Failed(Failure),
+    /// The others decided without it.
+    Cancelled,
+}
+
+/// The one step that a run of a `dispatch` does, and what that step sees of the run that dispatched it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Part {
+    /// The block that holds it.
+    pub block: BlockNumber,
+    /// The job's input, evaluated by the run that dispatched it.
+    pub input: Value,
+    /// The outputs of the steps that were done, for the keys and conditions of its policies.
+    pub outputs: Vec<(StepNumber, Value)>,
+    /// The items of the `each` steps round about it, with their names, innermost last, and `index`.
+    pub locals: Vec<(String, Value)>,
 }
 
 /// How a run began: what never changes while it goes on.
@@ -73,6 +110,10 @@ pub struct Beginning {
     pub deadline: Option<Timestamp>,
     /// How often its chain of causes has passed each flow, this start included.
     pub passed: Vec<(String, u32)>,
+    /// The run that called or dispatched it.
+    pub parent: Option<RunId>,
+    /// The one step that it does, if it was dispatched.
+    pub part: Option<Arc<Part>>,
 }
 
 fn no_digest() -> Digest {
@@ -93,7 +134,7 @@ pub enum Fact {
         purpose: LanePurpose,
         /// The block it walks.
         block: BlockNumber,
-        /// The lane and the step it was opened from, for what is inside a step.
+        /// The lane and the step it was opened from, for what is inside a step; the lane and the step that it undoes, for an undoing.
         parent: Option<(LaneId, StepNumber)>,
     },
     /// A step's `when` was false.
@@ -210,6 +251,112 @@ pub enum Fact {
         /// The events.
         events: Vec<Event>,
     },
+    /// An `each` took its list; null items are items too.
+    ItemsTaken {
+        /// The lane.
+        lane: LaneId,
+        /// The step.
+        step: StepNumber,
+        /// The items.
+        items: Arc<Vec<Value>>,
+    },
+    /// A branch, an item or an undoing came to its end; its lane and all lanes within it are gone.
+    LaneEnded {
+        /// The lane.
+        lane: LaneId,
+        /// How.
+        result: LaneResult,
+    },
+    /// A `sleep` began.
+    SleepBegan {
+        /// The lane.
+        lane: LaneId,
+        /// The step.
+        step: StepNumber,
+        /// When it is over.
+        due: Timestamp,
+    },
+    /// A `wait` began.
+    WaitBegan {
+        /// The lane.
+        lane: LaneId,
+        /// The step.
+        step: StepNumber,
+        /// What the fields of `match` came to.
+        matching: Vec<(String, Value)>,
+        /// When.
+        at: Timestamp,
+        /// When it gives up.
+        due: Timestamp,
+    },
+    /// A reminder of a `wait` was due; its steps follow in a lane of their own.
+    Reminded {
+        /// The lane.
+        lane: LaneId,
+        /// The step.
+        step: StepNumber,
+        /// Which of `remind.after`, from 0.
+        reminder: u32,
+    },
+    /// A `wait` is over: it took an event, or its time passed and `on_timeout` follows.
+    WaitEnded {
+        /// The lane.
+        lane: LaneId,
+        /// The step.
+        step: StepNumber,
+        /// What it took; `None` after its timeout.
+        event: Option<Arc<Event>>,
+        /// When.
+        at: Timestamp,
+    },
+    /// An event that matched a wait was not taken.
+    AnswerRefused {
+        /// The lane.
+        lane: LaneId,
+        /// The step of the wait.
+        step: StepNumber,
+        /// The event.
+        event: Arc<Event>,
+        /// Why.
+        reason: RefusedAnswer,
+    },
+    /// A step with `dispatch` sends a run on its way, which starts once this is kept.
+    Dispatched {
+        /// The lane.
+        lane: LaneId,
+        /// The step.
+        step: StepNumber,
+        /// The run.
+        run: RunId,
+        /// What it does.
+        part: Arc<Part>,
+    },
+    /// What a step did will be undone if the run does not succeed: the undoing job's input, fixed with what is known now. Steps are undone in
+    /// the reverse order of these; one that stands there already, from its first attempt, moves to the end.
+    UndoPlanned {
+        /// The lane of the step.
+        lane: LaneId,
+        /// The step that is undone.
+        step: StepNumber,
+        /// What `undo.with` came to.
+        input: Value,
+    },
+    /// What a step did can not be undone: the undoing job's input could not be evaluated. A run that does not succeed is parked by it.
+    UndoImpossible {
+        /// The lane of the step.
+        lane: LaneId,
+        /// The step.
+        step: StepNumber,
+        /// What its `undo.with` failed with.
+        failure: Failure,
+    },
+    /// What was planned to undo a step is not needed: the step, whose outcome was unknown, turned out not to have been done.
+    UndoDropped {
+        /// The lane of the step.
+        lane: LaneId,
+        /// The step.
+        step: StepNumber,
+    },
     /// The caller was answered.
     Replied {
         /// With what.
@@ -231,6 +378,32 @@ pub enum Fact {
     },
 }
 
+/// Why an event that matched a wait was not taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusedAnswer {
+    /// The wait's `where` did not hold, or could not be evaluated.
+    Guard,
+    /// The wait was over: its timeout had passed, or its run had ended.
+    Late,
+    /// The wait had taken another event before.
+    Double,
+    /// More answers than its run can look at were on their way to it.
+    Full,
+}
+
+impl RefusedAnswer {
+    /// The word for it: `guard`, `late`, `double` or `full`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Guard => "guard",
+            Self::Late => "late",
+            Self::Double => "double",
+            Self::Full => "full",
+        }
+    }
+}
+
 /// Facts of one run that stand or fall together, with their place in the run's history.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Batch {
@@ -246,7 +419,11 @@ impl Fact {
     /// Whether it tells of something that did not go well: told also where nobody wants the routine.
     pub const fn is_trouble(&self) -> bool {
         match self {
-            Self::Retrying { .. } | Self::StepFailed { .. } | Self::HealFailed { .. } | Self::FallbackBegan { .. } => true,
+            Self::Retrying { .. }
+            | Self::AnswerRefused { .. }
+            | Self::StepFailed { .. }
+            | Self::HealFailed { .. }
+            | Self::FallbackBegan { .. } => true,
             Self::JobEnded { outcome, .. } => !matches!(outcome, JobOutcome::Succeeded { .. }),
             _ => false,
         }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::value::{Map, Tree, Value};
 
+mod fits;
 mod schema;
 
 /// What a value must be.
@@ -86,7 +87,7 @@ impl Type {
     /// # Errors
     /// Every place that does not fit, in the order of the declaration.
     pub fn conform(&self, value: &Value, origin: Origin) -> Result<Value, Vec<Mismatch>> {
-        if matches!(self, Self::Any) {
+        if matches!(self, Self::Any) || self.fits(value) {
             return Ok(value.clone());
         }
         let tree = value.tree();
@@ -97,6 +98,18 @@ impl Type {
             // The forms that the value already has are worth keeping when nothing was filled in.
             None => Ok(value.clone()),
             Some(changed) => Ok(Value::from(changed)),
+        }
+    }
+
+    /// Whether a value is of this type as it stands, as far as can be told without its tree.
+    fn fits(&self, value: &Value) -> bool {
+        if value.tree_if_known().is_some() {
+            return false;
+        }
+        match value.native_fits(self) {
+            Some(fits) => fits,
+            // Text that was made of another form does not show its secrets; text that the value came with has none.
+            None => value.text_if_known().is_some_and(|text| fits::text_fits(self, text)),
         }
     }
 

@@ -8,6 +8,8 @@ use std::sync::{Arc, OnceLock};
 
 pub use tree::{Map, Tree};
 
+use super::types::Type;
+
 /// An executor's own form of a value, as a Rhai `Dynamic`, kept so that the next step of the same home need not convert.
 pub trait Native: Any + Send + Sync {
     /// The value as a tree.
@@ -24,6 +26,11 @@ pub trait Native: Any + Send + Sync {
     /// Whether this is the absent value; worth its own code where the tree is dear.
     fn is_null(&self) -> bool {
         matches!(self.to_tree(), Tree::Null)
+    }
+
+    /// Whether it is of that type as it stands. `false` says only that the tree has to be looked at.
+    fn fits(&self, _: &Type) -> bool {
+        false
     }
 
     /// Itself, for [`Value::native`].
@@ -143,6 +150,11 @@ impl Value {
             let _ = self.0.native.set(Box::new(make(self)));
         }
         self.native()
+    }
+
+    /// What [`Native::fits`] says; `None` if the value has no form of an executor.
+    pub fn native_fits(&self, declared: &Type) -> Option<bool> {
+        self.0.native.get().map(|native| native.fits(declared))
     }
 
     /// The JSON text if the value already has it, without making it.

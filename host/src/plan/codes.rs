@@ -46,6 +46,11 @@ codes! {
     NUMBER = "E0218", "A number is too small or too large";
     SAME_PIPELINE = "E0219", "Two files declare a pipeline of one name";
     STATE_SHAPE = "E0220", "A reload would lose or retype a field of the state";
+    UNKNOWN_FLOW = "E0221", "A `call` names a flow that no loaded file has";
+    NOT_MANUAL = "E0222", "A flow of another pipeline is called that has no `manual` trigger";
+    TAKEN_NAME = "E0223", "The name of an item means something else already";
+    AFTER_ELSE = "E0224", "A branch of a `switch` stands after `else`";
+    NOT_DURABLE = "E0225", "A flow with `durable: false` does what needs a journal";
 
     MARKED_EXPRESSION = "E0351", "`${` in a place that takes a bare expression";
     UNCLOSED = "E0352", "A `${` is never closed";
@@ -60,6 +65,7 @@ codes! {
     INNER_LONGER = "E0401", "An inner limit is longer than the outer one";
     RETRIES = "E0402", "The retries cannot fit the deadline";
     UNKNOWN_POLICY = "E0403", "A step names a policy that is not declared";
+    REMINDER = "E0404", "A reminder comes not later than the one before it, or when the wait is over";
     UNUSED_POLICY = "W0401", "A policy is used by no step";
 
     UNKNOWN_EXECUTOR = "E0551", "A step names an executor that is not declared";
@@ -72,7 +78,6 @@ codes! {
     GLOB = "E0654", "A pattern of files is none";
     ORIGIN = "E0655", "An `http` grant is not scheme, host and port";
 
-    LATER_VERB = "E0901", "A verb that is not in this version";
     LATER_TRIGGER = "E0902", "A trigger that is not in this version";
     LATER_KEY = "E0903", "A key that is not in this version";
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::codes;
+use super::lower::call::Callable;
 use super::lower::pipeline::Draft;
 use super::pipeline::Plan;
 use super::source::{SourceFile, Sources};
@@ -62,11 +63,12 @@ pub fn load(files: &[PathBuf], catalog: &dyn Catalog, environment: &Environment)
     let drafts: Vec<Draft<'_>> = parsed.iter().map(|(file, node)| Draft::new(file, node)).collect();
     diagnostics.extend(same_names(&drafts));
 
+    let callable: Callable = drafts.iter().filter_map(Draft::signatures).collect();
     let mut plan = Plan::default();
     for (index, draft) in drafts.iter().enumerate() {
         let others = drafts.iter().enumerate().filter(|(other, _)| *other != index);
         let foreign: BTreeMap<_, _> = others.flat_map(|(_, other)| other.events()).collect();
-        let lowered = draft.lower(&foreign, catalog, environment);
+        let lowered = draft.lower(&foreign, &callable, catalog, environment);
         watched.extend(lowered.files);
         if let Some(pipeline) = lowered.pipeline {
             plan.pipelines.insert(pipeline.name.clone(), Arc::new(pipeline));

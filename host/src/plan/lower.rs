@@ -1,17 +1,24 @@
 //! From trees to the plan: compiles what stands in a pipeline's file, and finds what is wrong with it on the way. Whatever is wrong is
 //! noted and left out, so that the rest is looked at too; a plan comes of it only if nothing was.
 
+pub(in crate::plan) mod call;
+mod each;
 pub(in crate::plan) mod emissions;
 mod event;
 mod executor;
 mod flow;
 mod load_time;
+mod parallel;
 pub(in crate::plan) mod pipeline;
 mod policy;
 mod resource;
 mod revision;
 mod run;
+mod sleep;
 mod state;
 mod step;
+mod switch;
 mod template;
 mod trigger;
+mod undo;
+mod wait;

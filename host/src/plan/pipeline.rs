@@ -11,7 +11,7 @@ use crate::model::diagnostic::Place;
 use crate::model::event::Scope;
 use crate::model::executor::{Description, ExecutorReference};
 use crate::model::failure::FailureKind;
-use crate::model::id::{Digest, EventType, FlowName, PipelineName, StepId};
+use crate::model::id::{Digest, EventType, ExecutorName, FlowName, PipelineName, StepId};
 use crate::model::policy::{AttemptSettings, CacheSettings, DedupSettings, PolicyIdentity, RetrySettings};
 use crate::model::port::Expression;
 use crate::model::record::{BlockNumber, StepNumber};
@@ -60,6 +60,16 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
+    /// Who does a step's work, as people know it: the executor's name, or `pipeline.flow`.
+    pub fn worker_name(&self, worker: &Worker) -> ExecutorName {
+        match worker {
+            Worker::Executor(number) => {
+                self.executors.get(*number).map_or_else(|| "none".into(), |declared| declared.reference.name.clone())
+            }
+            Worker::Flow { pipeline, flow } => ExecutorName::new(format!("{pipeline}.{flow}")),
+        }
+    }
+
     /// Whose policy state its steps have: what must be kept while this pipeline is in force.
     pub fn policies(&self) -> Vec<PolicyIdentity> {
         let runs = self.flows.iter().flat_map(|flow| &flow.steps).filter_map(|step| match &step.verb {
@@ -135,6 +145,10 @@ pub struct Flow {
     pub on_error: Option<BlockNumber>,
     /// What runs at the end in any case.
     pub finally: Option<BlockNumber>,
+    /// Events that cancel a run.
+    pub cancel_on: Vec<Listen>,
+    /// How a request that is repeated is known.
+    pub idempotency: Option<Idempotency>,
     /// Where it begins.
     pub place: Place,
 }
@@ -238,11 +252,41 @@ pub enum OnError {
     Steps(BlockNumber),
 }
 
+/// `idempotency:` of a flow.
+#[derive(Debug)]
+pub struct Idempotency {
+    /// What tells one request from another.
+    pub key: Template,
+    /// So long the first result answers repeats.
+    pub retention: Duration,
+}
+
+/// Which events are waited for.
+#[derive(Debug)]
+pub struct Listen {
+    /// The types, at least one.
+    pub types: Vec<EventType>,
+    /// Fields of the event's data with what they must equal, at least one: evaluated when the wait begins.
+    pub matching: Vec<(String, Template)>,
+}
+
 /// What a step does.
 #[derive(Debug)]
 pub enum Verb {
-    /// Has an executor do something and awaits the result.
+    /// Has an executor or a flow do something and awaits the result: `run` and `call`.
     Run(Box<RunStep>),
+    /// Has an executor do something and goes on: the block holds one `run` step, which a run of its own does.
+    Dispatch(BlockNumber),
+    /// Waits for an event.
+    Wait(Box<WaitStep>),
+    /// Takes the first branch whose condition holds; null if none does.
+    Switch(Vec<Case>),
+    /// Walks branches at the same time.
+    Parallel(Parallel),
+    /// Walks the same steps for each item of a list.
+    Each(Box<Each>),
+    /// Waits for so long; a duration.
+    Sleep(Template),
     /// Emits events.
     Emit(Vec<(EventType, Template)>),
     /// Sets fields of the state.
@@ -269,11 +313,103 @@ pub enum Fail {
     PassOn(Template),
 }
 
-/// A step that has an executor do something.
+/// `wait` of a step.
+#[derive(Debug)]
+pub struct WaitStep {
+    /// For what.
+    pub listen: Listen,
+    /// What must hold of the event (`event` in it), or it is refused.
+    pub guard: Option<Arc<dyn Expression>>,
+    /// For how long; a duration.
+    pub timeout: Template,
+    /// What is done if nothing came.
+    pub on_timeout: BlockNumber,
+    /// What is done while nothing comes.
+    pub remind: Option<Remind>,
+}
+
+/// `remind` of a `wait`.
+#[derive(Debug)]
+pub struct Remind {
+    /// How long after the wait began, ascending.
+    pub after: Vec<Duration>,
+    /// What is done each time.
+    pub block: BlockNumber,
+}
+
+/// A branch of a `switch`.
+#[derive(Debug)]
+pub struct Case {
+    /// When it is taken; `None` for `else`.
+    pub when: Option<Arc<dyn Expression>>,
+    /// Its steps.
+    pub block: BlockNumber,
+}
+
+/// `parallel` of a step.
+#[derive(Debug)]
+pub struct Parallel {
+    /// The branches by name, in the order of their names: the order of a map says nothing.
+    pub branches: Vec<(String, BlockNumber)>,
+    /// How many of them must succeed.
+    pub join: Join,
+}
+
+/// How many branches must succeed. The rest is cancelled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Join {
+    /// All; the first failure decides.
+    #[default]
+    All,
+    /// So many, from 1 to the number of branches; fails once they cannot be reached any more. `first` is a quorum of 1.
+    Quorum(u32),
+}
+
+/// `each` of a step.
+#[derive(Debug)]
+pub struct Each {
+    /// A list, or a number of rounds.
+    pub over: Arc<dyn Expression>,
+    /// The name of the item in expressions; `index` is known beside it.
+    pub name: String,
+    /// So many items at a time.
+    pub max_concurrent: u32,
+    /// What is done for each.
+    pub block: BlockNumber,
+}
+
+/// Who does what a step with `run` or `call` wants.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Worker {
+    /// An executor, by its number in [`Pipeline::executors`].
+    Executor(usize),
+    /// A flow, of the revision that is in force when it is called.
+    Flow {
+        /// Its pipeline.
+        pipeline: PipelineName,
+        /// Its name.
+        flow: FlowName,
+    },
+}
+
+/// `undo` beside a step.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Undo {
+    /// The block that holds the one `run` step that undoes it.
+    pub block: BlockNumber,
+    /// Whether it is undone too if its outcome is unknown: `undo_on: attempt`.
+    pub on_attempt: bool,
+}
+
+/// A step that has an executor or a flow do something.
 #[derive(Debug)]
 pub struct RunStep {
-    /// Which, by its number in [`Pipeline::executors`].
-    pub executor: usize,
+    /// Who.
+    pub worker: Worker,
+    /// What takes back what it did, if the run does not succeed.
+    pub undo: Option<Undo>,
+    /// Fields of the state that have these values from its dispatch on, and no longer if it does not succeed.
+    pub optimistic: Vec<(String, Template)>,
     /// The job's input; `None` gives null.
     pub with: Option<Template>,
     /// The job half of the policy stack.

@@ -115,6 +115,15 @@ impl Table {
         Claim::Lead
     }
 
+    /// Another job has the work from now on, and the key with it. Does nothing if `leader` does not lead.
+    pub fn pass_on(&mut self, identity: &PolicyIdentity, key: &str, leader: JobId, heir: JobId) {
+        if let Some(Entry::Running { leader: job, .. }) = self.policies.get_mut(identity).and_then(|keys| keys.get_mut(key))
+            && *job == leader
+        {
+            *job = heir;
+        }
+    }
+
     /// Tells how the leader ended. A success is kept as long as the window says, if it is the executor's own and not a degraded one's; anything else frees the
     /// key. Does nothing if the job does not lead.
     pub fn settle(&mut self, identity: &PolicyIdentity, key: &str, job: JobId, outcome: &JobOutcome, degraded: bool, now: Timestamp) {

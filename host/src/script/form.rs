@@ -6,6 +6,7 @@ use rhai::{Dynamic, Map as RhaiMap};
 
 use super::json;
 use crate::model::secret::Secret;
+use crate::model::types::Type;
 use crate::model::value::{Map, Native, Tree, Value};
 
 /// A value in Rhai's own form, kept with the [`Value`] so that the next expression or script need not convert.
@@ -46,8 +47,34 @@ impl Native for Form {
         self.0.is_unit()
     }
 
+    fn fits(&self, declared: &Type) -> bool {
+        fits(&self.0, declared)
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
+    }
+}
+
+/// As [`Native::fits`] has it; what is rare is left to the tree.
+fn fits(dynamic: &Dynamic, declared: &Type) -> bool {
+    match (declared, Shape::of(dynamic)) {
+        (Type::Any, _)
+        | (Type::Nullable(_), Shape::Null)
+        | (Type::String, Shape::Text)
+        | (Type::Int, Shape::Int(_))
+        | (Type::Float, Shape::Float(_))
+        | (Type::Bool, Shape::Bool(_)) => true,
+        (Type::Nullable(inner), _) => fits(dynamic, inner),
+        (Type::List(item), Shape::List) => dynamic.as_array_ref().is_ok_and(|items| items.iter().all(|each| fits(each, item))),
+        (Type::Record(fields), Shape::Map) => dynamic.as_map_ref().is_ok_and(|map| {
+            fields.iter().all(|field| match map.get(field.name.as_str()) {
+                Some(found) if field.default.is_some() && found.is_unit() => false,
+                Some(found) => fits(found, &field.value_type),
+                None => false,
+            })
+        }),
+        _ => false,
     }
 }
 
@@ -198,6 +225,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::types::{Field, Origin};
 
     #[test]
     fn secrets_pass_through_and_show_only_their_names() {
@@ -215,6 +243,21 @@ mod tests {
         assert_eq!(field.text(), r#"[1,2.5,null,"x"]"#);
         assert!(field.tree_if_known().is_none());
         assert_eq!(value.field("c"), None);
+    }
+
+    #[test]
+    fn an_output_that_is_what_was_declared_is_not_taken_apart() {
+        let field = |name: &str, value_type| Field { name: name.to_owned(), value_type, default: None, description: None };
+        let tags = Type::Nullable(Box::new(Type::List(Box::new(Type::String))));
+        let declared = Type::Record(vec![field("price", Type::Float), field("tags", tags)]);
+        let value = |json: &str| value_of(dynamic_of(&Value::from_text(json).expect("this is JSON")));
+        for fitting in [r#"{"price":1.5,"tags":["x"]}"#, r#"{"price":1.5,"tags":null,"more":1}"#] {
+            let fitting = value(fitting);
+            assert!(declared.conform(&fitting, Origin::Data).is_ok() && fitting.tree_if_known().is_none());
+        }
+        let filled = declared.conform(&value(r#"{"price":1}"#), Origin::Data).expect("what is missing may be null");
+        assert_eq!(filled.text(), r#"{"price":1.0,"tags":null}"#);
+        assert!(declared.conform(&value(r#"{"price":1.5,"tags":[1]}"#), Origin::Data).is_err());
     }
 
     #[test]

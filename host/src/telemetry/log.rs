@@ -12,7 +12,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::model::activation::RunOutcome;
 use crate::model::failure::Failure;
-use crate::model::happening::{Happening, JobLabel, LogLevel, RunLabel, What};
+use crate::model::happening::{Happening, JobLabel, LogLevel, RunLabel, StateChange, What};
 use crate::model::job::JobOutcome;
 
 /// The target of lines about runs as a whole.
@@ -87,7 +87,24 @@ pub(super) fn write(happening: &Happening) {
             "open" => warn!(target: JOB, policy, "the breaker opened"),
             state => info!(target: JOB, policy, state, "the breaker changed"),
         },
+        What::StateSet { key, version, change: StateChange::Dropped, because, .. } => {
+            let reason = because.as_ref().map(ToString::to_string).unwrap_or_default();
+            line!(warn, RUN, run, key, version, reason, "state change dropped");
+        }
+        What::StateSet { key, version, change: StateChange::TakenBack, .. } => {
+            line!(debug, RUN, run, key, version, "state change taken back")
+        }
         What::StateSet { key, version, .. } => line!(debug, RUN, run, key, version, "state set"),
+        What::Waiting { step, until } => line!(info, RUN, run, step = step.as_str(), "waits until {until}"),
+        What::Answered { step, answer } => line!(info, RUN, run, step = step.as_str(), "the wait took event {answer}"),
+        What::WaitTimedOut { step } => line!(info, RUN, run, step = step.as_str(), "the wait has timed out"),
+        What::Reminded { step, reminder } => line!(info, RUN, run, step = step.as_str(), reminder, "reminds"),
+        What::AnswerRefused { refused, waiting, reason } => {
+            line!(warn, RUN, run, "event {} {} was refused by run {waiting}: {reason}", refused.event_type, refused.id);
+        }
+        What::Dispatched { step, dispatched } => line!(debug, RUN, run, step = step.as_str(), "dispatched run {dispatched}"),
+        What::Recovered => line!(info, RUN, run, "goes on after a restart"),
+        What::Stalled { reason } => line!(warn, RUN, run, "cannot go on: {reason}"),
         What::Published { published } => {
             info!(target: BUS, event_type = published.event_type.as_str(), event = %published.id, source = published.source.as_str(),
                 correlation_id = %published.correlation_id, "published");
@@ -119,6 +136,11 @@ fn run_ended(run: Option<&RunLabel>, outcome: &RunOutcome, milliseconds: f64) {
         RunOutcome::Cancelled { reason } => line!(info, RUN, run, milliseconds, reason = reason.as_str(), "cancelled"),
         RunOutcome::Failed { failure } => failed_run(run, failure, milliseconds, "failed"),
         RunOutcome::TimedOut { failure } => failed_run(run, failure, milliseconds, "timed out"),
+        RunOutcome::Parked { left, .. } => {
+            for (step, failure) in left {
+                line!(error, RUN, run, milliseconds, step = step.as_str(), "parked: not undone: {failure}");
+            }
+        }
     }
 }
 
@@ -202,7 +224,7 @@ mod tests {
     }
 
     fn job() -> JobLabel {
-        JobLabel { step: StepId::new("answer"), job: JobId::new(uuid::Uuid::nil()), executor: ExecutorName::new("quote") }
+        JobLabel { step: StepId::new("answer"), job: JobId::new(uuid::Uuid::nil()), executor: ExecutorName::new("quote"), undo: false }
     }
 
     #[test]
@@ -233,7 +255,7 @@ mod tests {
         let cases = [
             What::Progress { job: job(), progress: said.clone() },
             What::Replied { reply: said.clone() },
-            What::StateSet { key: None, version: 1, after: said.clone() },
+            What::StateSet { key: None, version: 1, change: StateChange::Set, after: said.clone(), because: None },
             What::JobEnded { job: job(), outcome: JobOutcome::Succeeded { output: said, from: ResultSource::Executor } },
         ];
         for what in cases {

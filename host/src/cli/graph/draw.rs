@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::model::record::BlockNumber;
-use crate::plan::pipeline::{Flow, OnError, Pipeline, Plan, StandIn, Step, Trigger, Verb};
+use crate::plan::pipeline::{Flow, OnError, Pipeline, Plan, StandIn, Step, Trigger, Verb, Worker};
 
 /// What a box is drawn as.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -193,12 +193,20 @@ impl Drawn<'_> {
             Verb::Set(fields) => format!("set {}", fields.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")),
             Verb::Reply(_) => "reply".to_owned(),
             Verb::Fail(_) => "fail".to_owned(),
+            Verb::Dispatch(_) => "dispatch".to_owned(),
+            Verb::Wait(_) => "wait".to_owned(),
+            Verb::Switch(_) => "switch".to_owned(),
+            Verb::Parallel(_) => "parallel".to_owned(),
+            Verb::Each(each) => format!("each {}", each.name),
+            Verb::Sleep(_) => "sleep".to_owned(),
         };
         self.nodes.push(Node { id: id.clone(), label, shape: Shape::Step });
         match &step.verb {
             Verb::Run(run) => {
-                if run.executor < self.pipeline.executors.len() {
-                    let executor = format!("p{}x{}", self.owner, run.executor);
+                if let Worker::Executor(number) = run.worker
+                    && number < self.pipeline.executors.len()
+                {
+                    let executor = format!("p{}x{number}", self.owner);
                     self.sketch.arrow(&id, &executor, "run", Line::Uses);
                 }
                 if let Some(event) = &run.emits {
@@ -215,7 +223,30 @@ impl Drawn<'_> {
                     self.sketch.arrow(&id, &event, "", Line::Uses);
                 }
             }
-            Verb::Set(_) | Verb::Reply(_) | Verb::Fail(_) => {}
+            Verb::Dispatch(block) => self.inner(&id, *block, "dispatch"),
+            Verb::Wait(wait) => {
+                for event in &wait.listen.types {
+                    let event = self.sketch.event(event.as_str());
+                    self.sketch.arrow(&event, &id, "", Line::Uses);
+                }
+                self.inner(&id, wait.on_timeout, "on_timeout");
+                if let Some(remind) = &wait.remind {
+                    self.inner(&id, remind.block, "remind");
+                }
+            }
+            Verb::Switch(cases) => {
+                for case in cases {
+                    let label = case.when.as_ref().map_or("else", |when| when.source());
+                    self.inner(&id, case.block, label);
+                }
+            }
+            Verb::Parallel(parallel) => {
+                for (branch, block) in &parallel.branches {
+                    self.inner(&id, *block, branch);
+                }
+            }
+            Verb::Each(each) => self.inner(&id, each.block, &each.name),
+            Verb::Set(_) | Verb::Reply(_) | Verb::Fail(_) | Verb::Sleep(_) => {}
         }
         if let Some(OnError::Steps(block)) = step.on_error {
             self.inner(&id, block, "on_error");

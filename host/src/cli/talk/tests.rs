@@ -8,7 +8,7 @@ use crate::trigger::stdin::Refusal;
 const WORDS: Manner = Manner::Words { prompt: true };
 
 fn ended(outcome: RunOutcome) -> Said {
-    Said::Ended(RunEnd { run: RunId::new(uuid::Uuid::nil()), outcome, degraded: false })
+    Said::Ended(RunEnd { run: RunId::new(uuid::Uuid::nil()), outcome, degraded: false, output: Value::null() })
 }
 
 fn tokens(text: &str) -> Said {

@@ -13,9 +13,10 @@ use crate::model::value::{Tree, Value};
 use crate::plan::pipeline::{RunStep, StandIn, Step, Verb};
 use crate::policy::{deadline, fallback, key, retry};
 
+use super::lanes::Lane;
 use super::machine::{Claim, Command, Machine, Verdict, truth};
 use super::scope::Extra;
-use super::state::{ActiveJob, JobPhase, Lane};
+use super::state::{ActiveJob, JobPhase};
 use crate::engine::shareable;
 
 /// The time that a job of `on_error` or `finally` has if nothing else is said: these steps are not cancelled with the run.
@@ -23,10 +24,14 @@ const CLEAN_UP: Duration = Duration::from_secs(30);
 
 impl Machine<'_> {
     pub(super) fn dispatch(&mut self, lane: &Lane, step: &Step, run: &RunStep) {
-        let id = JobId::new(self.around.random.id(self.around.now));
-        let input = match &run.with {
-            None => Ok(Value::null()),
-            Some(with) => with.evaluate(&self.scope(Extra { job: Some(id), ..self.extra(lane) })),
+        let given = self.state.given_job(lane, step.number);
+        let id = given.as_ref().map_or_else(|| JobId::new(self.around.random.id(self.around.now)), |(id, _)| *id);
+        let input = match (given, &run.with) {
+            (Some((_, input)), _) => Ok(input),
+            // It was fixed when what is undone was done.
+            _ if lane.purpose == LanePurpose::Undo => self.state.saga.input(),
+            (None, None) => Ok(Value::null()),
+            (None, Some(with)) => with.evaluate(&self.scope(Extra { job: Some(id), ..self.extra(lane) })),
         };
         let input = match input {
             Ok(input) => input,
@@ -45,7 +50,7 @@ impl Machine<'_> {
     }
 
     /// What the job has to ask of the tables of dedup and cache, if anything.
-    fn claim(&self, lane: &Lane, run: &RunStep) -> Result<Option<Claim>, Failure> {
+    pub(super) fn claim(&self, lane: &Lane, run: &RunStep) -> Result<Option<Claim>, Failure> {
         if run.policy.dedup.is_none() && run.policy.cache.is_none() {
             return Ok(None);
         }
@@ -92,8 +97,16 @@ impl Machine<'_> {
         }
     }
 
+    /// The leader has ended and its attempt goes on: it is this job's first from now on, under this job's own retry and deadline.
+    pub(super) fn take_over(&mut self, job: JobId) {
+        if self.state.job(job).is_some_and(|active| matches!(active.phase, JobPhase::Joined(_))) {
+            self.record(Fact::AttemptStarted { job, attempt: 1, at: self.around.now });
+            self.commands.push(Command::TakeOver { job });
+        }
+    }
+
     /// The leader was given up: one of those who waited must lead.
-    fn claim_again(&mut self, job: JobId) {
+    pub(super) fn claim_again(&mut self, job: JobId) {
         let Some((active, lane, run)) = self.parts(job) else { return };
         let flow = Arc::clone(&self.state.flow);
         let Verb::Run(run) = &flow.step(run).verb else { return };
@@ -105,6 +118,9 @@ impl Machine<'_> {
     }
 
     pub(super) fn attempt(&mut self, job: JobId, attempt: u32) {
+        if let Err(failure) = self.plan_attempt(job) {
+            return self.end_job(job, JobOutcome::of_failure(failure), Vec::new());
+        }
         self.record(Fact::AttemptStarted { job, attempt, at: self.around.now });
         self.commands.push(Command::Attempt { job });
     }
@@ -113,7 +129,7 @@ impl Machine<'_> {
         &mut self,
         job: JobId,
         attempt: u32,
-        result: Result<Value, Failure>,
+        result: Result<(Value, ResultSource), Failure>,
         emissions: Vec<Emission>,
         progressed: bool,
     ) {
@@ -121,11 +137,12 @@ impl Machine<'_> {
         if !self.state.job(job).is_some_and(|active| active.job.attempt == attempt && active.phase == JobPhase::Running) {
             return;
         }
-        let result = result.and_then(|output| self.success(job, output, emissions));
+        if let Err(failure) = &result {
+            self.attempt_was_not_done(job, failure);
+        }
+        let result = result.and_then(|(output, from)| Ok((self.success(job, output, emissions)?, from)));
         match result {
-            Ok((output, events)) => {
-                self.end_job(job, JobOutcome::Succeeded { output, from: ResultSource::Executor }, events);
-            }
+            Ok(((output, events), from)) => self.end_job(job, JobOutcome::Succeeded { output, from }, events),
             Err(failure) => self.attempt_failed(job, failure, progressed),
         }
     }
@@ -151,13 +168,13 @@ impl Machine<'_> {
     }
 
     fn attempt_failed(&mut self, job: JobId, failure: Failure, progressed: bool) {
-        let Some((active, _, step)) = self.parts(job) else { return };
+        let Some((active, lane, step)) = self.parts(job) else { return };
         let flow = Arc::clone(&self.state.flow);
         let Verb::Run(run) = &flow.step(step).verb else { return };
         let Some(retry) = &run.policy.retry else { return self.settle_failure(job, failure) };
         let wanted = match &retry.should_retry {
             None => Ok(failure.kind.is_retryable()),
-            Some(expression) => truth(expression, &self.scope(Extra { error: Some(&failure), ..Extra::default() })),
+            Some(expression) => truth(expression, &self.scope(Extra { error: Some(&failure), ..self.extra(&lane) })),
         };
         let wanted = match wanted {
             Ok(wanted) => wanted,
@@ -190,7 +207,7 @@ impl Machine<'_> {
         let Some(fallback) = &run.policy.fallback else {
             return self.end_job(job, JobOutcome::of_failure(failure), Vec::new());
         };
-        let extra = Extra { error: Some(&failure), ..Extra::default() };
+        let extra = Extra { error: Some(&failure), ..self.extra(&lane) };
         let applies = match &fallback.when {
             None => Ok(fallback::applies_by_default(&failure)),
             Some(when) => truth(when, &self.scope(extra)),
@@ -200,7 +217,7 @@ impl Machine<'_> {
             self.record(Fact::FallbackBegan { job, failure: failure.clone() });
         }
         let outcome = match (applies, &fallback.stand_in) {
-            (Ok(true), StandIn::Value(value)) => match value.evaluate(&self.scope(Extra { error: Some(&failure), ..Extra::default() })) {
+            (Ok(true), StandIn::Value(value)) => match value.evaluate(&self.scope(Extra { error: Some(&failure), ..self.extra(&lane) })) {
                 Ok(output) => JobOutcome::Succeeded { output, from: ResultSource::Fallback },
                 Err(broken) => JobOutcome::of_failure(broken.with_cause(failure)),
             },
@@ -223,7 +240,17 @@ impl Machine<'_> {
                 Err(failure) => outcome = JobOutcome::of_failure(failure),
             }
         }
+        let undo = match self.plan_done(job, &outcome) {
+            Some(Ok(planned)) => Some(planned),
+            Some(Err((impossible, failure))) => {
+                (outcome, events) = (JobOutcome::of_failure(failure), Vec::new());
+                // What was planned when it was tried will do.
+                (!self.is_planned(job)).then_some(impossible)
+            }
+            None => None,
+        };
         self.record(Fact::JobEnded { job, outcome, events, at: self.around.now });
+        undo.into_iter().for_each(|fact| self.record(fact));
     }
 
     /// What a step's `emits` makes of an output.

@@ -1,26 +1,35 @@
 //! `decide`: what a run does next, given its state and what came in.
 
+use std::sync::Arc;
+
 use crate::model::event::{Causation, Event};
 use crate::model::failure::{Failure, FailureKind};
-use crate::model::id::{EventId, EventType, JobId};
-use crate::model::job::{CancelReason, Emission, JobOutcome};
+use crate::model::id::{EventId, EventType, JobId, RunId};
+use crate::model::job::{CancelReason, Emission, JobOutcome, ResultSource};
 use crate::model::policy::{CacheSettings, DedupSettings, PolicyIdentity};
 use crate::model::port::{Expression, Random};
-use crate::model::record::{Fact, LaneId, LanePurpose, StepNumber};
+use crate::model::record::{BlockNumber, Fact, LaneId, LanePurpose, RefusedAnswer, StepNumber};
 use crate::model::time::Timestamp;
-use crate::model::value::{Tree, Value};
+use crate::model::value::Value;
 use crate::plan::pipeline::{Fail, OnError, Verb};
 use crate::plan::template::Template;
 
+use super::lanes::Lane;
 use super::scope::{Extra, RunScope};
-use super::state::{Lane, RunState};
+use super::state::RunState;
 use crate::engine::shareable;
+
+/// So many facts of one decision at most, give or take those of one step: a run with a hundred thousand small steps must not keep all of them
+/// in memory before the first is kept, and has to hear that it is cancelled between them.
+const MOST_FACTS: usize = 1_000;
 
 /// What came in.
 #[derive(Debug)]
 pub enum Input {
     /// Begin.
     Start,
+    /// Go on from what is recorded.
+    Resume,
     /// Something may be due.
     Tick,
     /// An attempt ended.
@@ -35,6 +44,8 @@ pub enum Input {
         emissions: Vec<Emission>,
         /// Whether it told any progress.
         progressed: bool,
+        /// Whether what it did is degraded: a called flow in which a fallback stood in.
+        degraded: bool,
     },
     /// The tables of dedup and cache have answered.
     Claimed {
@@ -50,6 +61,11 @@ pub enum Input {
         /// How its leader ended; `None` if the leader was given up, so that somebody else must lead.
         outcome: Option<JobOutcome>,
     },
+    /// The job that a job had joined ended before its attempt did, and the attempt is left to the one that waited.
+    TakeOver {
+        /// The job that waited.
+        job: JobId,
+    },
     /// The state was set, or could not be.
     StateSet {
         /// The lane.
@@ -58,6 +74,24 @@ pub enum Input {
         step: StepNumber,
         /// `{ before, after }`.
         result: Result<Value, Failure>,
+    },
+    /// Events came that meet waits of this run.
+    Answered {
+        /// The events, the oldest first; at most one of them is taken.
+        events: Vec<Arc<Event>>,
+        /// The waits that they meet, the one that was opened first in front.
+        waits: Vec<(LaneId, StepNumber)>,
+        /// Why they are refused if none of the waits goes on; `None` if that is no refusal.
+        otherwise: Option<RefusedAnswer>,
+    },
+    /// The events of an `emit` step are out, and the waits that they met have answered.
+    Published {
+        /// The lane.
+        lane: LaneId,
+        /// The step.
+        step: StepNumber,
+        /// The runs that did not take them.
+        refused: Vec<(RunId, RefusedAnswer)>,
     },
     /// Somebody no longer wants the run.
     Cancel {
@@ -81,6 +115,11 @@ pub enum Command {
         /// What to ask.
         claim: Box<Claim>,
     },
+    /// Go on with the attempt that the job's leader left to it.
+    TakeOver {
+        /// The job.
+        job: JobId,
+    },
     /// Set fields of the pipeline's state and come back with [`Input::StateSet`] before anything else.
     SetState {
         /// The lane.
@@ -88,6 +127,8 @@ pub enum Command {
         /// The step.
         step: StepNumber,
     },
+    /// Come back with [`Input::Tick`]: there is more to decide, and what is decided so far is enough for one batch.
+    GoOn,
 }
 
 /// What a job asks of the tables of dedup and cache.
@@ -140,25 +181,38 @@ impl<'a> Machine<'a> {
         if machine.state.ended.is_none() {
             machine.take(input);
         }
-        (machine.facts, machine.commands)
+        // A job that was begun and given up in one decision, since a branch beside it was over at once, asks for nothing any more.
+        let Machine { state, facts, mut commands, .. } = machine;
+        commands.retain(|command| match command {
+            Command::Attempt { job } | Command::TakeOver { job } | Command::Claim { job, .. } => state.job(*job).is_some(),
+            Command::SetState { .. } | Command::GoOn => true,
+        });
+        (facts, commands)
     }
 
     fn take(&mut self, input: Input) {
         match input {
-            Input::Start => self.open_lane(LanePurpose::Main, crate::model::record::BlockNumber(0), None),
+            Input::Start => self.begin(),
+            Input::Resume => self.resume(),
             Input::Tick => self.tick(),
-            Input::AttemptEnded { job, attempt, result, emissions, progressed } => {
-                self.attempt_ended(job, attempt, result, emissions, progressed);
+            Input::AttemptEnded { job, attempt, result, emissions, progressed, degraded } => {
+                let from = if degraded { ResultSource::Degraded } else { ResultSource::Executor };
+                self.attempt_ended(job, attempt, result.map(|output| (output, from)), emissions, progressed);
             }
+            Input::Answered { events, waits, otherwise } => self.answered(&events, &waits, otherwise),
+            Input::Published { lane, step, refused } => self.published(lane, step, refused),
             Input::Claimed { job, verdict } => self.claimed(job, verdict),
             Input::LeaderEnded { job, outcome } => self.leader_ended(job, outcome),
-            Input::StateSet { lane, step, result } => match result {
-                Ok(output) => self.record(Fact::StepDone { lane, step, output }),
-                Err(failure) => self.fail_step(lane, step, failure),
-            },
+            Input::TakeOver { job } => self.take_over(job),
+            Input::StateSet { lane, step, result } => self.state_set(lane, step, result),
             Input::Cancel { reason } => self.cancel(reason),
         }
         self.advance();
+    }
+
+    pub(super) fn begin(&mut self) {
+        let block = self.state.part().map_or(BlockNumber(0), |part| part.block);
+        self.open_lane(LanePurpose::Main, block, None);
     }
 
     pub(super) fn record(&mut self, fact: Fact) {
@@ -166,20 +220,26 @@ impl<'a> Machine<'a> {
         self.facts.push(fact);
     }
 
-    pub(super) fn open_lane(
-        &mut self,
-        purpose: LanePurpose,
-        block: crate::model::record::BlockNumber,
-        parent: Option<(LaneId, StepNumber)>,
-    ) {
-        let lane = LaneId(self.state.next_lane);
-        self.record(Fact::LaneOpened { lane, purpose, block, parent });
+    pub(super) fn open_lane(&mut self, purpose: LanePurpose, block: BlockNumber, parent: Option<(LaneId, StepNumber)>) {
+        self.record(Fact::LaneOpened { lane: self.state.lanes.next(), purpose, block, parent });
+    }
+
+    fn state_set(&mut self, lane: LaneId, step: StepNumber, result: Result<Value, Failure>) {
+        // A lane that was given up meanwhile takes no answer.
+        match result {
+            _ if self.state.present_step(lane) != Some(step) => {}
+            Ok(output) => self.record(Fact::StepDone { lane, step, output }),
+            Err(failure) => self.fail_step(lane, step, failure),
+        }
     }
 
     /// Goes on in every lane until each waits for something or the run has ended.
     fn advance(&mut self) {
         while self.state.ended.is_none() {
-            let Some(lane) = self.ready_lane() else { return };
+            let Some(lane) = self.state.lanes.ready().cloned() else { return };
+            if self.facts.len() >= MOST_FACTS {
+                return self.commands.push(Command::GoOn);
+            }
             if let Some(failure) = lane.failed.clone() {
                 self.lane_failed(&lane, failure);
                 continue;
@@ -193,15 +253,6 @@ impl<'a> Machine<'a> {
                 }
             }
         }
-    }
-
-    /// The innermost lane that waits for nothing.
-    fn ready_lane(&self) -> Option<Lane> {
-        let waits = |lane: &Lane| {
-            self.state.jobs.iter().any(|active| active.lane == lane.id)
-                || self.state.lanes.iter().any(|other| other.parent.is_some_and(|(parent, _)| parent == lane.id))
-        };
-        self.state.lanes.iter().rev().find(|lane| !waits(lane)).cloned()
     }
 
     /// Begins a step. Breaks if the step has to be carried out before anything else is decided.
@@ -230,7 +281,35 @@ impl<'a> Machine<'a> {
                 self.dispatch(lane, step, run);
                 return std::ops::ControlFlow::Continue(());
             }
-            Verb::Emit(events) => self.emit(lane, number, events),
+            Verb::Switch(cases) => {
+                self.switch(lane, number, cases);
+                return std::ops::ControlFlow::Continue(());
+            }
+            Verb::Parallel(parallel) => {
+                self.parallel(lane, number, parallel);
+                return std::ops::ControlFlow::Continue(());
+            }
+            Verb::Each(each) => {
+                self.each(lane, number, each);
+                return std::ops::ControlFlow::Continue(());
+            }
+            Verb::Sleep(length) => {
+                self.sleep(lane, number, length);
+                return std::ops::ControlFlow::Continue(());
+            }
+            Verb::Wait(wait) => {
+                if let Err(failure) = self.begin_wait(lane, number, wait) {
+                    self.fail_step(lane.id, number, failure);
+                }
+                return std::ops::ControlFlow::Continue(());
+            }
+            Verb::Dispatch(block) => self.send_off(lane, number, *block),
+            Verb::Emit(events) => {
+                if let Err(failure) = self.emit(lane, number, events) {
+                    self.fail_step(lane.id, number, failure);
+                }
+                return std::ops::ControlFlow::Continue(());
+            }
             Verb::Reply(reply) => self.reply(lane, reply),
             Verb::Fail(fail) => Err(self.own_failure(lane, fail)),
         };
@@ -242,19 +321,8 @@ impl<'a> Machine<'a> {
     }
 
     pub(super) fn fail_step(&mut self, lane: LaneId, step: StepNumber, failure: Failure) {
-        let failure = failure.at_step(&self.state.flow.step(step).id);
+        let failure = failure.at_step(&self.state.flow.step(self.state.undoes(lane).unwrap_or(step)).id);
         self.record(Fact::StepFailed { lane, step, failure });
-    }
-
-    fn emit(&mut self, lane: &Lane, step: StepNumber, events: &[(EventType, Template)]) -> Result<Value, Failure> {
-        let mut emitted = Vec::with_capacity(events.len());
-        for (event_type, data) in events {
-            let data = self.evaluate(data, lane)?;
-            emitted.push(self.event(event_type.clone(), data, Causation::Run(self.state.beginning.run))?);
-        }
-        let id = emitted.first().map_or(Tree::Null, |event| Tree::Text(event.id.to_string()));
-        self.record(Fact::Emitted { lane: lane.id, step, events: emitted });
-        Ok(Value::map([("id", Value::from(id)), ("refused", Value::from(Tree::List(Vec::new())))]))
     }
 
     fn reply(&mut self, lane: &Lane, reply: &Template) -> Result<Value, Failure> {
@@ -329,12 +397,16 @@ impl<'a> Machine<'a> {
     }
 }
 
-/// The fields that a `set` step sets, evaluated against the state at this moment: called while the state is held.
+/// The fields that a `set` step sets, or that a `run` step sets with `optimistic`, evaluated against the state at this moment: called while the state is held.
 ///
 /// # Errors
 /// What an expression failed with.
 pub fn set_fields(run: &RunState, lane: LaneId, step: StepNumber, around: &Surroundings<'_>) -> Result<Vec<(String, Value)>, Failure> {
-    let Verb::Set(fields) = &run.flow.step(step).verb else { return Ok(Vec::new()) };
+    let fields = match &run.flow.step(step).verb {
+        Verb::Set(fields) => fields,
+        Verb::Run(run) => &run.optimistic,
+        _ => return Ok(Vec::new()),
+    };
     let extra = run.lane(lane).map_or_else(Extra::default, |lane| run.extra(lane));
     let scope = RunScope { run, state: around.state, now: around.now, random: around.random, extra };
     fields.iter().map(|(name, template)| Ok((name.clone(), template.evaluate(&scope)?))).collect()

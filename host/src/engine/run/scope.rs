@@ -2,14 +2,17 @@
 
 use uuid::Uuid;
 
-use super::state::{JobPhase, Lane, RunState};
+use super::lanes::Lane;
+use super::state::{JobPhase, RunState};
 use crate::model::activation::RunOutcome;
+use crate::model::event::Event;
 use crate::model::failure::Failure;
 use crate::model::id::JobId;
 use crate::model::port::{Random, Root, Scope};
-use crate::model::record::LanePurpose;
+use crate::model::record::{LaneId, LanePurpose, StepNumber};
 use crate::model::time::Timestamp;
 use crate::model::value::{Map, Tree, Value};
+use crate::plan::pipeline::Verb;
 
 /// A run as expressions see it at one moment.
 pub struct RunScope<'a> {
@@ -28,10 +31,16 @@ pub struct RunScope<'a> {
 /// What is there in some places only.
 #[derive(Clone, Copy, Default)]
 pub struct Extra<'a> {
+    /// The lane: its steps and items are seen, and those of the lanes round about it. Without one, the flow's own steps.
+    pub lane: Option<LaneId>,
+    /// A step with its output, where that is not recorded yet.
+    pub own: Option<(StepNumber, &'a Value)>,
     /// In `with`: the job.
     pub job: Option<JobId>,
     /// Where a failure is handled: the failure.
     pub error: Option<&'a Failure>,
+    /// In `where` of a `wait`: the event that came.
+    pub event: Option<&'a Event>,
     /// In `on_progress`: the progress.
     pub progress: Option<&'a Value>,
     /// In `finally`: how the run ends.
@@ -41,18 +50,20 @@ pub struct Extra<'a> {
 impl RunState {
     /// What is there in expressions of this lane beyond what is there everywhere.
     pub(super) fn extra<'a>(&'a self, lane: &'a Lane) -> Extra<'a> {
-        Extra { error: self.handled(lane), outcome: self.unwinding.as_ref(), ..Extra::default() }
+        Extra { lane: Some(lane.id), error: self.handled(lane), outcome: self.unwinding.as_ref(), ..Extra::default() }
     }
 
     /// The failure that a lane was opened to handle.
     fn handled<'a>(&'a self, lane: &'a Lane) -> Option<&'a Failure> {
         match lane.purpose {
-            LanePurpose::Main => None,
+            LanePurpose::Main | LanePurpose::Undo => None,
+            LanePurpose::Case | LanePurpose::Branch(_) | LanePurpose::Item(_) | LanePurpose::OnTimeout | LanePurpose::Reminder(_) => {
+                self.handled(self.lane(lane.parent?.0)?)
+            }
             LanePurpose::Heal => self.lane(lane.parent?.0)?.failed.as_ref(),
             LanePurpose::Fallback => {
-                let (parent, step) = lane.parent?;
-                let active = self.jobs.iter().find(|active| (active.lane, active.step) == (parent, step))?;
-                match &active.phase {
+                let job = self.lanes.job(lane.parent?.0)?;
+                match &self.jobs.get(&job)?.phase {
                     JobPhase::FallingBack(failure) => Some(failure),
                     _ => None,
                 }
@@ -62,11 +73,52 @@ impl RunState {
     }
 }
 
+impl RunState {
+    /// The outputs that a lane sees, for a run that goes on without this one.
+    pub(super) fn outputs_seen(&self, lane: LaneId) -> Vec<(StepNumber, Value)> {
+        let numbers = (0..).map(StepNumber).take(self.outputs.len());
+        numbers.filter_map(|step| Some((step, self.output_of(Some(lane), step)?))).collect()
+    }
+
+    /// The items round about a lane with their names, innermost last, and `index`.
+    pub(super) fn locals_seen(&self, lane: LaneId) -> Vec<(String, Value)> {
+        let mut locals = self.beginning.part.as_ref().map(|part| part.locals.clone()).unwrap_or_default();
+        let rounds: Vec<_> = self.lanes.outward(Some(lane)).filter(|lane| matches!(lane.purpose, LanePurpose::Item(_))).collect();
+        for lane in rounds.into_iter().rev() {
+            let Some(Verb::Each(each)) = lane.parent.map(|(_, step)| &self.flow.step(step).verb) else { continue };
+            let item = |name: &str| Some((name.to_owned(), self.local(Some(lane.id), name)?));
+            locals.extend([item(&each.name), item("index")].into_iter().flatten());
+        }
+        locals
+    }
+
+    /// The output of a step as a lane sees it: its own, that of a lane round about it, or the flow's. Other items and branches are not seen.
+    fn output_of(&self, lane: Option<LaneId>, step: StepNumber) -> Option<Value> {
+        let nearest = self.lanes.outward(lane).find_map(|lane| self.lanes.output(lane.id, step));
+        nearest.cloned().or_else(|| self.outputs.get(step.0 as usize)?.clone())
+    }
+
+    /// The item of that name of the innermost `each` that has it, or its `index`.
+    fn local(&self, lane: Option<LaneId>, name: &str) -> Option<Value> {
+        let nearest = self.lanes.outward(lane).find_map(|lane| {
+            let (LanePurpose::Item(place), Some((parent, step))) = (lane.purpose, lane.parent) else { return None };
+            let Verb::Each(each) = &self.flow.step(step).verb else { return None };
+            match name {
+                _ if name == each.name => self.lanes.round(parent)?.items.get(place as usize).cloned(),
+                "index" => Some(Value::from(Tree::Int(i64::from(place)))),
+                _ => None,
+            }
+        });
+        let given = || self.beginning.part.as_ref()?.locals.iter().rev().find(|(known, _)| known == name).map(|(_, local)| local.clone());
+        nearest.or_else(given)
+    }
+}
+
 impl Scope for RunScope<'_> {
     fn lookup(&self, root: Root, field: Option<&str>) -> Option<Value> {
         let whole = match root {
             Root::Input => self.run.beginning.input.clone(),
-            Root::Event => self.run.beginning.event.as_ref()?.to_value(),
+            Root::Event => self.extra.event.or(self.run.beginning.event.as_ref())?.to_value(),
             Root::Trigger => self.run.beginning.trigger.clone(),
             Root::Caller => self.run.beginning.caller.to_value(),
             Root::Steps => return self.step(field?),
@@ -77,7 +129,7 @@ impl Scope for RunScope<'_> {
             Root::Progress => self.extra.progress?.clone(),
             Root::Env => self.run.pipeline.environment.clone(),
             Root::Secret => self.run.pipeline.secrets.clone(),
-            Root::Local => return None,
+            Root::Local => return self.run.local(self.extra.lane, field?),
         };
         match field {
             Some(field) => whole.field(field),
@@ -97,7 +149,10 @@ impl Scope for RunScope<'_> {
 impl RunScope<'_> {
     fn step(&self, id: &str) -> Option<Value> {
         let step = self.run.flow.steps.iter().find(|step| step.id.as_str() == id)?;
-        self.run.outputs.get(step.number.0 as usize)?.clone()
+        match self.extra.own {
+            Some((own, output)) if own == step.number => Some(output.clone()),
+            _ => self.run.output_of(self.extra.lane, step.number),
+        }
     }
 
     fn of_run(&self) -> Value {

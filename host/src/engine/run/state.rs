@@ -1,15 +1,20 @@
 //! The state of a run, and the one function that changes it: `apply`, by a fact.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::model::activation::RunOutcome;
 use crate::model::failure::Failure;
 use crate::model::id::JobId;
 use crate::model::job::{Job, JobOutcome, ResultSource};
-use crate::model::record::{Beginning, BlockNumber, Fact, LaneId, LanePurpose, StepNumber};
+use crate::model::record::{Beginning, Fact, LaneId, LanePurpose, LaneResult, StepNumber};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::plan::pipeline::{Flow, Pipeline};
+
+use super::dispatching::Publishing;
+use super::lanes::{Lane, Lanes};
+use super::saga::{Saga, is_doubtful};
 
 /// What is known of a run.
 #[derive(Clone, Debug)]
@@ -17,35 +22,23 @@ pub struct RunState {
     pub(super) pipeline: Arc<Pipeline>,
     pub(super) flow: Arc<Flow>,
     pub(super) beginning: Arc<Beginning>,
-    pub(super) lanes: Vec<Lane>,
-    pub(super) next_lane: u32,
-    /// By step number: the output of each step that is done; null for one that was skipped.
+    pub(super) lanes: Lanes,
+    /// By step number: the output of each of the flow's own steps that is done, and of those of `on_error` and `finally`; null for one that
+    /// was skipped. What is inside a step has its outputs in its lane.
     pub(super) outputs: Vec<Option<Value>>,
-    pub(super) jobs: Vec<ActiveJob>,
+    pub(super) jobs: BTreeMap<JobId, ActiveJob>,
+    /// What is to be undone if the run does not succeed.
+    pub(super) saga: Saga,
     pub(super) replied: bool,
     pub(super) degraded: bool,
     pub(super) unwinding: Option<RunOutcome>,
+    /// Whether the flow's `on_error` was begun.
+    pub(super) on_error_begun: bool,
+    /// Whether the flow's `finally` was begun.
+    pub(super) finally_begun: bool,
     pub(super) ended: Option<RunOutcome>,
+    pub(super) output: Value,
     pub(super) facts: u64,
-}
-
-/// One walk through a block.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Lane {
-    /// Its id.
-    pub id: LaneId,
-    /// What for.
-    pub purpose: LanePurpose,
-    /// The block.
-    pub block: BlockNumber,
-    /// The lane and the step that it was opened from.
-    pub parent: Option<(LaneId, StepNumber)>,
-    /// How many of the block's steps are done.
-    pub position: usize,
-    /// The last output: what the lane amounts to.
-    pub last: Value,
-    /// The failure that stopped its present step, until it is healed.
-    pub failed: Option<Failure>,
 }
 
 /// A job that has no terminal event yet.
@@ -63,6 +56,8 @@ pub struct ActiveJob {
     pub deadline: Option<Timestamp>,
     /// Where it stands.
     pub phase: JobPhase,
+    /// Whether an attempt failed so that nobody knows whether it was done.
+    pub doubtful: bool,
 }
 
 /// Where a job stands.
@@ -83,19 +78,27 @@ pub enum JobPhase {
 impl RunState {
     /// The state after the first fact.
     pub fn new(pipeline: Arc<Pipeline>, flow: Arc<Flow>, beginning: Arc<Beginning>) -> Self {
-        let outputs = vec![None; flow.steps.len()];
+        let mut outputs = vec![None; flow.steps.len()];
+        for (step, output) in beginning.part.iter().flat_map(|part| &part.outputs) {
+            if let Some(known) = outputs.get_mut(step.0 as usize) {
+                *known = Some(output.clone());
+            }
+        }
         Self {
             pipeline,
             flow,
             beginning,
-            lanes: Vec::new(),
-            next_lane: 0,
+            lanes: Lanes::default(),
             outputs,
-            jobs: Vec::new(),
+            jobs: BTreeMap::new(),
+            saga: Saga::default(),
             replied: false,
             degraded: false,
             unwinding: None,
+            on_error_begun: false,
+            finally_begun: false,
             ended: None,
+            output: Value::null(),
             facts: 1,
         }
     }
@@ -123,6 +126,11 @@ impl RunState {
         self.degraded
     }
 
+    /// The last output of its own steps; null while it is under way and unless it succeeded.
+    pub fn output(&self) -> Value {
+        self.output.clone()
+    }
+
     /// The pipeline it is pinned to.
     pub fn pipeline(&self) -> &Pipeline {
         &self.pipeline
@@ -133,19 +141,47 @@ impl RunState {
         &self.flow
     }
 
+    /// Its flow, for a run of one of its steps.
+    pub const fn shared_flow(&self) -> &Arc<Flow> {
+        &self.flow
+    }
+
     /// How many facts made it.
     pub const fn facts(&self) -> u64 {
         self.facts
     }
 
     /// The jobs without a terminal event.
-    pub fn jobs(&self) -> &[ActiveJob] {
-        &self.jobs
+    pub fn jobs(&self) -> impl Iterator<Item = &ActiveJob> {
+        self.jobs.values()
     }
 
-    /// The next point in time at which something is due: a retry, a job's deadline, the run's.
+    /// A job, unless it has its terminal event.
+    pub fn job(&self, id: JobId) -> Option<&ActiveJob> {
+        self.jobs.get(&id)
+    }
+
+    /// A copy for expressions of one lane: of a run with thousands of them, only what that one sees.
+    pub fn seen_from(&self, lane: LaneId) -> Self {
+        Self {
+            pipeline: Arc::clone(&self.pipeline),
+            flow: Arc::clone(&self.flow),
+            beginning: Arc::clone(&self.beginning),
+            lanes: self.lanes.only(lane),
+            outputs: self.outputs.clone(),
+            jobs: BTreeMap::new(),
+            saga: Saga::default(),
+            unwinding: self.unwinding.clone(),
+            ended: None,
+            output: Value::null(),
+            ..*self
+        }
+    }
+
+    /// The next point in time at which something is due: a retry, a job's deadline, the end of a sleep, something of a wait,
+    /// the run's deadline.
     pub fn next_due(&self) -> Option<Timestamp> {
-        let jobs = self.jobs.iter().flat_map(|active| {
+        let jobs = self.jobs.values().flat_map(|active| {
             let retry = match active.phase {
                 JobPhase::BackOff(due) => Some(due),
                 _ => None,
@@ -153,108 +189,170 @@ impl RunState {
             retry.into_iter().chain(active.deadline)
         });
         let own = self.unwinding.is_none().then_some(self.beginning.deadline).flatten();
-        jobs.chain(own).min()
+        let waits = self.waits().map(|wait| self.wait_due(wait));
+        jobs.chain(own).chain(self.lanes.next_rest()).chain(waits).min()
     }
 
     /// Takes one fact into account.
     pub fn apply(&mut self, fact: &Fact) {
         self.facts += 1;
         match fact {
-            Fact::Began(_) | Fact::Emitted { .. } => {}
-            Fact::LaneOpened { lane, purpose, block, parent } => self.open_lane(*lane, *purpose, *block, *parent),
+            Fact::Began(_) | Fact::AnswerRefused { .. } | Fact::Dispatched { .. } => {}
+            Fact::Emitted { lane, step, events } => {
+                self.lanes.publish(Publishing { lane: *lane, step: *step, event: events.first().map(|event| event.id) });
+            }
+            Fact::WaitBegan { .. } | Fact::Reminded { .. } | Fact::WaitEnded { .. } => self.apply_to_waits(fact),
+            Fact::LaneOpened { lane, purpose, block, parent } => {
+                let (id, purpose, block, parent) = (*lane, *purpose, *block, *parent);
+                self.open_lane(Lane { id, purpose, block, parent, position: 0, last: Value::null(), failed: None });
+            }
+            Fact::ItemsTaken { lane, items, .. } => {
+                if let Some(round) = self.lanes.round_mut(*lane) {
+                    round.items = Arc::clone(items);
+                }
+            }
+            Fact::LaneEnded { lane, result } => self.end_lane(*lane, result),
+            Fact::SleepBegan { lane, due, .. } => self.lanes.set_rest(*lane, Some(*due)),
             Fact::StepSkipped { lane, step } => self.complete(*lane, *step, Value::null(), false),
             Fact::StepDone { lane, step, output } | Fact::StepHealed { lane, step, output } => {
-                self.lanes.retain(|other| other.parent != Some((*lane, *step)));
                 self.complete(*lane, *step, output.clone(), true);
             }
-            Fact::StepFailed { lane, step, failure } | Fact::HealFailed { lane, step, failure } => {
-                self.lanes.retain(|other| other.parent != Some((*lane, *step)));
-                if let Some(lane) = self.lane_mut(*lane) {
-                    lane.failed = Some(failure.clone());
-                }
-            }
+            Fact::StepFailed { lane, failure, .. } | Fact::HealFailed { lane, failure, .. } => self.fail(*lane, failure.clone()),
             Fact::JobDispatched { lane, step, job, input, at, deadline } => {
                 let active = self.new_job(*lane, *step, *job, input.clone(), *at, *deadline);
-                self.jobs.push(active);
+                self.jobs.insert(*job, active);
+                self.lanes.set_job(*lane, *job);
             }
             Fact::JobJoined { job, leader } => self.set_phase(*job, JobPhase::Joined(*leader)),
-            Fact::AttemptStarted { job, attempt, .. } => {
-                if let Some(active) = self.job_mut(*job) {
-                    if active.job.attempt != *attempt {
-                        Arc::make_mut(&mut active.job).attempt = *attempt;
-                    }
-                    active.phase = JobPhase::Running;
+            Fact::AttemptStarted { job, attempt, .. } => self.start_attempt(*job, *attempt),
+            Fact::Retrying { job, due, failure, .. } => {
+                self.set_phase(*job, JobPhase::BackOff(*due));
+                if let Some(active) = self.jobs.get_mut(job) {
+                    active.doubtful |= is_doubtful(failure.kind);
                 }
             }
-            Fact::Retrying { job, due, .. } => self.set_phase(*job, JobPhase::BackOff(*due)),
             Fact::FallbackBegan { job, failure } => {
                 self.set_phase(*job, JobPhase::FallingBack(failure.clone()));
                 // The fallback stands outside the deadline, so the deadline has had its say.
-                if let Some(active) = self.job_mut(*job) {
+                if let Some(active) = self.jobs.get_mut(job) {
                     active.deadline = None;
                 }
             }
             Fact::JobEnded { job, outcome, .. } => self.end_job(*job, outcome),
+            Fact::UndoPlanned { lane, step, input } => self.saga.plan(*lane, *step, Ok(input.clone())),
+            Fact::UndoImpossible { lane, step, failure } => self.saga.plan(*lane, *step, Err(failure.clone())),
+            Fact::UndoDropped { lane, step } => self.saga.drop_plan(*lane, *step),
             Fact::Replied { .. } => self.replied = true,
             Fact::Unwinding { outcome, .. } => {
+                self.take_output(outcome);
                 self.lanes.clear();
                 self.unwinding = Some(outcome.clone());
             }
             Fact::Ended { outcome, .. } => {
+                self.take_output(outcome);
                 self.lanes.clear();
                 self.ended = Some(outcome.clone());
             }
         }
     }
 
+    /// What the run amounts to, once its own steps are over.
+    fn take_output(&mut self, outcome: &RunOutcome) {
+        match self.lanes.outermost().filter(|lane| lane.purpose == LanePurpose::Main) {
+            _ if *outcome != RunOutcome::Succeeded => self.output = Value::null(),
+            Some(main) => self.output = main.last.clone(),
+            None => {}
+        }
+    }
+
     pub(super) fn lane(&self, id: LaneId) -> Option<&Lane> {
-        self.lanes.iter().find(|lane| lane.id == id)
+        self.lanes.get(id)
     }
 
-    fn lane_mut(&mut self, id: LaneId) -> Option<&mut Lane> {
-        self.lanes.iter_mut().find(|lane| lane.id == id)
+    /// The step that a lane is at, or that stopped it.
+    pub(super) fn present_step(&self, lane: LaneId) -> Option<StepNumber> {
+        let lane = self.lanes.get(lane)?;
+        self.flow.block(lane.block).get(lane.position).copied()
     }
 
-    pub(super) fn job(&self, id: JobId) -> Option<&ActiveJob> {
-        self.jobs.iter().find(|active| active.job.id == id)
-    }
-
-    fn job_mut(&mut self, id: JobId) -> Option<&mut ActiveJob> {
-        self.jobs.iter_mut().find(|active| active.job.id == id)
+    fn start_attempt(&mut self, job: JobId, attempt: u32) {
+        let Some(active) = self.jobs.get_mut(&job) else { return };
+        if active.job.attempt != attempt {
+            Arc::make_mut(&mut active.job).attempt = attempt;
+        }
+        active.phase = JobPhase::Running;
     }
 
     fn set_phase(&mut self, job: JobId, phase: JobPhase) {
-        if let Some(active) = self.job_mut(job) {
+        if let Some(active) = self.jobs.get_mut(&job) {
             active.phase = phase;
         }
     }
 
-    fn open_lane(&mut self, id: LaneId, purpose: LanePurpose, block: BlockNumber, parent: Option<(LaneId, StepNumber)>) {
+    fn open_lane(&mut self, lane: Lane) {
+        match lane.purpose {
+            LanePurpose::Branch(place) | LanePurpose::Item(place) => {
+                if let Some(round) = lane.parent.and_then(|(parent, _)| self.lanes.round_mut(parent)) {
+                    round.open(place);
+                }
+            }
+            LanePurpose::Undo => {
+                self.lanes.clear();
+                self.saga.begin();
+            }
+            LanePurpose::OnError => self.on_error_begun = true,
+            LanePurpose::Finally => self.finally_begun = true,
+            _ => {}
+        }
         // What is left after the flow's own steps comes one after the other, each in the place of the one before.
-        if parent.is_none() {
+        if lane.parent.is_none() {
             self.lanes.clear();
         }
-        self.next_lane = self.next_lane.max(id.0 + 1);
-        self.lanes.push(Lane { id, purpose, block, parent, position: 0, last: Value::null(), failed: None });
+        self.lanes.open(lane);
     }
 
-    fn complete(&mut self, lane: LaneId, step: StepNumber, output: Value, counts: bool) {
-        if let Some(known) = self.outputs.get_mut(step.0 as usize) {
-            *known = Some(output.clone());
-        }
-        if let Some(lane) = self.lane_mut(lane) {
-            lane.position += 1;
-            lane.failed = None;
-            if counts {
-                lane.last = output;
+    fn end_lane(&mut self, id: LaneId, result: &LaneResult) {
+        let Some(lane) = self.lanes.get(id).cloned() else { return };
+        match (lane.purpose, lane.parent) {
+            (LanePurpose::Branch(place) | LanePurpose::Item(place), Some((parent, _))) => {
+                if let Some(round) = self.lanes.round_mut(parent) {
+                    round.end(place, result);
+                }
             }
+            (LanePurpose::Undo, Some((_, step))) => self.saga.end(&self.flow.step(step).id, result),
+            _ => {}
+        }
+        self.lanes.close(id);
+    }
+
+    fn complete(&mut self, id: LaneId, step: StepNumber, output: Value, counts: bool) {
+        self.lanes.finish_step(id);
+        let Some(lane) = self.lanes.get_mut(id) else { return };
+        lane.position += 1;
+        lane.failed = None;
+        if counts {
+            lane.last = output.clone();
+        }
+        match lane.purpose {
+            LanePurpose::Main | LanePurpose::OnError | LanePurpose::Finally => {
+                if let Some(known) = self.outputs.get_mut(step.0 as usize) {
+                    *known = Some(output);
+                }
+            }
+            _ => self.lanes.keep_output(id, step, output),
+        }
+    }
+
+    fn fail(&mut self, id: LaneId, failure: Failure) {
+        self.lanes.finish_step(id);
+        if let Some(lane) = self.lanes.get_mut(id) {
+            lane.failed = Some(failure);
         }
     }
 
     fn new_job(&self, lane: LaneId, step: StepNumber, id: JobId, input: Value, since: Timestamp, deadline: Option<Timestamp>) -> ActiveJob {
-        let declared = self.flow.step(step);
-        let executor = match &declared.verb {
-            crate::plan::pipeline::Verb::Run(run) => self.pipeline.executors[run.executor].reference.name.clone(),
+        let executor = match &self.flow.step(step).verb {
+            crate::plan::pipeline::Verb::Run(run) => self.pipeline.worker_name(&run.worker),
             _ => "none".into(),
         };
         let job = Job {
@@ -263,34 +361,33 @@ impl RunState {
             correlation_id: self.beginning.correlation_id,
             pipeline: self.beginning.pipeline.clone(),
             flow: self.beginning.flow.clone(),
-            step: declared.id.clone(),
+            step: self.flow.step(self.undoes(lane).unwrap_or(step)).id.clone(),
             executor,
             attempt: 1,
             input,
         };
-        ActiveJob { job: Arc::new(job), lane, step, since, deadline, phase: JobPhase::Waiting }
+        ActiveJob { job: Arc::new(job), lane, step, since, deadline, phase: JobPhase::Waiting, doubtful: false }
+    }
+
+    /// The step that a lane undoes, if that is what it is for.
+    pub fn undoes(&self, lane: LaneId) -> Option<StepNumber> {
+        let lane = self.lanes.get(lane).filter(|lane| lane.purpose == LanePurpose::Undo)?;
+        lane.parent.map(|(_, step)| step)
     }
 
     fn end_job(&mut self, id: JobId, outcome: &JobOutcome) {
-        let Some(index) = self.jobs.iter().position(|active| active.job.id == id) else { return };
-        let active = self.jobs.swap_remove(index);
-        self.lanes.retain(|lane| lane.parent != Some((active.lane, active.step)));
+        let Some(active) = self.jobs.remove(&id) else { return };
         match outcome {
             JobOutcome::Succeeded { output, from } => {
-                self.degraded |= *from == ResultSource::Fallback;
+                self.degraded |= matches!(from, ResultSource::Fallback | ResultSource::Degraded);
                 self.complete(active.lane, active.step, output.clone(), true);
             }
             JobOutcome::Failed { failure } | JobOutcome::TimedOut { failure } => {
-                let failure = failure.clone().at_step(&active.job.step);
-                if let Some(lane) = self.lane_mut(active.lane) {
-                    lane.failed = Some(failure);
-                }
+                self.fail(active.lane, failure.clone().at_step(&active.job.step));
             }
             JobOutcome::Cancelled { .. } => {
                 let failure = Failure::new(crate::model::failure::FailureKind::Cancelled, "the job was cancelled");
-                if let Some(lane) = self.lane_mut(active.lane) {
-                    lane.failed = Some(failure.at_step(&active.job.step));
-                }
+                self.fail(active.lane, failure.at_step(&active.job.step));
             }
         }
     }
@@ -300,17 +397,20 @@ impl RunState {
 impl PartialEq for RunState {
     fn eq(&self, other: &Self) -> bool {
         let jobs = |state: &Self| -> Vec<_> {
-            let job =
-                |active: &ActiveJob| (active.job.id, active.job.attempt, active.lane, active.step, active.deadline, active.phase.clone());
-            state.jobs.iter().map(job).collect()
+            let job = |active: &ActiveJob| {
+                let place = (active.lane, active.step, active.deadline);
+                (active.job.id, active.job.attempt, place, active.phase.clone(), active.doubtful)
+            };
+            state.jobs.values().map(job).collect()
         };
         self.lanes == other.lanes
-            && self.next_lane == other.next_lane
             && self.outputs == other.outputs
             && jobs(self) == jobs(other)
+            && self.saga == other.saga
             && self.replied == other.replied
             && self.degraded == other.degraded
             && self.unwinding == other.unwinding
+            && (self.on_error_begun, self.finally_begun) == (other.on_error_begun, other.finally_begun)
             && self.ended == other.ended
             && self.facts == other.facts
     }

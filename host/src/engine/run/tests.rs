@@ -1,9 +1,11 @@
-//! The machine under every order of results, cancels and due times that the seeds find.
+//! The machine driven by hand, with its whole history.
+
+mod chance;
+mod saga;
+mod structure;
 
 use std::sync::Arc;
 use std::time::Duration;
-
-use proptest::prelude::*;
 
 use super::{Command, Input, JobPhase, Machine, RunState, Surroundings, Verdict};
 use crate::clock::SeededRandom;
@@ -11,10 +13,10 @@ use crate::engine::fixture::{Sketch, SketchStep, beginning, pipeline};
 use crate::model::activation::RunOutcome;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::id::JobId;
-use crate::model::job::{CancelReason, JobOutcome, ResultSource};
+use crate::model::job::{CancelReason, JobOutcome};
 use crate::model::record::Fact;
 use crate::model::time::Timestamp;
-use crate::model::value::{Tree, Value};
+use crate::model::value::Value;
 
 /// A run with its whole history, driven by hand.
 struct Bench {
@@ -23,17 +25,26 @@ struct Bench {
     now: Timestamp,
     random: SeededRandom,
     claims: Vec<JobId>,
+    /// Whether each state is compared with the fold of all facts, which takes the square of their number.
+    folds: bool,
+    /// How many facts the longest decision made.
+    longest: usize,
 }
 
 impl Bench {
     fn new(sketch: &Sketch) -> Self {
+        Self::with(sketch, true)
+    }
+
+    fn with(sketch: &Sketch, folds: bool) -> Self {
         let pipeline = pipeline(sketch);
         let flow = Arc::clone(&pipeline.flows[0]);
         let beginning = beginning(&pipeline, &flow);
         let beginning = Arc::new(beginning);
         let facts = vec![Fact::Began(Arc::clone(&beginning))];
         let state = RunState::new(pipeline, flow, beginning);
-        let mut bench = Self { state, facts, now: Timestamp::EPOCH, random: SeededRandom::new(7), claims: Vec::new() };
+        let random = SeededRandom::new(7);
+        let mut bench = Self { state, facts, now: Timestamp::EPOCH, random, claims: Vec::new(), folds, longest: 0 };
         bench.give(Input::Start);
         bench
     }
@@ -44,15 +55,20 @@ impl Bench {
             let null = Value::null();
             let around = Surroundings { now: self.now, random: &self.random, state: &null };
             let (facts, commands) = Machine::decide(&mut self.state, input, &around);
+            self.longest = self.longest.max(facts.len());
             self.facts.extend(facts);
-            self.check_fold();
+            if self.folds {
+                self.check_fold();
+            }
             for command in commands {
                 match command {
-                    Command::Attempt { job } => assert!(self.state.jobs().iter().any(|active| active.job.id == job)),
+                    Command::Attempt { job } => assert!(self.state.job(job).is_some()),
+                    Command::TakeOver { job } => assert!(self.running().iter().any(|(other, _)| *other == job)),
                     Command::Claim { job, .. } => self.claims.push(job),
                     Command::SetState { lane, step } => {
                         inputs.push(Input::StateSet { lane, step, result: Ok(Value::null()) });
                     }
+                    Command::GoOn => inputs.insert(0, Input::Tick),
                 }
             }
         }
@@ -66,13 +82,38 @@ impl Bench {
     }
 
     fn running(&self) -> Vec<(JobId, u32)> {
-        let running = self.state.jobs().iter().filter(|active| active.phase == JobPhase::Running);
+        let running = self.state.jobs().filter(|active| active.phase == JobPhase::Running);
         running.map(|active| (active.job.id, active.job.attempt)).collect()
     }
 
     fn finish(&mut self, result: Result<Value, Failure>) {
         let (job, attempt) = self.running()[0];
-        self.give(Input::AttemptEnded { job, attempt, result, emissions: Vec::new(), progressed: false });
+        self.give(Input::AttemptEnded { job, attempt, result, emissions: Vec::new(), progressed: false, degraded: false });
+    }
+
+    /// Ends the attempt that a step has under way.
+    fn finish_step(&mut self, step: &str, result: Result<Value, Failure>) {
+        let running = self.state.jobs().find(|active| active.phase == JobPhase::Running && active.job.step.as_str() == step);
+        let (job, attempt) = running.map(|active| (active.job.id, active.job.attempt)).expect("the step has an attempt under way");
+        self.give(Input::AttemptEnded { job, attempt, result, emissions: Vec::new(), progressed: false, degraded: false });
+    }
+
+    /// The steps whose attempts are under way, in the order in which their lanes were opened.
+    fn under_way(&self) -> Vec<String> {
+        let mut running: Vec<_> = self.state.jobs().filter(|active| active.phase == JobPhase::Running).collect();
+        running.sort_by_key(|active| active.lane);
+        running.into_iter().map(|active| active.job.step.to_string()).collect()
+    }
+
+    /// What a step's output was, as JSON.
+    fn output_of(&self, id: &str) -> String {
+        let output = self.facts.iter().rev().find_map(|fact| match fact {
+            Fact::StepDone { step, output, .. } | Fact::StepHealed { step, output, .. } => {
+                (self.state.flow.step(*step).id.as_str() == id).then(|| output.text().to_owned())
+            }
+            _ => None,
+        });
+        output.expect("the step is done")
     }
 
     fn tick_at_next_due(&mut self) {
@@ -144,7 +185,7 @@ fn a_result_after_the_terminal_event_changes_nothing() {
     let (job, attempt) = bench.running()[0];
     bench.give(Input::Cancel { reason: CancelReason::Replaced });
     let before = bench.facts.len();
-    bench.give(Input::AttemptEnded { job, attempt, result: Ok(Value::null()), emissions: Vec::new(), progressed: true });
+    bench.give(Input::AttemptEnded { job, attempt, result: Ok(Value::null()), emissions: Vec::new(), progressed: true, degraded: false });
     bench.give(Input::Cancel { reason: CancelReason::Requested });
     assert_eq!(bench.facts.len(), before);
     assert_eq!(bench.terminal_events(job), 1);
@@ -240,169 +281,4 @@ fn one_who_joined_leads_when_the_leader_was_given_up() {
     bench.give(Input::Claimed { job, verdict: Verdict::Lead });
     bench.finish(Ok(Value::null()));
     assert_eq!(bench.outcome(), &RunOutcome::Succeeded);
-}
-
-/// One thing that may come in from outside.
-#[derive(Clone, Debug)]
-enum Move {
-    Succeed(prop::sample::Index),
-    Fail(prop::sample::Index, FailureKind),
-    Stale(prop::sample::Index),
-    Due,
-    TickEarly,
-    Cancel,
-    Answer(u8),
-    Leader(bool),
-}
-
-fn any_kind() -> impl Strategy<Value = FailureKind> {
-    prop::sample::select(FailureKind::ALL.to_vec())
-}
-
-fn any_move() -> impl Strategy<Value = Move> {
-    prop_oneof![
-        4 => any::<prop::sample::Index>().prop_map(Move::Succeed),
-        5 => (any::<prop::sample::Index>(), any_kind()).prop_map(|(index, kind)| Move::Fail(index, kind)),
-        2 => any::<prop::sample::Index>().prop_map(Move::Stale),
-        4 => Just(Move::Due),
-        1 => Just(Move::TickEarly),
-        1 => Just(Move::Cancel),
-        3 => (0_u8..5).prop_map(Move::Answer),
-        2 => any::<bool>().prop_map(Move::Leader),
-    ]
-}
-
-fn any_sketch() -> impl Strategy<Value = Sketch> {
-    let step = (
-        prop::option::of(0_u32..4),
-        prop::option::of(1_u64..20),
-        prop::option::of(any::<bool>()),
-        prop::option::of(any::<bool>()),
-        any::<bool>(),
-        any::<bool>(),
-    )
-        .prop_map(|(retries, deadline, heal, fallback, dedup, set)| SketchStep {
-            retries,
-            deadline: deadline.map(Duration::from_secs),
-            heal,
-            fallback,
-            dedup,
-            set,
-            ..SketchStep::default()
-        });
-    (prop::collection::vec(step, 1..4), any::<bool>(), any::<bool>(), prop::option::of(5_u64..60)).prop_map(
-        |(steps, on_error, finally, deadline)| Sketch {
-            steps,
-            on_error,
-            finally,
-            deadline: deadline.map(Duration::from_secs),
-            concurrency: None,
-        },
-    )
-}
-
-impl Bench {
-    fn play(&mut self, a_move: &Move, known: &[(JobId, u32)]) {
-        let running = self.running();
-        match a_move {
-            Move::Succeed(index) if !running.is_empty() => {
-                let (job, attempt) = *index.get(&running);
-                self.give(Input::AttemptEnded { job, attempt, result: Ok(Value::null()), emissions: Vec::new(), progressed: false });
-            }
-            Move::Fail(index, kind) if !running.is_empty() => {
-                let (job, attempt) = *index.get(&running);
-                self.give(Input::AttemptEnded { job, attempt, result: Err(failure(*kind)), emissions: Vec::new(), progressed: true });
-            }
-            Move::Stale(index) if !known.is_empty() => {
-                let (job, attempt) = *index.get(known);
-                if !running.contains(&(job, attempt)) {
-                    let before = self.facts.len();
-                    self.give(Input::AttemptEnded { job, attempt, result: Ok(Value::null()), emissions: Vec::new(), progressed: false });
-                    assert_eq!(self.facts.len(), before, "what comes late is no fact");
-                }
-            }
-            Move::Due => self.tick_at_next_due(),
-            Move::TickEarly => self.give(Input::Tick),
-            Move::Cancel => self.give(Input::Cancel { reason: CancelReason::Requested }),
-            Move::Answer(answer) => {
-                if let Some(job) = self.claims.pop() {
-                    let done = |from| Verdict::Done { outcome: JobOutcome::Succeeded { output: Value::from(Tree::Null), from } };
-                    let verdict = match answer {
-                        0 => Verdict::Lead,
-                        1 => Verdict::Join(JobId::new(uuid::Uuid::from_u128(1))),
-                        2 => done(ResultSource::Cache),
-                        3 => done(ResultSource::Skipped),
-                        _ => Verdict::Refuse(failure(FailureKind::Rejected)),
-                    };
-                    self.give(Input::Claimed { job, verdict });
-                }
-            }
-            Move::Leader(gone) => {
-                let joined =
-                    self.state.jobs().iter().find(|active| matches!(active.phase, JobPhase::Joined(_))).map(|active| active.job.id);
-                if let Some(job) = joined {
-                    let outcome = JobOutcome::Succeeded { output: Value::null(), from: ResultSource::Executor };
-                    self.give(Input::LeaderEnded { job, outcome: (!gone).then_some(outcome) });
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
-
-    /// Whatever comes in whatever order: one end for each job, one for the run, nothing after either, and a state that is the fold of its facts.
-    #[test]
-    fn every_job_and_every_run_ends_exactly_once(sketch in any_sketch(), moves in prop::collection::vec(any_move(), 0..40)) {
-        let mut bench = Bench::new(&sketch);
-        let mut known = Vec::new();
-        for a_move in &moves {
-            known.extend(bench.running());
-            bench.play(a_move, &known);
-        }
-        // Whatever is left comes to an end when everybody answers.
-        for _ in 0..200 {
-            if bench.state.ended().is_some() {
-                break;
-            }
-            if !bench.running().is_empty() {
-                bench.finish(Ok(Value::null()));
-            } else if let Some(job) = bench.claims.pop() {
-                bench.give(Input::Claimed { job, verdict: Verdict::Lead });
-            } else {
-                let joined = bench.state.jobs().iter().find(|active| matches!(active.phase, JobPhase::Joined(_))).map(|active| active.job.id);
-                match joined {
-                    Some(job) => bench.give(Input::LeaderEnded { job, outcome: None }),
-                    None => bench.tick_at_next_due(),
-                }
-            }
-        }
-        prop_assert!(bench.state.ended().is_some(), "the run never ended: {:#?}", bench.state);
-        for job in bench.jobs() {
-            prop_assert_eq!(bench.terminal_events(job), 1, "of job {} in {:#?}", job, bench.facts);
-            let end = bench.facts.iter().position(|fact| matches!(fact, Fact::JobEnded { job: other, .. } if *other == job)).unwrap_or(0);
-            let after = bench.facts[end + 1..].iter().filter(|fact| match fact {
-                Fact::AttemptStarted { job: other, .. } | Fact::Retrying { job: other, .. } | Fact::JobJoined { job: other, .. } => *other == job,
-                _ => false,
-            });
-            prop_assert_eq!(after.count(), 0, "a job that has ended goes on");
-        }
-        let ends = bench.facts.iter().filter(|fact| matches!(fact, Fact::Ended { .. })).count();
-        prop_assert_eq!(ends, 1);
-        let last_is_the_end = matches!(bench.facts.last(), Some(Fact::Ended { .. }));
-        prop_assert!(last_is_the_end);
-        // Every prefix of the history is a state.
-        let (pipeline, flow) = (Arc::clone(&bench.state.pipeline), Arc::clone(&bench.state.flow));
-        let mut grown: Option<RunState> = None;
-        for length in 1..=bench.facts.len() {
-            let folded = RunState::fold(&pipeline, &flow, &bench.facts[..length]).expect("the first fact is that it began");
-            if let Some(mut before) = grown.take() {
-                before.apply(&bench.facts[length - 1]);
-                prop_assert!(before == folded);
-            }
-            grown = Some(folded);
-        }
-    }
 }

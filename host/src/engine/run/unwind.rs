@@ -4,12 +4,14 @@ use crate::model::activation::RunOutcome;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::id::JobId;
 use crate::model::job::{CancelReason, JobOutcome, ResultSource};
-use crate::model::record::{Fact, LanePurpose};
+use crate::model::record::{Fact, LanePurpose, LaneResult};
+use crate::model::value::Value;
 use crate::plan::pipeline::Verb;
 use crate::policy::deadline;
 
+use super::lanes::Lane;
 use super::machine::Machine;
-use super::state::{JobPhase, Lane};
+use super::state::JobPhase;
 
 impl Machine<'_> {
     /// Looks at everything that may be due: the run's deadline first, since it decides over all the others.
@@ -17,14 +19,14 @@ impl Machine<'_> {
         let now = self.around.now;
         let passed = self.state.beginning.deadline.filter(|due| *due <= now && self.state.unwinding.is_none());
         if let Some(due) = passed {
-            let failure = deadline::failure(deadline::Limit::Run(due.since(self.state.beginning.at)));
+            let own = self.state.flow.deadline.filter(|own| self.state.beginning.at + *own == due);
+            let failure = deadline::failure(own.map_or(deadline::Limit::HandedDown, deadline::Limit::Run));
             self.end_jobs(|| JobOutcome::TimedOut { failure: failure.clone() });
             return self.unwind(RunOutcome::TimedOut { failure });
         }
         let due: Vec<(JobId, JobPhase, bool, u32)> = self
             .state
-            .jobs
-            .iter()
+            .jobs()
             .map(|active| {
                 let late = active.deadline.is_some_and(|deadline| deadline <= now);
                 (active.job.id, active.phase.clone(), late, active.job.attempt)
@@ -37,6 +39,8 @@ impl Machine<'_> {
                 _ => {}
             }
         }
+        self.wake();
+        self.tick_waits();
     }
 
     fn job_is_late(&mut self, job: JobId) {
@@ -60,8 +64,9 @@ impl Machine<'_> {
     }
 
     fn end_jobs(&mut self, outcome: impl Fn() -> JobOutcome) {
-        let jobs: Vec<JobId> = self.state.jobs.iter().map(|active| active.job.id).collect();
-        for job in jobs {
+        // Those that stand in for others come before these.
+        let jobs: Vec<JobId> = self.state.jobs.keys().copied().collect();
+        for job in jobs.into_iter().rev() {
             self.end_job(job, outcome(), Vec::new());
         }
     }
@@ -72,15 +77,29 @@ impl Machine<'_> {
             (LanePurpose::Heal, Some((parent, step))) => {
                 self.record(Fact::StepHealed { lane: parent, step, output: lane.last.clone() });
             }
-            (LanePurpose::Fallback, Some(parent)) => {
-                let job = self.state.jobs.iter().find(|active| (active.lane, active.step) == parent).map(|active| active.job.id);
-                if let Some(job) = job {
+            (LanePurpose::Fallback, Some((parent, _))) => {
+                if let Some(job) = self.state.lanes.job(parent) {
                     self.end_job(job, JobOutcome::Succeeded { output: lane.last.clone(), from: ResultSource::Fallback }, Vec::new());
                 }
             }
-            (LanePurpose::OnError, _) => self.finally(),
-            (LanePurpose::Finally, _) => self.end(),
-            (LanePurpose::Main | LanePurpose::Heal | LanePurpose::Fallback, _) => self.unwind(RunOutcome::Succeeded),
+            (LanePurpose::Case, Some((parent, step))) => {
+                self.record(Fact::StepDone { lane: parent, step, output: lane.last.clone() });
+            }
+            (LanePurpose::Branch(_) | LanePurpose::Item(_), _) => self.lane_ended(lane, LaneResult::Succeeded(lane.last.clone())),
+            (LanePurpose::OnTimeout, Some((parent, step))) => {
+                self.record(Fact::StepDone { lane: parent, step, output: Value::null() });
+            }
+            (LanePurpose::Reminder(_), _) => {
+                self.record(Fact::LaneEnded { lane: lane.id, result: LaneResult::Succeeded(lane.last.clone()) });
+            }
+            (LanePurpose::Undo, _) => {
+                self.record(Fact::LaneEnded { lane: lane.id, result: LaneResult::Succeeded(lane.last.clone()) });
+                self.wind_up();
+            }
+            (LanePurpose::OnError | LanePurpose::Finally, _) => self.wind_up(),
+            (LanePurpose::Main | LanePurpose::Heal | LanePurpose::Fallback | LanePurpose::Case | LanePurpose::OnTimeout, _) => {
+                self.unwind(RunOutcome::Succeeded);
+            }
         }
     }
 
@@ -96,42 +115,67 @@ impl Machine<'_> {
                     self.lane_gave_up(&parent, failure);
                 }
             }
-            (LanePurpose::Fallback, Some(parent)) => {
-                let job = self.state.jobs.iter().find(|active| (active.lane, active.step) == parent).map(|active| active.job.id);
-                if let Some(job) = job {
+            (LanePurpose::Fallback, Some((parent, _))) => {
+                if let Some(job) = self.state.lanes.job(parent) {
                     self.end_job(job, JobOutcome::of_failure(failure), Vec::new());
                 }
             }
-            (LanePurpose::OnError, _) => self.finally(),
+            // The step that the branch was taken by fails with it, and may be healed.
+            (LanePurpose::Case, Some((parent, step))) => self.fail_step(parent, step, failure),
+            (LanePurpose::Branch(_) | LanePurpose::Item(_), _) => self.lane_ended(lane, LaneResult::Failed(failure)),
+            (LanePurpose::OnTimeout, Some((parent, step))) => self.record(Fact::StepFailed { lane: parent, step, failure }),
+            (LanePurpose::Reminder(_), _) => self.record(Fact::LaneEnded { lane: lane.id, result: LaneResult::Failed(failure) }),
+            (LanePurpose::Undo, _) => {
+                self.record(Fact::LaneEnded { lane: lane.id, result: LaneResult::Failed(failure) });
+                self.wind_up();
+            }
+            (LanePurpose::OnError, _) => self.wind_up(),
             (LanePurpose::Finally, _) => {
-                // A run that went well did not, if its last words failed.
+                // A run that went well did not, if its last words failed: then what it did is undone after them.
                 if self.state.unwinding == Some(RunOutcome::Succeeded) {
                     self.record(Fact::Unwinding { outcome: outcome_of(failure), at: self.around.now });
                 }
-                self.end();
+                self.wind_up();
             }
-            (LanePurpose::Main | LanePurpose::Heal | LanePurpose::Fallback, _) => self.unwind(outcome_of(failure)),
+            (LanePurpose::Main | LanePurpose::Heal | LanePurpose::Fallback | LanePurpose::Case | LanePurpose::OnTimeout, _) => {
+                self.unwind(outcome_of(failure));
+            }
         }
     }
 
-    /// Gives up what is left of the flow's own steps and goes on to `on_error` and `finally`.
+    /// Gives up what is left of the flow's own steps.
     fn unwind(&mut self, outcome: RunOutcome) {
-        let failed = outcome.failure().is_some();
-        if outcome == RunOutcome::Succeeded && self.state.flow.finally.is_none() {
-            return self.end();
+        if outcome != RunOutcome::Succeeded || self.state.finally_block().is_some() {
+            self.record(Fact::Unwinding { outcome, at: self.around.now });
         }
-        self.record(Fact::Unwinding { outcome, at: self.around.now });
-        match self.state.flow.on_error {
-            Some(block) if failed => self.open_lane(LanePurpose::OnError, block, None),
-            _ => self.finally(),
+        self.wind_up();
+    }
+
+    /// What is left of a run, one after the other: what it did is undone if it did not succeed, then `on_error` unless it was cancelled,
+    /// then `finally`, then its end.
+    fn wind_up(&mut self) {
+        if self.state.unwinding.as_ref().is_some_and(|outcome| *outcome != RunOutcome::Succeeded) {
+            if self.undo_next() {
+                return;
+            }
+            self.park();
+        }
+        match (self.state.on_error_block(), self.state.finally_block()) {
+            (Some(block), _) if self.has_failed() && !self.state.on_error_begun && !self.state.finally_begun => {
+                self.open_lane(LanePurpose::OnError, block, None);
+            }
+            (_, Some(block)) if !self.state.finally_begun => self.open_lane(LanePurpose::Finally, block, None),
+            _ => self.end(),
         }
     }
 
-    fn finally(&mut self) {
-        match self.state.flow.finally {
-            Some(block) => self.open_lane(LanePurpose::Finally, block, None),
-            None => self.end(),
-        }
+    /// Whether a failure is why the run unwinds.
+    fn has_failed(&self) -> bool {
+        let because = match &self.state.unwinding {
+            Some(RunOutcome::Parked { because, .. }) => Some(&**because),
+            outcome => outcome.as_ref(),
+        };
+        matches!(because, Some(RunOutcome::Failed { .. } | RunOutcome::TimedOut { .. }))
     }
 
     fn end(&mut self) {

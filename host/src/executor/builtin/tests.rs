@@ -167,6 +167,39 @@ async fn a_text_is_put_in_found_and_answered_from() {
     assert_eq!(fixture.run("llm.chat", r#"{"question":"  "}"#).await.expect_err("empty").kind, FailureKind::Invalid);
 }
 
+/// Caches that know one policy and remember what was asked of them.
+#[derive(Default)]
+struct Asked(std::sync::Mutex<Vec<String>>);
+
+impl crate::model::port::Invalidate for Asked {
+    fn invalidate(&self, job: &Job, policy: &str, forget: &crate::model::port::Forget) -> Result<usize, Failure> {
+        self.0.lock().expect("no panic").push(format!("{} {policy} {forget:?}", job.pipeline));
+        Ok(3)
+    }
+}
+
+#[tokio::test]
+async fn an_invalidation_names_exactly_one_thing_and_says_how_much_went() {
+    let fixture = Fixture::new().await;
+    let builtins = Builtins::new(Arc::new(Still));
+    let caches = Arc::new(Asked::default());
+    builtins.caches().connect(&(Arc::clone(&caches) as Arc<dyn crate::model::port::Invalidate>));
+    let executor = builtins.open(&reference("cache.invalidate", Value::null()), Arc::clone(&fixture.host) as _).expect("it opens");
+    let run = async |input: &str| {
+        let attempt = Attempt { deadline: None, cancel: CancelSignal::new(), channel: Arc::clone(&fixture.told) as _ };
+        executor.process(job(input), attempt).await.map(|output| output.text().to_owned())
+    };
+    assert_eq!(run(r#"{"policy":"api","key":["a",1]}"#).await.as_deref(), Ok(r#"{"removed":3}"#));
+    assert!(run(r#"{"policy":"api","tag":"stock"}"#).await.is_ok());
+    // A key that came to null takes nothing, and not everything.
+    for input in [r#"{"policy":"api","key":null}"#, r#"{"policy":"api"}"#, r#"{"policy":"api","key":"a","tag":"b"}"#, r#"{"key":"a"}"#] {
+        assert_eq!(run(input).await.expect_err(input).kind, FailureKind::Invalid);
+    }
+    assert_eq!(caches.0.lock().expect("no panic").len(), 2);
+    drop(caches);
+    assert_eq!(run(r#"{"policy":"api","key":"a"}"#).await.expect_err("nobody is there").code.as_deref(), Some("stopping"));
+}
+
 #[tokio::test]
 async fn log_writes_a_line_and_knows_its_levels() {
     let fixture = Fixture::new().await;

@@ -21,42 +21,40 @@ const AT_HOME: u64 = 8_192;
 /// An attempt under way.
 pub(super) struct Running {
     attempt: Attempt,
-    /// The attempt's own signal, or one that also says that the caller is gone.
-    cancel: CancelSignal,
+    /// Apart from the caller's own task: a signal that also says that the caller is gone, and where host calls are waited for. In the
+    /// caller's own task nothing may wait, and the attempt's own signal says it all.
+    apart: Option<(CancelSignal, Handle)>,
     host: Arc<dyn HostApi>,
     clock: Arc<dyn Clock>,
     /// When the host stops it, and for what.
     end: (Timestamp, Stop),
-    /// Where host calls are waited for; `None` in the caller's own task, which must not wait.
-    waiting_room: Option<Handle>,
     told: AtomicBool,
 }
 
 impl Running {
     pub(super) fn new(
         attempt: Attempt,
-        cancel: CancelSignal,
+        apart: Option<(CancelSignal, Handle)>,
         host: Arc<dyn HostApi>,
         clock: Arc<dyn Clock>,
         wall: Timestamp,
-        waiting_room: Option<Handle>,
     ) -> Self {
         let end = match attempt.deadline {
             Some(deadline) if deadline <= wall => (deadline, Stop::Deadline),
             _ => (wall, Stop::Wall),
         };
-        Self { attempt, cancel, host, clock, end, waiting_room, told: AtomicBool::new(false) }
+        Self { attempt, apart, host, clock, end, told: AtomicBool::new(false) }
     }
 
     /// Why the script must stop now, if it must. Asked every some hundred operations.
     pub(super) fn stop(&self, operations: u64) -> Option<Stop> {
-        if self.cancel.is_cancelled() {
+        if self.is_cancelled() {
             return Some(Stop::Cancelled);
         }
         if self.clock.now() >= self.end.0 {
             return Some(self.end.1);
         }
-        let too_long = self.waiting_room.is_none() && operations > AT_HOME && !self.told.load(Ordering::Relaxed);
+        let too_long = self.apart.is_none() && operations > AT_HOME && !self.told.load(Ordering::Relaxed);
         too_long.then_some(Stop::TooLong)
     }
 
@@ -66,12 +64,17 @@ impl Running {
         &*self.attempt.channel
     }
 
+    /// What it was given.
+    pub(super) const fn attempt(&self) -> &Attempt {
+        &self.attempt
+    }
+
     pub(super) fn host(&self) -> &dyn HostApi {
         &*self.host
     }
 
     pub(super) fn is_cancelled(&self) -> bool {
-        self.cancel.is_cancelled()
+        self.apart.as_ref().map_or(&self.attempt.cancel, |(cancel, _)| cancel).is_cancelled()
     }
 
     pub(super) fn remaining(&self) -> Duration {
@@ -80,7 +83,7 @@ impl Running {
 
     /// Waits for a host call; abandons it when nobody wants the result any more or the time is over.
     pub(super) fn wait(&self, call: HostCall<'_>) -> Result<Dynamic, Box<EvalAltResult>> {
-        let Some(waiting_room) = &self.waiting_room else {
+        let Some((cancel, waiting_room)) = &self.apart else {
             // Scripts that name `sql`, `kv` or `index` never run in the caller's task, so this is not reached by writing a script.
             return Err(Stop::TooLong.error());
         };
@@ -88,7 +91,7 @@ impl Running {
         waiting_room.block_on(async {
             tokio::select! {
                 biased;
-                () = self.cancel.cancelled() => Err(Stop::Cancelled.error()),
+                () = cancel.cancelled() => Err(Stop::Cancelled.error()),
                 result = call => result.map(|value| dynamic_of(&value)).map_err(thrown),
                 () = self.clock.sleep_until(self.end.0) => Err(self.end.1.error()),
             }

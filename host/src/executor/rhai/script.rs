@@ -50,7 +50,8 @@ struct Shape {
     host: Arc<dyn HostApi>,
     clock: Arc<dyn Clock>,
     places: Arc<Semaphore>,
-    idle: Mutex<Vec<Instance>>,
+    /// Boxed: an engine is large, and it is taken and given back for every job.
+    idle: Mutex<Vec<Box<Instance>>>,
     short_runs: AtomicU32,
 }
 
@@ -89,13 +90,15 @@ impl Executor for Script {
         Box::pin(async move {
             let shared = &self.shared;
             let began = shared.clock.now();
-            if shared.may_run_here() {
-                let cancel = attempt.cancel.clone();
-                if let Some(result) = shared.run(&job, attempt.clone(), cancel, began, None) {
-                    return result;
-                }
-            }
-            shared.run_apart(job, attempt, began).await
+            let attempt = match shared.may_run_here() {
+                true => match shared.run(&job, attempt, None, began) {
+                    Ok(result) => return result,
+                    Err(attempt) => attempt,
+                },
+                false => attempt,
+            };
+            // Boxed, so that the call of a quick script does not carry its room about.
+            Box::pin(shared.run_apart(job, attempt, began)).await
         })
     }
 }
@@ -116,50 +119,53 @@ impl Shape {
         };
         let (shared, waiting_room) = (Arc::clone(self), Handle::current());
         let work = tokio::task::spawn_blocking(move || {
-            let result = shared.run(&job, attempt, cancel, began, Some(waiting_room));
+            let result = shared.run(&job, attempt, Some((cancel, waiting_room)), began);
             drop(place);
             result
         });
         match work.await {
-            Ok(Some(result)) => result,
-            Ok(None) | Err(_) => Err(self.bug("the script's thread ended without a result")),
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) | Err(_) => Err(self.bug("the script's thread ended without a result")),
         }
     }
 
-    /// Runs the script; `None` if it takes too long for the caller's own task.
+    /// Runs the script, in the caller's own task or, with a signal of its own and a place to wait in, apart from it. Gives the attempt back
+    /// if the script takes too long for the caller's own task.
     fn run(
         &self,
         job: &Job,
         attempt: Attempt,
-        cancel: CancelSignal,
+        apart: Option<(CancelSignal, Handle)>,
         began: Timestamp,
-        waiting_room: Option<Handle>,
-    ) -> Option<Result<Value, Failure>> {
+    ) -> Result<Result<Value, Failure>, Attempt> {
+        // What came before it, as the wait for a place, says nothing of the script.
+        let started = if apart.is_some() { self.clock.now() } else { began };
         let (host, clock) = (Arc::clone(&self.host), Arc::clone(&self.clock));
-        let running = Arc::new(Running::new(attempt, cancel, host, clock, began + self.limits.wall, waiting_room));
+        let running = Arc::new(Running::new(attempt, apart, host, clock, began + self.limits.wall));
         let instance = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let instance = instance.unwrap_or_else(|| Instance::new(&self.limits, self.config.clone()));
+        let instance = instance.unwrap_or_else(|| Box::new(Instance::new(&self.limits, self.config.clone())));
         instance.set(Some(Arc::clone(&running)));
-        let started = self.clock.now();
-        let ended = catch_unwind(AssertUnwindSafe(|| self.call(&instance, job, running)));
+        let ended = catch_unwind(AssertUnwindSafe(|| self.call(&instance, job, Arc::clone(&running))));
         self.learn(self.clock.now().since(started));
         match ended {
             Ok(Ok(output)) => {
                 self.keep(instance);
-                Some(self.output(output, job))
+                Ok(self.output(output, job))
             }
             // What a script throws says nothing against its engine; whatever else ended it, the engine goes.
             Ok(Err(error)) => {
                 if matches!(*error, EvalAltResult::ErrorRuntime(..)) {
                     self.keep(instance);
                 }
-                let failure = failure::of_error(*error, &self.source, &self.limits, &self.who(job));
-                if failure.is_none() {
-                    self.short_runs.store(0, Ordering::Relaxed);
+                match failure::of_error(*error, &self.source, &self.limits, &self.who(job)) {
+                    Some(failure) => Ok(Err(failure)),
+                    None => {
+                        self.short_runs.store(0, Ordering::Relaxed);
+                        Err(running.attempt().clone())
+                    }
                 }
-                failure.map(Err)
             }
-            Err(_) => Some(Err(self.bug("the interpreter panicked"))),
+            Err(_) => Ok(Err(self.bug("the interpreter panicked"))),
         }
     }
 
@@ -169,7 +175,7 @@ impl Shape {
         instance.engine.call_fn_with_options(options, &mut Scope::new(), &self.ast, "process", argument)
     }
 
-    fn keep(&self, instance: Instance) {
+    fn keep(&self, instance: Box<Instance>) {
         instance.set(None);
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < KEPT {

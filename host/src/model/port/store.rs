@@ -4,8 +4,9 @@ use std::fmt;
 
 use futures_util::future::BoxFuture;
 
+use crate::model::event::Event;
 use crate::model::id::RunId;
-use crate::model::record::{Batch, Fact};
+use crate::model::record::{Batch, Fact, InboxKey};
 
 /// A commit under way; it is durable, as far as this store is, when it ends well.
 pub type Commit = BoxFuture<'static, Result<(), StoreError>>;
@@ -17,6 +18,23 @@ pub trait Store: Send + Sync {
 
     /// The facts of a run in their order; empty if it is unknown or has been forgotten.
     fn facts(&self, run: RunId) -> BoxFuture<'static, Result<Vec<Fact>, StoreError>>;
+
+    /// What a host that starts has to take up.
+    fn pending(&self) -> BoxFuture<'static, Result<Pending, StoreError>>;
+
+    /// Whether a run of that flow was begun by that event; false once that is so long ago that it is forgotten.
+    fn has_taken(&self, key: InboxKey) -> BoxFuture<'static, Result<bool, StoreError>>;
+}
+
+/// What a host that starts has to take up.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Pending {
+    /// The runs that have not ended, the one that began first in front.
+    pub runs: Vec<RunId>,
+    /// What was dispatched and never began: the run that dispatched, which may have ended, and the one that it sent on its way.
+    pub dispatched: Vec<(RunId, RunId)>,
+    /// The events of all runs that are known, the oldest first: some may not have reached everybody.
+    pub events: Vec<Event>,
 }
 
 /// Why a store did not take or give something.

@@ -12,12 +12,14 @@ use crate::plan::expr::Names;
 pub(in crate::plan) struct Seen {
     roots: BTreeMap<Root, Type>,
     steps: Vec<(String, Type)>,
+    /// Innermost first: the first of a name is the one that is meant.
+    locals: Vec<(String, Type)>,
 }
 
 impl Seen {
     /// The names that are there before the first step: `run` has its id and so on.
     pub(in crate::plan) fn new(roots: impl IntoIterator<Item = (Root, Type)>) -> Self {
-        Self { roots: roots.into_iter().collect(), steps: Vec::new() }
+        Self { roots: roots.into_iter().collect(), steps: Vec::new(), locals: Vec::new() }
     }
 
     /// The same with another root.
@@ -31,6 +33,19 @@ impl Seen {
     /// A step that ran before whatever comes next.
     pub(in crate::plan) fn step(&mut self, id: &str, output: Type) {
         self.steps.push((id.to_owned(), output));
+    }
+
+    /// The same within an `each`: its item under the given name, and `index`.
+    #[must_use]
+    pub(in crate::plan) fn item(&self, name: &str, item: Type) -> Self {
+        let mut seen = self.clone();
+        seen.locals.splice(0..0, [(name.to_owned(), item), ("index".to_owned(), Type::Int)]);
+        seen
+    }
+
+    /// Whether an `each` round about gives this name to its item.
+    pub(in crate::plan) fn has_local(&self, name: &str) -> bool {
+        self.locals.iter().any(|(local, _)| local == name)
     }
 
     /// The same, but each step may not have run: what `on_error` and `finally` see.
@@ -47,7 +62,7 @@ impl Seen {
     pub(in crate::plan) fn names(&self) -> Names {
         let mut roots = self.roots.clone();
         roots.insert(Root::Steps, Type::Record(self.steps.iter().map(|(id, output)| field(id, output.clone())).collect()));
-        Names { roots, locals: Vec::new() }
+        Names { roots, locals: self.locals.clone() }
     }
 
     /// What is compiled against before a run begins: keys by which runs are told apart.

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 
+use super::call::Callable;
 use super::executor::Executors;
 use super::state::state_type;
 use super::template::Compiler;
 use super::trigger::{KnownEvents, given_by};
-use crate::model::id::{FlowName, PipelineName};
+use crate::model::diagnostic::Place;
+use crate::model::id::{FlowName, PipelineName, StepId};
 use crate::model::port::Root;
 use crate::model::record::{BlockNumber, StepNumber};
 use crate::model::types::Type;
@@ -17,7 +19,7 @@ use crate::plan::check::fit::nullable;
 use crate::plan::check::names::{self, Seen};
 use crate::plan::check::replies;
 use crate::plan::codes;
-use crate::plan::pipeline::{Concurrency, Flow, StateSettings, Step, WhenFull};
+use crate::plan::pipeline::{Concurrency, Flow, Idempotency, RunStep, StateSettings, Step, Verb, WhenFull};
 use crate::plan::raw::Table;
 use crate::plan::raw::policy::Layers;
 use crate::plan::source::{Node, Span};
@@ -30,6 +32,7 @@ pub(super) struct Ground<'a, 'n> {
     pub(super) events: KnownEvents<'a>,
     pub(super) state: &'a StateSettings,
     pub(super) policies: IndexMap<String, (Span, Layers<'n>)>,
+    pub(super) callable: &'a Callable,
 }
 
 /// A flow that is being lowered.
@@ -39,13 +42,18 @@ pub(super) struct Lowering<'a, 'n> {
     /// The names of policies that some step uses.
     pub(super) used: &'a mut HashSet<String>,
     pub(super) flow: String,
+    /// The time that is left to a step here; none where the flow's deadline does not count.
     pub(super) deadline: Option<(Duration, Span)>,
+    /// Whether the flow's runs are journaled.
+    pub(super) durable: bool,
     pub(super) ids: HashMap<String, Span>,
     /// By number; `None` for one that is wrong, which was said already.
     pub(super) steps: Vec<Option<Step>>,
     blocks: Vec<Vec<StepNumber>>,
 }
 
+/// So long the first result answers repeats, where `idempotency` does not say it.
+const RETENTION: Duration = Duration::from_hours(24);
 const STEPS: &str = "a list: one `- run: …` below the other";
 
 /// Lowers a flow; `None` if anything in it is wrong.
@@ -84,23 +92,31 @@ pub(super) fn lower<'n>(
         seen = seen.with(Root::Event, if always { event } else { nullable(event) });
     }
     let durable = table.get("durable").map_or(Some(true), |node| findings.truth(node, "`durable`")).unwrap_or(true);
-    for key in ["idempotency", "cancel_on"] {
-        if let Some(key) = table.key(key) {
-            findings.error(codes::LATER_KEY, key.span, format!("`{}` is not in this version", key.name), "leave it out");
-        }
-    }
     let deadline = table.get("deadline").and_then(|node| Some((findings.duration(node, "`deadline`")?, node.span)));
     let state_key = table.get("state_key").and_then(|node| compiler.key(node, &seen.at_the_door(), "state_key"));
+    let idempotency = table.get("idempotency").and_then(|node| compiler.idempotency(node, &seen));
+    let cancel_on = table.get("cancel_on").map(|node| compiler.cancel_on(node, &seen.names(), ground.events)).unwrap_or_default();
     let concurrency = table.get("concurrency").and_then(|node| compiler.concurrency(node, &seen)).unwrap_or_default();
     let steps = findings.required(table, "steps", &what, "write what it does, as steps: and one `- run: …` below the other");
 
-    let mut lowering =
-        Lowering { ground, executors, used, flow: name.to_owned(), deadline, ids: HashMap::new(), steps: Vec::new(), blocks: Vec::new() };
+    let mut lowering = Lowering {
+        ground,
+        executors,
+        used,
+        flow: name.to_owned(),
+        deadline,
+        durable,
+        ids: HashMap::new(),
+        steps: Vec::new(),
+        blocks: Vec::new(),
+    };
     if let Some(steps) = steps {
         replies::check(findings, steps);
         lowering.block(steps, &mut seen, "`steps`");
     }
     let after = seen.perhaps();
+    // What comes after the end has its own time.
+    lowering.deadline = None;
     let mut last = |key: &str, seen: Seen| {
         let node = table.get(key)?;
         replies::check(findings, node);
@@ -124,6 +140,8 @@ pub(super) fn lower<'n>(
         blocks,
         on_error,
         finally,
+        cancel_on,
+        idempotency,
         place: findings.place(table.span),
     })
 }
@@ -150,6 +168,26 @@ impl<'n> Lowering<'_, 'n> {
         }
         Some((number, last))
     }
+
+    /// The steps of a block by number; those that are wrong are left out.
+    pub(super) fn steps_of(&self, block: BlockNumber) -> impl Iterator<Item = &Step> {
+        let numbers = self.blocks.get(block.0 as usize).map(Vec::as_slice).unwrap_or_default();
+        numbers.iter().filter_map(|number| self.steps.get(number.0 as usize)?.as_ref())
+    }
+
+    /// A block of one step that no list of the file holds: what a `dispatch` does, or an `undo`.
+    pub(super) fn lone(&mut self, id: &str, place: Place, verb: impl FnOnce(&mut Self) -> Option<RunStep>) -> Option<BlockNumber> {
+        let number = StepNumber(u32::try_from(self.steps.len()).ok()?);
+        self.steps.push(None);
+        let block = BlockNumber(u32::try_from(self.blocks.len()).ok()?);
+        self.blocks.push(vec![number]);
+        let verb = Verb::Run(Box::new(verb(self)?));
+        let step = Step { number, id: StepId::from(id), when: None, verb, on_error: None, place };
+        if let Some(slot) = self.steps.get_mut(number.0 as usize) {
+            *slot = Some(step);
+        }
+        Some(block)
+    }
 }
 
 impl Compiler<'_> {
@@ -160,6 +198,18 @@ impl Compiler<'_> {
             return None;
         }
         self.value(node, names, &Type::Any, what).map(|(template, _)| template)
+    }
+
+    /// `idempotency`; a result is kept a day where nothing else is said.
+    fn idempotency(&self, node: &Node, seen: &Seen) -> Option<Idempotency> {
+        let example = "{ key: '${input.request}', retention: 24h }";
+        let table = self.findings.table(node, "`idempotency`", &["key", "retention"], example)?;
+        let key = self
+            .findings
+            .required(&table, "key", "`idempotency`", "write key: '${…}', what tells one request from another")
+            .and_then(|node| self.key(node, &seen.at_the_door(), "idempotency.key"));
+        let retention = table.get("retention").map_or(Some(RETENTION), |node| self.findings.duration(node, "`retention`"));
+        Some(Idempotency { key: key?, retention: retention? })
     }
 
     fn concurrency(&self, node: &Node, seen: &Seen) -> Option<Concurrency> {

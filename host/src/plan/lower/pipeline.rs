@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::call::{Callable, Signature};
 use super::event::Events;
 use super::executor::Executors;
 use super::flow::{self, Ground, Lowering};
@@ -70,8 +71,21 @@ impl<'a> Draft<'a> {
         self.events.iter().map(|(event, data)| (event.to_string(), data.clone()))
     }
 
+    /// Its flows as others may call them, under its name.
+    pub(in crate::plan) fn signatures(&self) -> Option<(PipelineName, BTreeMap<String, Signature>)> {
+        let (name, _) = self.name.as_ref()?;
+        let flows = self.flows(self.table.as_ref()?);
+        Some((name.clone(), flows.iter().map(|(flow, table)| ((*flow).to_owned(), self.findings.signature(table))).collect()))
+    }
+
     /// Looks at all the rest. No pipeline, if anything is wrong.
-    pub(in crate::plan) fn lower(&self, foreign: &BTreeMap<String, Type>, catalog: &dyn Catalog, environment: &Environment) -> Lowered {
+    pub(in crate::plan) fn lower(
+        &self,
+        foreign: &BTreeMap<String, Type>,
+        callable: &Callable,
+        catalog: &dyn Catalog,
+        environment: &Environment,
+    ) -> Lowered {
         let nothing = Lowered { pipeline: None, files: Vec::new() };
         let Some(table) = self.table.as_ref().filter(|table| table.get("library").is_none()) else { return nothing };
         let findings = &self.findings;
@@ -92,7 +106,7 @@ impl<'a> Draft<'a> {
         let state = compiler.state(table.get("state"));
         let emitted = emissions::emitted(self.root);
         let events = KnownEvents { declared: &self.events, emitted: &emitted, foreign };
-        let ground = Ground { compiler, pipeline: name.clone(), events, state: &state, policies };
+        let ground = Ground { compiler, pipeline: name.clone(), events, state: &state, policies, callable };
 
         let mut used = HashSet::new();
         let flows: Vec<Option<Flow>> =

@@ -7,27 +7,51 @@ use crate::plan::check::fit::{may_be, nullable};
 use crate::plan::check::limits;
 use crate::plan::check::names::{self, Seen};
 use crate::plan::codes;
-use crate::plan::pipeline::RunStep;
+use crate::plan::pipeline::{RunStep, Worker};
+use crate::plan::raw::policy::Layers;
 use crate::plan::raw::{Table, closest};
 use crate::plan::source::Node;
 use crate::plan::template::Template;
 
+/// Who does a step's work, and what is known of the input and the output.
+pub(super) struct Work {
+    /// `None` if there is no such worker, which was said already.
+    pub(super) worker: Option<Worker>,
+    pub(super) input: Option<Type>,
+    pub(super) output: Option<Type>,
+}
+
 impl<'n> Lowering<'_, 'n> {
     /// Lowers a `run`, and says what its output is.
-    pub(super) fn run(&mut self, node: &Node, table: &Table<'n>, seen: &Seen, id: &str) -> Option<(RunStep, Type)> {
+    pub(super) fn run(&mut self, node: &'n Node, table: &Table<'n>, seen: &Seen, id: &str) -> Option<(RunStep, Type)> {
         let compiler = self.ground.compiler;
-        let findings = compiler.findings;
-        let executor = findings
+        let executor = compiler
+            .findings
             .literal_text(node, "`run`", "the name of an executor")
             .and_then(|name| self.executors.by_name(&compiler, name, node.span));
         let description = executor.as_ref().map(|(_, declared)| &declared.description);
-        let input = description.and_then(|description| description.input.clone());
-        let output = description.and_then(|description| description.output.clone());
+        if description.is_some_and(|description| description.name == "cache.invalidate") {
+            self.invalidated(table.get("with"));
+        }
+
+        let work = Work {
+            worker: executor.as_ref().map(|(number, _)| Worker::Executor(*number)),
+            input: description.and_then(|description| description.input.clone()),
+            output: description.and_then(|description| description.output.clone()),
+        };
+        self.work(work, node, table, seen, id)
+    }
+
+    /// Lowers what stands beside a `run`, `dispatch` or `call`.
+    pub(super) fn work(&mut self, work: Work, node: &'n Node, table: &Table<'n>, seen: &Seen, id: &str) -> Option<(RunStep, Type)> {
+        let compiler = self.ground.compiler;
+        let findings = compiler.findings;
+        let Work { worker, input, output } = work;
         let known = output.clone().unwrap_or_default();
 
         let with_names = seen.with(Root::Job, names::job()).names();
         let with = table.get("with").map(|node| compiler.value(node, &with_names, input.as_ref().unwrap_or(&Type::Any), "with"));
-        if let (None, Some(Type::Record(fields)), Some(_)) = (&with, &input, &executor) {
+        if let (None, Some(Type::Record(fields)), Some(_)) = (&with, &input, &worker) {
             let missing: Vec<&str> =
                 fields.iter().filter(|field| !crate::plan::check::fit::is_optional(field)).map(|field| field.name.as_str()).collect();
             if !missing.is_empty() {
@@ -63,6 +87,9 @@ impl<'n> Lowering<'_, 'n> {
             Some(event)
         });
         let stream = table.get("stream").map_or(Some(false), |node| findings.truth(node, "`stream`"));
+        let undo = self.undo(table, seen, id, &known);
+        let optimistic =
+            table.get("optimistic").map_or(Some(Vec::new()), |node| self.set(node, &seen.names(), "optimistic").map(|(fields, _)| fields));
         let on_progress = table.get("on_progress").map_or(Some(Vec::new()), |node| self.on_progress(node, seen));
 
         let mut seen_output = match stand_in {
@@ -82,7 +109,9 @@ impl<'n> Lowering<'_, 'n> {
             return None;
         }
         let run = RunStep {
-            executor: executor?.0,
+            worker: worker?,
+            undo: undo?,
+            optimistic: optimistic?,
             with: with.flatten().map(|(template, _)| template),
             policy: policy?,
             attempt,
@@ -92,6 +121,24 @@ impl<'n> Lowering<'_, 'n> {
             output,
         };
         Some((run, seen_output))
+    }
+
+    /// `cache.invalidate` names a policy with a cache. One beside a step, `flow.step`, may stand further down and is looked for at run time.
+    fn invalidated(&self, with: Option<&Node>) {
+        let Some(node) = with.and_then(|with| with.get("policy")) else { return };
+        let Some(name) = node.text().filter(|name| !name.contains(['.', '$'])) else { return };
+        let with_cache = |(name, (_, layers)): (&'_ String, &(_, Layers<'_>))| layers.cache.is_some().then(|| name.clone());
+        let known: Vec<String> = self.ground.policies.iter().filter_map(with_cache).collect();
+        if known.iter().any(|known| known == name) {
+            return;
+        }
+        let help = match closest(name, known.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if self.ground.policies.contains_key(name) => format!("give it one: {name}: {{ cache: {{ key: …, ttl: 10m }} }}"),
+            None => format!("declare it, as policies: {{ {name}: {{ cache: {{ key: …, ttl: 10m }} }} }}, or write flow.step"),
+        };
+        let message = format!("there is no policy `{name}` with a cache");
+        self.ground.compiler.findings.error(codes::UNKNOWN_POLICY, node.span, message, help);
     }
 
     /// `on_progress`: nothing but `set`, because nobody waits for it.
@@ -118,7 +165,7 @@ impl<'n> Lowering<'_, 'n> {
                     }
                 }
                 let set = table.get("set")?;
-                self.set(set, &names).map(|(fields, _)| fields)
+                self.set(set, &names, "set").map(|(fields, _)| fields)
             })
             .collect();
         lowered.into_iter().collect()

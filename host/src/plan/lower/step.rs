@@ -84,12 +84,11 @@ impl<'n> Lowering<'_, 'n> {
                     format!("did you mean `{near}`?"),
                 ),
                 None => {
-                    let built: Vec<&str> = keys::VERBS.iter().copied().filter(|verb| !keys::LATER_VERBS.contains(verb)).collect();
                     findings.error(
                         codes::NO_VERB,
                         table.span,
                         "this step does nothing: it has no verb",
-                        format!("give it one of {}", list(&built)),
+                        format!("give it one of {}", list(keys::VERBS)),
                     );
                 }
             }
@@ -144,7 +143,7 @@ impl<'n> Lowering<'_, 'n> {
                 continue;
             }
             if known.contains(&name) {
-                if later && !keys::LATER_VERBS.contains(&verb) {
+                if later {
                     findings.error(codes::LATER_KEY, key.span, format!("`{name}` beside `{verb}` is not in this version"), "leave it out");
                 }
             } else if keys::LAYERS.contains(&name) || keys::RUN.contains(&name) {
@@ -152,7 +151,11 @@ impl<'n> Lowering<'_, 'n> {
                     codes::UNKNOWN_KEY,
                     key.span,
                     format!("`{name}` does not stand beside `{verb}`"),
-                    "it belongs to a step with `run`",
+                    if keys::RUN.contains(&name) {
+                        "it belongs to a step with `run`"
+                    } else {
+                        "it belongs to a step with `run`, `dispatch` or `call`"
+                    },
                 );
             } else {
                 let now: Vec<&str> = known.iter().copied().filter(|name| !keys::LATER_BESIDE.contains(name)).collect();
@@ -162,18 +165,19 @@ impl<'n> Lowering<'_, 'n> {
     }
 
     fn verb(&mut self, key: &Key, value: &'n Node, table: &Table<'n>, seen: &Seen, id: &str) -> Option<(Verb, Type)> {
-        let findings = self.ground.compiler.findings;
-        if keys::LATER_VERBS.contains(&key.name.as_str()) {
-            let message = format!("the verb `{}` is not in this version", key.name);
-            findings.error(codes::LATER_VERB, key.span, message, "this version has `run`, `emit`, `set`, `reply` and `fail`");
-            return None;
-        }
         let names = seen.names();
         match key.name.as_str() {
             "run" => self.run(value, table, seen, id).map(|(run, output)| (Verb::Run(Box::new(run)), output)),
+            "call" => self.call(value, table, seen, id).map(|(run, output)| (Verb::Run(Box::new(run)), output)),
+            "dispatch" => self.dispatch(value, table, seen, id),
+            "wait" => self.wait(value, seen),
+            "switch" => self.switch(value, seen),
+            "parallel" => self.parallel(value, table, seen),
+            "each" => self.each(value, seen),
+            "sleep" => self.sleep(value, &names),
             "emit" => self.emit(value, &names),
             "set" => {
-                let (fields, changed) = self.set(value, &names)?;
+                let (fields, changed) = self.set(value, &names, "set")?;
                 Some((Verb::Set(fields), record([("before", changed.clone()), ("after", changed)])))
             }
             "reply" => {
@@ -211,11 +215,11 @@ impl<'n> Lowering<'_, 'n> {
     }
 
     /// Fields of the state with what they become, and the type of these fields.
-    pub(super) fn set(&self, node: &Node, names: &Names) -> Option<(Vec<(String, Template)>, Type)> {
+    pub(super) fn set(&self, node: &Node, names: &Names, what: &str) -> Option<(Vec<(String, Template)>, Type)> {
         let compiler = self.ground.compiler;
-        let table = compiler.findings.map(node, "`set`", "{ status: done }")?;
+        let table = compiler.findings.map(node, &format!("`{what}`"), "{ status: done }")?;
         if table.entries.is_empty() {
-            compiler.findings.error(codes::MISSING_KEY, node.span, "`set` names no field", "write it as { status: done }");
+            compiler.findings.error(codes::MISSING_KEY, node.span, format!("`{what}` names no field"), "write it as { status: done }");
         }
         let mut changed = Vec::new();
         let fields: Vec<Option<(String, Template)>> = table
@@ -233,7 +237,7 @@ impl<'n> Lowering<'_, 'n> {
                         &Type::Any
                     }
                 };
-                let (template, _) = compiler.value(value, names, wanted, &format!("set.{}", key.name))?;
+                let (template, _) = compiler.value(value, names, wanted, &format!("{what}.{}", key.name))?;
                 declared.map(|_| (key.name.clone(), template))
             })
             .collect();

@@ -84,18 +84,30 @@ impl Compiler<'_> {
         }
     }
 
-    /// One bare expression: `when`, `should_retry`.
+    /// One bare expression that is true or false: `when`, `where`, `should_retry`.
     pub(in crate::plan) fn condition(&self, node: &Node, names: &Names, what: &str) -> Option<Arc<dyn Expression>> {
+        self.bare(node, names, what, (Wanted::Condition, "write what has to be true, as 'input.total > 100'", "'input.total > 100'"))
+            .map(|(expression, _)| expression)
+    }
+
+    /// One bare expression and what is known of its value. `wanted` is for what, a help where nothing stands, and an example.
+    pub(in crate::plan) fn bare(
+        &self,
+        node: &Node,
+        names: &Names,
+        what: &str,
+        (wanted, help, example): (Wanted, &str, &str),
+    ) -> Option<(Arc<dyn Expression>, Type)> {
         let Some(scalar) = node.scalar().filter(|scalar| scalar.value != Tree::Null) else {
             if node.is_null() {
                 self.findings.error(
                     codes::EMPTY_EXPRESSION,
                     node.span,
                     format!("`{what}` is an expression, and nothing stands here"),
-                    "write what has to be true, as 'input.total > 100'",
+                    help,
                 );
             } else {
-                self.findings.wrong_kind(node, &format!("`{what}`"), "one expression", "'input.total > 100'");
+                self.findings.wrong_kind(node, &format!("`{what}`"), "one expression", example);
             }
             return None;
         };
@@ -109,8 +121,7 @@ impl Compiler<'_> {
             self.findings.error(codes::MARKED_EXPRESSION, at, format!("`${{` is not used here: `{what}` is one expression already"), help);
             return None;
         }
-        let (expression, _) = self.expression(node.span, scalar, 0, &scalar.text, names, Wanted::Condition)?;
-        Some(expression)
+        self.expression(node.span, scalar, 0, &scalar.text, names, wanted)
     }
 
     fn expression(
@@ -150,9 +161,13 @@ impl Compiler<'_> {
             } else if reading.root == Root::Steps {
                 let unseen = names.roots.get(&Root::Steps).is_some_and(|steps| steps.field(name).is_none());
                 if unseen && self.load.has_step(name) {
-                    let help =
-                        "a step sees those before it in its own list and in the lists round about; move it below, or read something else";
-                    self.findings.error(codes::NOT_YET_RUN, here, format!("the step `{name}` has not run when this is read"), help);
+                    let help = "a step sees those before it in its own list and in the lists round about; of others it reads what they are inside of, as steps.both.left";
+                    self.findings.error(
+                        codes::NOT_YET_RUN,
+                        here,
+                        format!("the step `{name}` cannot be read here: it has not run, or runs inside another step"),
+                        help,
+                    );
                     return None;
                 }
             } else if reading.root == Root::Secret

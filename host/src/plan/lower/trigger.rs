@@ -21,6 +21,11 @@ pub(super) struct KnownEvents<'a> {
 }
 
 impl KnownEvents<'_> {
+    /// The data of an event that a run hears, whoever emits it; `None` if no loaded file declares it.
+    pub(super) fn heard(&self, event: &EventType) -> Option<&Type> {
+        self.declared.get(event).or_else(|| self.foreign.get(event.as_str()))
+    }
+
     /// The data of the events that a trigger takes, as far as it is known.
     fn data(&self, types: &[EventType], mode: EventMode) -> Type {
         common(types.iter().map(|event| match mode {

@@ -22,8 +22,6 @@ pub(in crate::plan) const FLOW: &[&str] =
 /// What a step can do.
 pub(in crate::plan) const VERBS: &[&str] =
     &["run", "dispatch", "call", "emit", "wait", "switch", "parallel", "each", "set", "reply", "fail", "sleep"];
-/// Verbs that are not in this version.
-pub(in crate::plan) const LATER_VERBS: &[&str] = &["dispatch", "call", "wait", "switch", "parallel", "each", "sleep"];
 /// Keys of any step.
 pub(in crate::plan) const STEP: &[&str] = &["id", "when", "on_error"];
 /// The policy stack, outermost first.
@@ -40,8 +38,10 @@ pub(in crate::plan) const BESIDE_OTHERS: &[(&str, &[&str])] = &[
     ("dispatch", &["with", "policy"]),
     ("call", &["with", "policy"]),
 ];
+/// Keys of what undoes a step: those of a step with `run` that make sense when nobody waits for its output.
+pub(in crate::plan) const UNDO: &[&str] = &["run", "with", "retry", "timeout", "deadline"];
 /// Keys that are not in this version, wherever they stand beside a verb.
-pub(in crate::plan) const LATER_BESIDE: &[&str] = &["via", "order_key", "undo", "undo_on", "optimistic", "to", "status", "headers", "join"];
+pub(in crate::plan) const LATER_BESIDE: &[&str] = &["via", "order_key", "to", "status", "headers"];
 /// What can start a flow.
 pub(in crate::plan) const TRIGGERS: &[&str] = &["stdin", "http", "websocket", "event", "schedule", "files", "manual"];
 /// Triggers that are not in this version.

@@ -192,6 +192,7 @@ impl Conversation {
                 Manner::Typed => Patience::AsDeclared,
                 Manner::Piped => Patience::Wait,
             },
+            parent: None,
         };
         let activate = Arc::clone(&self.activate);
         self.admitting = Some(Box::pin(async move {

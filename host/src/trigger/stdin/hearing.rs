@@ -109,7 +109,7 @@ mod tests {
     #[tokio::test]
     async fn tokens_are_joined_and_come_before_reply_and_end() {
         let hearing = Hearing::default();
-        let end = RunEnd { run: RunId::new(uuid::Uuid::nil()), outcome: RunOutcome::Succeeded, degraded: false };
+        let end = RunEnd { run: RunId::new(uuid::Uuid::nil()), outcome: RunOutcome::Succeeded, degraded: false, output: Value::null() };
         hearing.progress(&token("He"));
         hearing.progress(&Value::map([("fraction", Value::from(Tree::Float(0.5)))]));
         hearing.progress(&token("llo"));

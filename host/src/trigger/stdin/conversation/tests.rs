@@ -37,7 +37,7 @@ impl Engine {
 
     fn end(&self, index: usize, outcome: RunOutcome) -> RunEnd {
         let (requester, run) = self.requester(index);
-        let end = RunEnd { run, outcome, degraded: false };
+        let end = RunEnd { run, outcome, degraded: false, output: Value::null() };
         requester.end(&end);
         self.places.add_permits(1);
         end

@@ -1,0 +1,134 @@
+//! Runs that wait for an event: what each of them takes in memory, and how late their timeouts are.
+//!
+//! `cargo bench --bench waiting` starts 10,000 and then 100,000 runs that wait, and prints the growth of the process for each, the run's
+//! facts in the store included; then how late the `on_timeout` of 10,000 runs came that were due at the same instant.
+
+#![allow(clippy::expect_used, clippy::print_stdout, reason = "a benchmark fails by panicking, and prints")]
+#![allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use pipehost::app::{App, Settings};
+use pipehost::model::activation::{Activation, Admission, Patience, Requester, RunEnd};
+use pipehost::model::event::Caller;
+use pipehost::model::port::Activate;
+use pipehost::model::types::Origin;
+use pipehost::model::value::Value;
+use pipehost::plan::Environment;
+use std::sync::Mutex;
+
+const PIPELINE: &str = r"
+pipeline: waiting
+events:
+  Answer: { request: string }
+flows:
+  hour:
+    trigger: manual
+    concurrency: { max_concurrent: 1000000 }
+    steps:
+      - id: answer
+        wait:
+          event: Answer
+          match: { request: '${run.id}' }
+          timeout: 1h
+          on_timeout:
+            - reply: { nobody: answered }
+  soon:
+    trigger: manual
+    concurrency: { max_concurrent: 1000000 }
+    steps:
+      - id: answer
+        wait:
+          event: Answer
+          match: { request: '${run.id}' }
+          timeout: 3s
+          on_timeout:
+            - reply: { nobody: answered }
+";
+
+/// Notes when a run ended.
+struct Ends {
+    began: Instant,
+    ended: AtomicUsize,
+    /// How long each took.
+    took: Mutex<Vec<Duration>>,
+}
+
+struct End(Arc<Ends>, Instant);
+
+impl Requester for End {
+    fn progress(&self, _: &Value) {}
+
+    fn reply(&self, _: &Value) {}
+
+    fn end(&self, _: &RunEnd) {
+        self.0.took.lock().expect("no panic").push(self.1.elapsed());
+        self.0.ended.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn resident() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm").expect("this is Linux");
+    pages.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).expect("a number") * 4_096
+}
+
+async fn start(activate: &Arc<dyn Activate>, flow: &str, count: usize, ends: Option<&Arc<Ends>>) {
+    for _ in 0..count {
+        let requester = ends.map(|ends| Arc::new(End(Arc::clone(ends), Instant::now())) as Arc<dyn Requester>);
+        let activation = Activation {
+            pipeline: "waiting".into(),
+            flow: flow.into(),
+            input: Value::null(),
+            origin: Origin::Data,
+            trigger: Value::null(),
+            caller: Caller::default(),
+            correlation_id: None,
+            event: None,
+            requester,
+            patience: Patience::AsDeclared,
+            parent: None,
+        };
+        let admission = activate.activate(activation).await;
+        assert!(matches!(admission, Admission::Started(_)), "{admission:?}");
+        tokio::task::yield_now().await;
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let folder = tempfile::tempdir().expect("there is a place for files");
+    let file = folder.path().join("waiting.yaml");
+    std::fs::write(&file, PIPELINE).expect("the file can be written");
+    let settings =
+        Settings { files: vec![file], data: Some(folder.path().join("data")), watch: false, environment: Environment::default() };
+    let mut app = App::new(settings).expect("the host can be made");
+    let report = app.start().await;
+    assert!(!app.pipelines().is_empty(), "the pipeline is refused: {report:?}");
+    let activate = app.activate();
+    start(&activate, "hour", 100, None).await;
+    let before = resident();
+    let began = Instant::now();
+    for (from, to) in [(0, 10_000), (10_000, 100_000)] {
+        start(&activate, "hour", to - from, None).await;
+        let bytes = resident().saturating_sub(before) / to;
+        println!("{to} waiting runs: {bytes} bytes each, after {:.1} s", began.elapsed().as_secs_f64());
+    }
+    let ends = Arc::new(Ends { began: Instant::now(), ended: AtomicUsize::new(0), took: Mutex::default() });
+    start(&activate, "soon", 10_000, Some(&ends)).await;
+    while ends.ended.load(Ordering::SeqCst) < 10_000 {
+        assert!(ends.began.elapsed() < Duration::from_secs(60), "the timeouts are lost");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let mut lateness: Histogram<u64> = Histogram::new(3).expect("three digits");
+    for took in ends.took.lock().expect("no panic").iter() {
+        lateness.record(u64::try_from(took.saturating_sub(Duration::from_secs(3)).as_micros()).unwrap_or(u64::MAX)).expect("it fits");
+    }
+    let at = |quantile| lateness.value_at_quantile(quantile) as f64 / 1e3;
+    println!("timeouts of 10000 runs beside them: p50 {:.2} ms late, p99 {:.2} ms", at(0.5), at(0.99));
+    // Its runs are not waited for.
+    std::process::exit(0);
+}

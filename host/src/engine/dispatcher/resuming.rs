@@ -1,0 +1,57 @@
+//! A run that goes on after the host ended without goodbye.
+
+use std::sync::Arc;
+
+use super::{Driver, Driving};
+use crate::clock::Busy;
+use crate::engine::flights::Claimed;
+use crate::engine::run::{Input, RunState, Surroundings, Verdict};
+use crate::model::record::Fact;
+
+impl Driver {
+    /// A run that is about to go on. From here on others find its waits and its shared jobs.
+    pub fn again(driving: Driving, facts: &[Fact]) -> Self {
+        let mut driver = Self::new(driving);
+        driver.labels.learn(&driver.state, facts);
+        driver.labels.keep(&driver.state);
+        driver.rejoining = driver.state.calling();
+        driver.hold_claims();
+        for wait in driver.state.waits().cloned().collect::<Vec<_>>() {
+            driver.listen(wait.lane, wait.step, &wait.matching);
+        }
+        driver
+    }
+
+    /// Drives it to its end. What these `emit` steps emitted may not have reached everybody.
+    pub async fn resume(mut self, publish: Vec<Fact>, busy: Busy) {
+        for fact in publish {
+            if let Fact::Emitted { lane, step, events } = fact {
+                self.publish_step(lane, step, &events).await;
+            }
+        }
+        self.go(Input::Resume, None, busy).await;
+    }
+
+    /// The `emit` steps of which it is not known what others made of their events.
+    pub fn to_publish(state: &RunState, facts: &[Fact]) -> Vec<Fact> {
+        let is_open = |fact: &&Fact| match fact {
+            Fact::Emitted { lane, step, .. } => state.publishing().any(|open| (open.lane, open.step) == (*lane, *step)),
+            _ => false,
+        };
+        // A step in a loop stands in another lane each time, so that the last one is the one.
+        facts.iter().rev().filter(is_open).take(state.publishing().count()).cloned().collect()
+    }
+
+    /// The keys that its jobs under way had are theirs again; whoever came first has one that two had.
+    fn hold_claims(&mut self) {
+        let pipeline_state = self.pipeline_state();
+        let now = self.shared.ports.clock.now();
+        let random = Arc::clone(&self.shared.ports.random);
+        let held = self.state.held(&Surroundings { now, random: &*random, state: &pipeline_state });
+        for (job, claim) in held {
+            if let Claimed::Answered(Verdict::Lead) = self.shared.flights.claim(job, &claim, now) {
+                self.claims.push((job, claim));
+            }
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! `idempotency` at the door: a request that is repeated takes the result of the first. The table is pure; [`Fan`] is who hears the first
+//! run for all who repeat it.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::model::activation::{Requester, RunEnd, RunOutcome};
+use crate::model::failure::{Failure, FailureKind};
+use crate::model::id::{Digest, FlowName, PipelineName, RunId};
+use crate::model::port::Clock;
+use crate::model::time::Timestamp;
+use crate::model::value::Value;
+
+/// So many results are kept; the one that was given first goes.
+const RESULTS: usize = 100_000;
+/// So many repeats wait for one run; one more is refused.
+const JOINED: usize = 1_024;
+
+/// A result that answers repeats.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Given {
+    /// What was replied, if anything was.
+    pub reply: Option<Value>,
+    /// How the run ended.
+    pub end: RunEnd,
+}
+
+/// What the table says of a request.
+#[derive(Debug, PartialEq)]
+pub enum Asked<First> {
+    /// It is the first.
+    First,
+    /// The first is under way.
+    UnderWay(First),
+    /// The first has given this.
+    Repeat(Arc<Given>),
+}
+
+/// The requests that are known. Pure; `First` is what stands for a run under way.
+pub struct Table<First> {
+    under_way: HashMap<Digest, First>,
+    given: HashMap<Digest, (Arc<Given>, Timestamp)>,
+    order: VecDeque<(Digest, Timestamp)>,
+}
+
+impl<First> Default for Table<First> {
+    fn default() -> Self {
+        Self { under_way: HashMap::new(), given: HashMap::new(), order: VecDeque::new() }
+    }
+}
+
+impl<First: Clone> Table<First> {
+    /// Asks for a request; if it is the first, `first` stands for it from now on.
+    pub fn ask(&mut self, key: Digest, first: impl FnOnce() -> First, now: Timestamp) -> Asked<First> {
+        if let Some(first) = self.under_way.get(&key) {
+            return Asked::UnderWay(first.clone());
+        }
+        if let Some((given, until)) = self.given.get(&key)
+            && *until > now
+        {
+            return Asked::Repeat(Arc::clone(given));
+        }
+        self.under_way.insert(key, first());
+        Asked::First
+    }
+
+    /// The first is over: what it gave answers repeats for so long. Without a result the request may be repeated.
+    pub fn settle(&mut self, key: Digest, given: Option<Given>, retention: Duration, now: Timestamp) {
+        self.under_way.remove(&key);
+        if let Some(given) = given {
+            let until = now + retention;
+            self.given.insert(key, (Arc::new(given), until));
+            self.order.push_back((key, until));
+        }
+        while self.order.len() > RESULTS || self.order.front().is_some_and(|(_, until)| *until <= now) {
+            let Some((key, until)) = self.order.pop_front() else { break };
+            // A later result of the same request has a place of its own.
+            if self.given.get(&key).is_some_and(|(_, of_given)| *of_given == until) {
+                self.given.remove(&key);
+            }
+        }
+    }
+}
+
+/// The key of a request.
+pub fn key(pipeline: &PipelineName, flow: &FlowName, key: &str) -> Digest {
+    Digest::of_parts([pipeline.as_str().as_bytes(), flow.as_str().as_bytes(), key.as_bytes()])
+}
+
+/// The table behind a lock.
+#[derive(Default)]
+pub struct Repeats(Mutex<Table<Arc<Fan>>>);
+
+/// What became of a request.
+pub enum Request {
+    /// It is the first: its run has this as its requester.
+    First(Arc<Fan>),
+    /// It hears what that run comes to, or has heard it already.
+    Repeats(RunId),
+    /// Too many wait for the first.
+    Refused(Failure),
+}
+
+impl Repeats {
+    /// Takes a request to the door.
+    pub fn ask(self: &Arc<Self>, of: Digest, fan: Fan, now: Timestamp) -> Request {
+        let (requester, fan) = (fan.own.clone(), Arc::new(fan));
+        let asked = {
+            let mut table = self.lock();
+            let asked = table.ask(of, || Arc::clone(&fan), now);
+            // Under the table's lock, so that the end of the first does not fall between.
+            if let Asked::UnderWay(first) = &asked
+                && let Some(requester) = &requester
+                && !first.join(Arc::clone(requester))
+            {
+                return Request::Refused(full());
+            }
+            asked
+        };
+        match asked {
+            Asked::First => Request::First(fan),
+            Asked::UnderWay(first) => Request::Repeats(first.run),
+            Asked::Repeat(given) => {
+                if let Some(requester) = requester {
+                    given.reply.iter().for_each(|reply| requester.reply(reply));
+                    requester.end(&given.end);
+                }
+                Request::Repeats(given.end.run)
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table<Arc<Fan>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn full() -> Failure {
+    let message = format!("{JOINED} repeats of this request wait for its result already; try again later");
+    Failure::new(FailureKind::Rejected, message).with_code("idempotency_full")
+}
+
+/// Hears the first run of a request, for whoever asked first and for all who ask again.
+pub struct Fan {
+    run: RunId,
+    key: Digest,
+    retention: Duration,
+    own: Option<Arc<dyn Requester>>,
+    heard: Mutex<Heard>,
+    repeats: Arc<Repeats>,
+    clock: Arc<dyn Clock>,
+}
+
+#[derive(Default)]
+struct Heard {
+    reply: Option<Value>,
+    joined: Vec<Arc<dyn Requester>>,
+}
+
+/// What a fan is made of.
+pub struct Parts {
+    /// The run.
+    pub run: RunId,
+    /// The key of the request.
+    pub key: Digest,
+    /// So long the result answers repeats.
+    pub retention: Duration,
+    /// Whoever asked.
+    pub own: Option<Arc<dyn Requester>>,
+    /// What it has replied already, if it goes on after a restart.
+    pub reply: Option<Value>,
+    /// The table.
+    pub repeats: Arc<Repeats>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Fan {
+    /// One that has heard nothing of the end.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { run, key, retention, own, reply, repeats, clock } = parts;
+        Self { run, key, retention, own, heard: Mutex::new(Heard { reply, joined: Vec::new() }), repeats, clock }
+    }
+
+    /// The run never began: the request may be repeated, and who repeated it meanwhile hears why it did not.
+    pub fn refused(&self, failure: &Failure) {
+        self.settle(None);
+        let outcome = RunOutcome::Failed { failure: failure.clone() };
+        let end = RunEnd { run: self.run, outcome, degraded: false, output: Value::null() };
+        self.take_joined().iter().for_each(|joined| joined.end(&end));
+    }
+
+    /// Returns whether there was room.
+    fn join(&self, requester: Arc<dyn Requester>) -> bool {
+        let mut heard = self.heard();
+        if heard.joined.len() >= JOINED {
+            return false;
+        }
+        if let Some(reply) = &heard.reply {
+            requester.reply(reply);
+        }
+        heard.joined.push(requester);
+        true
+    }
+
+    fn settle(&self, given: Option<Given>) {
+        self.repeats.lock().settle(self.key, given, self.retention, self.clock.now());
+    }
+
+    fn take_joined(&self) -> Vec<Arc<dyn Requester>> {
+        std::mem::take(&mut self.heard().joined)
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Requester for Fan {
+    fn progress(&self, progress: &Value) {
+        let joined = self.heard().joined.clone();
+        self.own.iter().chain(&joined).for_each(|requester| requester.progress(progress));
+    }
+
+    fn reply(&self, reply: &Value) {
+        let joined = {
+            let mut heard = self.heard();
+            heard.reply = Some(reply.clone());
+            heard.joined.clone()
+        };
+        self.own.iter().chain(&joined).for_each(|requester| requester.reply(reply));
+    }
+
+    fn end(&self, end: &RunEnd) {
+        let reply = self.heard().reply.clone();
+        let keeps = end.outcome == RunOutcome::Succeeded && !end.degraded;
+        // After this nobody joins any more.
+        self.settle(keeps.then(|| Given { reply, end: end.clone() }));
+        let joined = self.take_joined();
+        self.own.iter().chain(&joined).for_each(|requester| requester.end(end));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+    const NOW: Timestamp = Timestamp::EPOCH;
+
+    fn of(text: &str) -> Digest {
+        key(&"p".into(), &"main".into(), text)
+    }
+
+    fn given(run: u128) -> Given {
+        let run = RunId::new(Uuid::from_u128(run));
+        Given { reply: None, end: RunEnd { run, outcome: RunOutcome::Succeeded, degraded: false, output: Value::null() } }
+    }
+
+    #[test]
+    fn a_repeat_joins_the_first_and_then_takes_its_result_until_the_retention_is_over() {
+        let mut table = Table::default();
+        assert_eq!(table.ask(of("a"), || 1, NOW), Asked::First);
+        assert_eq!(table.ask(of("a"), || 2, NOW), Asked::UnderWay(1));
+        assert_eq!(table.ask(of("b"), || 3, NOW), Asked::First);
+        table.settle(of("a"), Some(given(1)), HOUR, NOW);
+        assert_eq!(table.ask(of("a"), || 4, NOW), Asked::Repeat(Arc::new(given(1))));
+        assert_eq!(table.ask(of("a"), || 5, NOW + HOUR), Asked::First);
+    }
+
+    #[test]
+    fn without_a_result_it_may_be_repeated() {
+        let mut table = Table::default();
+        table.ask(of("a"), || 1, NOW);
+        table.settle(of("a"), None, HOUR, NOW);
+        assert_eq!(table.ask(of("a"), || 2, NOW), Asked::First);
+    }
+
+    #[test]
+    fn one_result_too_many_pushes_out_the_first() {
+        let mut table = Table::default();
+        for number in 0..=RESULTS {
+            table.ask(of(&number.to_string()), || (), NOW);
+            table.settle(of(&number.to_string()), Some(given(1)), HOUR, NOW);
+        }
+        assert_eq!((table.given.len(), table.order.len()), (RESULTS, RESULTS));
+        assert_eq!(table.ask(of("0"), || (), NOW), Asked::First);
+        assert_ne!(table.ask(of("1"), || (), NOW), Asked::First);
+    }
+}

@@ -1,0 +1,121 @@
+//! An event on its way to the waits of runs, and what they answer.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::Shared;
+use crate::engine::control::Letter;
+use crate::engine::handle::{Emitted, Outside};
+use crate::engine::shareable;
+use crate::model::event::{Caller, Causation, Event, Scope};
+use crate::model::failure::{Failure, FailureKind};
+use crate::model::happening::What;
+use crate::model::id::{CorrelationId, EventId, EventType, RunId};
+use crate::model::job::CancelReason;
+use crate::model::port::Activate;
+use crate::model::record::{Fact, RefusedAnswer};
+use crate::model::value::Value;
+
+/// A run that an event concerned.
+pub struct Heard {
+    run: RunId,
+    event: Arc<Event>,
+    answer: Answer,
+}
+
+enum Answer {
+    Refused(RefusedAnswer),
+    Asked(oneshot::Receiver<Option<RefusedAnswer>>),
+}
+
+impl Shared {
+    /// Offers an event to every wait that it meets, and cancels the runs whose `cancel_on` it meets. Each run decides for itself; what it
+    /// decided is known by [`refusals`].
+    pub fn offer(&self, event: &Arc<Event>, exported: bool) -> Vec<Heard> {
+        let found = self.waits.offer(event, exported, self.ports.clock.now());
+        if let Some(forgotten) = found.forgotten {
+            let reason = "too many events are kept for waits to come, and this is the oldest".to_owned();
+            self.tell(What::Undelivered { undelivered: (*forgotten).clone(), subscriber: "waits".to_owned(), reason });
+        }
+        found.cancels.iter().for_each(|run| self.cancel(*run, CancelReason::Event));
+        let heard = |run, answer| Heard { run, event: Arc::clone(event), answer };
+        let mut all: Vec<Heard> = found.over.into_iter().map(|(run, reason)| heard(run, Answer::Refused(reason))).collect();
+        for offer in found.offers {
+            let run = offer.run;
+            let control = self.lock_runs().get(&run).map(|running| Arc::clone(&running.control));
+            let (sender, receiver) = oneshot::channel();
+            let posted = control.is_none_or(|control| control.post(Letter { event: Arc::clone(event), offer, answer: sender }));
+            // The letter of a run that has just ended is dropped, which is an answer too.
+            all.push(heard(run, if posted { Answer::Asked(receiver) } else { Answer::Refused(RefusedAnswer::Full) }));
+        }
+        all.iter().for_each(|heard| {
+            if let Answer::Refused(reason) = heard.answer {
+                self.tell_refused(heard.run, &heard.event, reason);
+            }
+        });
+        all
+    }
+
+    /// Puts an event on a pipeline's bus as from outside.
+    pub async fn emit(&self, outside: Outside) -> Result<Emitted, Failure> {
+        let Outside { pipeline, event_type, data, caller, correlation_id } = outside;
+        let unknown = || Failure::new(FailureKind::NotFound, format!("there is no pipeline {pipeline}")).with_code("unknown_pipeline");
+        let installed = self.find(&pipeline).ok_or_else(unknown)?;
+        let plan = &installed.bound.pipeline;
+        let data = shareable::event_data(plan, &event_type, data)?;
+        let (now, random) = (self.ports.clock.now(), &self.ports.random);
+        let event = Event {
+            id: EventId::new(random.id(now)),
+            time: now,
+            correlation_id: correlation_id.unwrap_or_else(|| CorrelationId::new(random.id(now))),
+            causation: Causation::Outside,
+            scope: plan.scope.clone(),
+            source: pipeline,
+            passed: Vec::new(),
+            event_type,
+            caller,
+            data,
+        };
+        let exported = event.scope != Scope::Global && plan.exports.contains(&event.event_type);
+        self.ports.bus.publish(event.clone(), exported).await;
+        let event = Arc::new(event);
+        let heard = self.offer(&event, exported);
+        Ok(Emitted { id: event.id, refused: refusals(self, heard).await })
+    }
+
+    /// The same for one run.
+    pub async fn signal(&self, run: RunId, event_type: EventType, data: Value, caller: Caller) -> Result<Emitted, Failure> {
+        let facts = self.ports.store.facts(run).await;
+        let facts = facts.map_err(|error| Failure::new(FailureKind::Permanent, error.to_string()).with_code("store"))?;
+        let Some(Fact::Began(beginning)) = facts.first() else {
+            return Err(Failure::new(FailureKind::NotFound, format!("there is no run {run}")).with_code("unknown_run"));
+        };
+        let (pipeline, correlation_id) = (beginning.pipeline.clone(), Some(beginning.correlation_id));
+        self.emit(Outside { pipeline, event_type, data, caller, correlation_id }).await
+    }
+
+    fn tell_refused(&self, run: RunId, event: &Event, reason: RefusedAnswer) {
+        self.tell(What::AnswerRefused { refused: event.clone(), waiting: run, reason: reason.as_str() });
+    }
+}
+
+/// Waits until each of these runs has decided; the runs that did not take the event, and why.
+pub async fn refusals(shared: &Shared, heard: Vec<Heard>) -> Vec<(RunId, RefusedAnswer)> {
+    let mut refused = Vec::new();
+    for Heard { run, event, answer } in heard {
+        match answer {
+            Answer::Refused(reason) => refused.push((run, reason)),
+            Answer::Asked(receiver) => match receiver.await {
+                Ok(None) => {}
+                Ok(Some(reason)) => refused.push((run, reason)),
+                // It ended before it came to it.
+                Err(_) => {
+                    shared.tell_refused(run, &event, RefusedAnswer::Late);
+                    refused.push((run, RefusedAnswer::Late));
+                }
+            },
+        }
+    }
+    refused
+}

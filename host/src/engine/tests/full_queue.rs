@@ -1,0 +1,119 @@
+//! A run that publishes to a queue that is full.
+
+use tokio::sync::Semaphore;
+
+use super::*;
+use crate::bus::{Subscription, Topology};
+use crate::model::id::EventType;
+
+/// A flow that takes an event only when it is let.
+struct Slow {
+    turns: Semaphore,
+    taken: Mutex<Vec<EventType>>,
+}
+
+impl Activate for Slow {
+    fn activate(&self, activation: Activation) -> futures_util::future::BoxFuture<'_, Admission> {
+        async move {
+            self.turns.acquire().await.expect("it is never closed").forget();
+            self.taken.lock().unwrap().extend(activation.event.map(|event| event.event_type.clone()));
+            Admission::Dropped
+        }
+        .boxed()
+    }
+
+    fn cancel(&self, _: RunId, _: CancelReason) {}
+}
+
+fn noise(number: usize) -> Event {
+    Event {
+        id: EventId::new(uuid::Uuid::from_u128(number as u128)),
+        event_type: "Noise".into(),
+        source: "p".into(),
+        time: Timestamp::EPOCH,
+        correlation_id: CorrelationId::new(uuid::Uuid::nil()),
+        causation: Causation::Run(RunId::new(uuid::Uuid::nil())),
+        scope: Scope::Private("p".into()),
+        caller: Caller::default(),
+        passed: Vec::new(),
+        data: Value::null(),
+    }
+}
+
+/// A world in which a flow hears what the steps emit and has its queue full.
+async fn crowded(sketch: &Sketch) -> (World, Arc<Slow>) {
+    let world = World::new(sketch, &scripted(|_, _| async { Ok(Value::null()) }.boxed()));
+    let slow = Arc::new(Slow { turns: Semaphore::new(0), taken: Mutex::default() });
+    let types = vec!["Noise".into(), "Done".into()];
+    let scope = Scope::Private("p".into());
+    let subscription = Subscription { pipeline: "p".into(), flow: "slow".into(), types, direct: true, scope };
+    let activate: Arc<dyn Activate> = Arc::clone(&slow) as Arc<dyn Activate>;
+    world.bus.install(Topology { subscriptions: vec![subscription] }, Arc::downgrade(&activate));
+    let mut number = 0;
+    loop {
+        if world.bus.offer(noise(number), false).is_some() {
+            // The first one goes into the hand of whoever delivers.
+            world.clock.advance(Duration::ZERO).await;
+            if world.bus.offer(noise(number + 1_000_000), false).is_some() {
+                return (world, slow);
+            }
+        }
+        number += 1;
+    }
+}
+
+fn emitting(steps: usize) -> Sketch {
+    Sketch { steps: vec![SketchStep { emits: true, ..SketchStep::default() }; steps], ..Sketch::default() }
+}
+
+#[tokio::test]
+async fn a_cancel_is_heard_at_once_and_the_event_goes_its_way() {
+    let (world, slow) = crowded(&Sketch { finally: true, ..emitting(2) }).await;
+    let lost = world.diary.count("undelivered Noise");
+    let (admission, asker) = world.ask().await;
+    world.clock.advance(Duration::from_secs(1)).await;
+    assert!(asker.heard().is_empty(), "it waits for room");
+    world.engine.cancel(started(&admission), CancelReason::Requested);
+    world.clock.advance(Duration::ZERO).await;
+    assert_eq!(asker.heard(), ["end cancelled"]);
+    assert_eq!(world.clock.now().as_millis(), 1_000);
+    slow.turns.add_permits(5_000);
+    world.clock.advance(Duration::ZERO).await;
+    assert_eq!(slow.taken.lock().unwrap().iter().filter(|taken| taken.as_str() == "Done").count(), 1, "neither lost nor doubled");
+    assert_eq!(world.diary.count("undelivered Noise"), lost);
+    assert_eq!((world.diary.count("event Done"), world.diary.count("undelivered Done")), (1, 0));
+}
+
+#[tokio::test]
+async fn a_deadline_is_heard_at_once_and_the_order_stays() {
+    let (world, slow) = crowded(&Sketch { deadline: Some(Duration::from_secs(5)), ..emitting(2) }).await;
+    let (_, asker) = world.ask().await;
+    world.clock.advance(Duration::from_secs(6)).await;
+    assert_eq!(asker.heard(), ["end timed_out"]);
+    slow.turns.add_permits(5_000);
+    world.clock.advance(Duration::ZERO).await;
+    assert_eq!(slow.taken.lock().unwrap().last().map(|taken| taken.as_str().to_owned()).as_deref(), Some("Done"));
+}
+
+#[tokio::test]
+async fn who_gets_no_room_in_thirty_seconds_goes_without_and_it_is_told() {
+    let (world, _slow) = crowded(&emitting(1)).await;
+    let (admission, _) = world.ask().await;
+    world.clock.advance(Duration::from_secs(1)).await;
+    world.engine.cancel(started(&admission), CancelReason::Requested);
+    world.clock.advance(Duration::from_secs(28)).await;
+    assert_eq!(world.diary.count("undelivered Done"), 0);
+    world.clock.advance(Duration::from_secs(2)).await;
+    assert_eq!(world.diary.count("undelivered Done"), 1);
+}
+
+#[tokio::test]
+async fn what_waits_behind_a_run_is_told_when_the_host_stops() {
+    let (world, _slow) = crowded(&emitting(1)).await;
+    let (admission, _) = world.ask().await;
+    world.clock.advance(Duration::from_secs(1)).await;
+    world.engine.cancel(started(&admission), CancelReason::Requested);
+    world.clock.advance(Duration::ZERO).await;
+    world.engine.stop(CancelReason::Shutdown).await;
+    assert_eq!(world.diary.count("undelivered Done"), 1);
+}
