@@ -13,6 +13,7 @@ mod gate;
 mod handle;
 mod idempotency;
 mod installed;
+mod probes;
 mod recovery;
 pub mod run;
 mod shareable;

@@ -6,6 +6,7 @@ pub mod grants;
 pub mod host_api;
 pub mod index;
 mod limit;
+mod redact;
 pub mod services;
 mod words;
 

@@ -42,6 +42,21 @@ fn a_file_that_may_not_be_read_is_named() {
     bench.run(&["run", CHATBOT], b"").ends_with(3).says(&["error[E0101]", "chatbot.yaml"]);
 }
 
+/// Nobody may read these, whoever they are.
+#[cfg(unix)]
+#[test]
+fn a_path_that_leads_to_no_file_is_named_to_everybody() {
+    let bench = Bench::chatbot();
+    std::os::unix::fs::symlink("loop.yaml", bench.path("loop.yaml")).expect("made");
+    let through_a_file = format!("{CHATBOT}/flow.yaml");
+    let too_long = format!("{}.yaml", "long".repeat(100));
+    for file in ["loop.yaml", &through_a_file, &too_long] {
+        bench.run(&["run", file, "--data", "data"], b"").ends_with(3).says(&["error[E0101]", file]);
+        let checked = bench.run(&["check", file, "--data", "data"], b"");
+        assert!(checked.ends_with(1).out.contains(file), "{}", checked.out);
+    }
+}
+
 #[test]
 fn a_thousand_aliases_are_counted_as_what_they_stand_for() {
     let bench = Bench::empty();

@@ -13,6 +13,8 @@ mod chatbot;
 mod command_line;
 mod conformance;
 mod events;
+#[cfg(target_os = "linux")]
+mod full_disk;
 mod openai;
 mod piped;
 mod program;

@@ -112,6 +112,17 @@ impl Bench {
         Program::start(command)
     }
 
+    /// Starts the program through another one: `before` and its arguments, then the program with its own.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn start_through(&self, before: &[&str], arguments: &[&str]) -> Program {
+        let (through, first) = before.split_first().expect("there is one");
+        let program = env!("CARGO_BIN_EXE_pipehost");
+        let mut command = Command::new(through);
+        command.args(first).arg(program).args(arguments).current_dir(self.folder.path()).env_clear();
+        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").envs(self.environment.iter().cloned()).stdout(Stdio::piped());
+        Program::start(command)
+    }
+
     /// Runs the program to its end with this input.
     pub(crate) fn run(&self, arguments: &[&str], input: &[u8]) -> Finished {
         self.start(arguments).finish_after(input)
@@ -284,6 +295,12 @@ impl Program {
         let output = child.stdout.take().map(Output::of);
         let errors = child.stderr.take().map(Output::of).expect("a pipe");
         Self { input, output, errors, process: Process::watched(child) }
+    }
+
+    /// The number of its process.
+    #[cfg(target_os = "linux")]
+    pub(crate) const fn id(&self) -> u32 {
+        self.process.id
     }
 
     /// Writes a line to its standard input.

@@ -78,6 +78,31 @@ impl Host {
 
     /// One run of the pipeline's `main` with this event as JSON text; its reply as JSON text.
     pub fn run(&self, pipeline: &str, event: &str) -> Value {
+        self.runtime.block_on(async {
+            let reply = self.start_run(pipeline, event).await.await.expect("the run ends").expect("the run replies");
+            reply.text();
+            reply
+        })
+    }
+
+    /// So many runs of it at the same time; all their replies.
+    pub fn together(&self, pipeline: &str, event: &str, number: usize) -> Vec<Value> {
+        self.runtime.block_on(async {
+            let mut replies = Vec::with_capacity(number);
+            for _ in 0..number {
+                replies.push(self.start_run(pipeline, event).await);
+            }
+            let mut values = Vec::with_capacity(number);
+            for reply in replies {
+                let reply = reply.await.expect("the run ends").expect("the run replies");
+                reply.text();
+                values.push(reply);
+            }
+            values
+        })
+    }
+
+    async fn start_run(&self, pipeline: &str, event: &str) -> oneshot::Receiver<Option<Value>> {
         let (sender, reply) = oneshot::channel();
         let taker = Arc::new(Taker(Mutex::new((None, Some(sender)))));
         let activation = Activation {
@@ -93,13 +118,9 @@ impl Host {
             patience: Patience::AsDeclared,
             parent: None,
         };
-        self.runtime.block_on(async {
-            let admission = self.activate.activate(activation).await;
-            assert!(matches!(admission, Admission::Started(_)), "the run is not admitted: {admission:?}");
-            let reply = reply.await.expect("the run ends").expect("the run replies");
-            reply.text();
-            reply
-        })
+        let admission = self.activate.activate(activation).await;
+        assert!(matches!(admission, Admission::Started(_)), "the run is not admitted: {admission:?}");
+        reply
     }
 
     /// Writes one of its files.

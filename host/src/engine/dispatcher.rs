@@ -2,6 +2,9 @@
 //!
 //! A run is one task. Its attempts are polled in that task too, since a hop between threads costs more than a small step's work.
 
+mod outgoing;
+mod promises;
+
 use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -38,7 +41,7 @@ use super::gate::{Gate, OnProgress, Parts, handles_progress};
 use super::installed::Installed;
 use super::run::{Claim, Command, Input, Machine, RunState, Surroundings, Verdict, set_fields};
 use super::shared::Shared;
-use super::states::{self, Fields, Followed, StateCell};
+use super::states::{self, StateCell};
 use super::telling::{Labels, run_label};
 use super::work::Work;
 
@@ -386,40 +389,6 @@ impl Driver {
         });
         // Before whatever waits: what is decided next builds on this.
         self.inputs.push_front(Input::StateSet { lane, step, result });
-    }
-
-    /// What a step sets, as often as it is needed: at this time, with what the run knows now.
-    fn fields(&self, lane: LaneId, step: StepNumber) -> Fields {
-        let (run, random, now) = (self.state.seen_from(lane), Arc::clone(&self.shared.ports.random), self.shared.ports.clock.now());
-        Box::new(move |state| set_fields(&run, lane, step, &Surroundings { now, random: &*random, state }))
-    }
-
-    /// Puts what a job promises into the state before anything of it begins. Once a job: a retry finds it there.
-    fn promise(&mut self, job: JobId) -> Result<(), Failure> {
-        let Some(active) = self.state.job(job) else { return Ok(()) };
-        let promises = matches!(&self.state.flow().step(active.step).verb, Verb::Run(step) if !step.optimistic.is_empty());
-        if !promises || self.promised.contains(&job) {
-            return Ok(());
-        }
-        let cell = self.cell.as_ref().ok_or_else(no_state)?;
-        let change = cell.promise(&self.installed.bound.pipeline.state, job, self.fields(active.lane, active.step))?;
-        self.promised.push(job);
-        let key = self.state.beginning().state_key.clone();
-        let (version, after) = (change.version, change.after);
-        self.tell(Some(What::StateSet { key, version, change: StateChange::Optimistic, after, because: None }));
-        Ok(())
-    }
-
-    /// What a job promised stays, or is taken back.
-    fn keep_promise(&mut self, job: JobId, succeeded: bool) {
-        let Some(index) = self.promised.iter().position(|other| *other == job) else { return };
-        self.promised.swap_remove(index);
-        let Some(cell) = &self.cell else { return };
-        for followed in cell.settle(&self.installed.bound.pipeline.state, job, succeeded) {
-            let key = self.state.beginning().state_key.clone();
-            let Followed { version, change, after, because } = followed;
-            self.tell(Some(What::StateSet { key, version, change, after, because }));
-        }
     }
 
     fn start_attempt(&mut self, job: JobId) {

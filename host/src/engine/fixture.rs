@@ -12,7 +12,7 @@ use crate::model::failure::{Failure, FailureKind};
 use crate::model::grant::{Grants, Limits};
 use crate::model::id::{CorrelationId, Digest, JobId, RunId, StepId};
 use crate::model::job::Job;
-use crate::model::policy::{AttemptSettings, CacheSettings, DedupSettings, PolicyIdentity, RetrySettings};
+use crate::model::policy::{AttemptSettings, BreakerSettings, CacheSettings, DedupSettings, PolicyIdentity, ProbeSettings, RetrySettings};
 use crate::model::port::{Expression, Reference, Root, Scope as Scoped};
 use crate::model::record::{Beginning, BlockNumber, StepNumber};
 use crate::model::time::Timestamp;
@@ -125,6 +125,8 @@ pub struct SketchStep {
     pub cache: bool,
     /// Whether the state says `sending` from its dispatch on, and no longer if it does not succeed.
     pub optimistic: bool,
+    /// Whether one failure opens its breaker, which `work` itself is asked about every ten seconds, as the step `probe`.
+    pub probe: bool,
     /// Whether a `set` comes before it.
     pub set: bool,
     /// Whether progress goes to whoever asked, and into the state.
@@ -258,12 +260,22 @@ fn run(id: &str, policy: JobPolicy, sketch: &SketchStep, undo: Option<Undo>) -> 
         optimistic: if sketch.optimistic { status("sending") } else { Vec::new() },
         with: sketch.with.clone().map(|says| Template::Expression(said(id, says))),
         policy,
-        attempt: AttemptSettings::default(),
+        attempt: if sketch.probe { probed() } else { AttemptSettings::default() },
         emits: sketch.emits.then(|| "Done".into()),
         stream: sketch.stream,
         on_progress: if sketch.stream { vec![status("working")] } else { Vec::new() },
         output: None,
     }))
+}
+
+fn probed() -> AttemptSettings {
+    let identity = PolicyIdentity::Named { owner: "p".into(), policy: "api".into() };
+    let every = Duration::from_secs(10);
+    AttemptSettings {
+        breaker: Some((identity, BreakerSettings { failures: 1, probe_every: Some(every), ..BreakerSettings::default() })),
+        probe: Some(ProbeSettings { executor: 0, input: Value::null(), every }),
+        ..AttemptSettings::default()
+    }
 }
 
 /// A pipeline with one executor, `work`, and one flow after the sketch.

@@ -158,6 +158,10 @@ impl Flights {
     /// wanted by nobody and must be dropped. Without an attempt it is the one that the job itself was about to take over.
     #[must_use = "work that nobody wants is stopped by dropping it"]
     pub fn hand_on(&self, leader: JobId, claim: &Claim, work: Option<Work>) -> Option<Work> {
+        if let Some(work) = &work {
+            // Before the tables are held: whoever tells something at this moment holds the gate.
+            work.park();
+        }
         let mut tables = self.lock();
         let work = work.or_else(|| tables.handed.remove(&leader))?;
         tables.hand_on(leader, claim, work)
@@ -220,7 +224,6 @@ impl Tables {
     }
 
     fn hand_on(&mut self, leader: JobId, claim: &Claim, work: Work) -> Option<Work> {
-        work.park();
         let Some(heir) = self.waiting.inherit(leader) else { return Some(work) };
         let mut claims = self.inherited.remove(&leader).unwrap_or_default();
         // One of each: the same key may have gone through many hands.

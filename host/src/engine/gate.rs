@@ -175,7 +175,11 @@ impl Parts {
                 }
                 // A progress is no step: what is wrong with its handler is told, and does not fail the job.
                 Err(failure) => {
-                    self.tell(What::Log { job: self.job.clone(), level: LogLevel::Warn, message: format!("on_progress failed: {failure}") })
+                    self.tell(What::Log {
+                        job: self.job.clone(),
+                        level: LogLevel::Warn,
+                        message: format!("on_progress failed: {failure}"),
+                    });
                 }
             }
         }

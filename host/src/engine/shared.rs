@@ -35,6 +35,7 @@ use super::flights::Flights;
 use super::handle::{Ports, RunView};
 use super::idempotency::{self, Fan, Repeats, Request};
 use super::installed::Installed;
+use super::probes::Probes;
 use super::run::{Extra, RunScope, RunState};
 use super::shareable;
 use super::states::States;
@@ -65,6 +66,7 @@ pub struct Shared {
     /// When the runs of a store were taken up, if they were.
     recovered: OnceLock<Timestamp>,
     states: States,
+    probes: Probes,
     stopping: AtomicBool,
 }
 
@@ -174,6 +176,7 @@ impl Shared {
             rejoins: Mutex::default(),
             recovered: OnceLock::new(),
             states: States::default(),
+            probes: Probes::default(),
             stopping: AtomicBool::new(false),
         })
     }
@@ -189,8 +192,11 @@ impl Shared {
         }
         self.waits.install(bounds.iter().map(|bound| &bound.pipeline));
         let installed = |bound: Arc<Bound>| (bound.pipeline.name.clone(), Arc::new(Installed::new(bound, &self.ports.policies)));
-        *table = bounds.into_iter().map(installed).collect();
+        *table = bounds.iter().cloned().map(installed).collect();
         drop(table);
+        if let Some(shared) = self.weak.upgrade() {
+            self.probes.replace(&shared, &bounds);
+        }
         self.adjust_door();
     }
 

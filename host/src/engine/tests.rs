@@ -2,6 +2,7 @@
 
 mod full_queue;
 mod optimistic;
+mod probing;
 mod single_flight;
 mod structure;
 
@@ -84,6 +85,7 @@ impl Sink for Diary {
             What::LateDropped { what, .. } => format!("late {what}"),
             What::Undelivered { undelivered, .. } => format!("undelivered {}", undelivered.event_type),
             What::Published { published } => format!("event {}", published.event_type),
+            What::Breaker { state, .. } => format!("breaker {state}"),
             What::Deduplicated { verdict, .. } => format!("dedup {verdict}"),
             What::StateSet { after, .. } => format!("state {}", after.text()),
             What::Waiting { .. } => "waiting".to_owned(),
@@ -132,6 +134,7 @@ impl Asker {
 }
 
 struct World {
+    activity: Activity,
     engine: Engine,
     bus: Bus,
     clock: VirtualClock,
@@ -159,9 +162,9 @@ impl World {
             sink: Arc::clone(&sink),
             policies: Policies::counted_by(Arc::clone(&shared_clock), Arc::clone(&sink), activity.clone()),
             bus: bus.clone(),
-            activity,
+            activity: activity.clone(),
         });
-        let world = Self { engine, bus, clock, diary };
+        let world = Self { activity, engine, bus, clock, diary };
         world.install(sketch, executor);
         world
     }

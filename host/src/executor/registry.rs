@@ -8,12 +8,14 @@ use std::sync::Arc;
 use self::open::Resources;
 use super::builtin::{Builtins, Caches};
 use super::host_api::HostApi;
+use super::redact::Redacting;
 use super::rhai::Rhai;
 use super::wasm::{self, Wasm};
 use crate::model::executor::{Description, ExecutorReference, Home};
 use crate::model::failure::Failure;
 use crate::model::happening::What;
 use crate::model::port::{Catalog, CatalogProblem, Clock, Executor, Sink};
+use crate::model::secret::Secret;
 
 pub use open::{
     BAD_PATH, BAD_PATTERN, CANNOT_OPEN_RESOURCE, CORRUPT_RESOURCE, DOCUMENTS_UNREADABLE, MISSING_SECRET, UNKNOWN_RESOURCE, WRONG_RESOURCE,
@@ -100,7 +102,9 @@ impl Registry {
         // Described first: its mistakes are likelier than a file's, and opening files for nothing leaves them behind.
         self.apart(reference, |homes, reference| homes.describe(reference).map(|_| ())).await?;
         let services = self.resources.services(reference).await?;
-        self.apart(reference, |homes, reference| homes.open(reference, Arc::new(services))).await
+        let granted: Vec<Secret> = services.secrets.values().cloned().collect();
+        let executor = self.apart(reference, |homes, reference| homes.open(reference, Arc::new(services))).await?;
+        Ok(Arc::new(Redacting::new(executor, granted, &reference.config)))
     }
 
     /// Reading code, and compiling it where the file was changed since it was described, takes long: not on a thread that drives runs.

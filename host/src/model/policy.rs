@@ -132,11 +132,13 @@ pub struct BreakerSettings {
     pub cooldown: Duration,
     /// How many calls it lets through to try.
     pub half_open: u32,
+    /// How often a probe is asked while it is open. With one, no calls are let through to try, whatever the cooldown: the probe's success closes it.
+    pub probe_every: Option<Duration>,
 }
 
 impl Default for BreakerSettings {
     fn default() -> Self {
-        Self { failures: 5, window: Duration::from_secs(60), cooldown: Duration::from_secs(30), half_open: 1 }
+        Self { failures: 5, window: Duration::from_secs(60), cooldown: Duration::from_secs(30), half_open: 1, probe_every: None }
     }
 }
 
@@ -175,6 +177,19 @@ pub struct AttemptSettings {
     pub bulkhead: Option<(PolicyIdentity, BulkheadSettings)>,
     /// The time for one attempt.
     pub timeout: Option<Duration>,
+    /// What is asked while the breaker is open.
+    pub probe: Option<ProbeSettings>,
+}
+
+/// `probe` of a breaker.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ProbeSettings {
+    /// The executor that is asked, by its number in the pipeline.
+    pub executor: usize,
+    /// Its input, fixed at load.
+    pub input: Value,
+    /// How often it is asked; a probe that takes longer has failed.
+    pub every: Duration,
 }
 
 /// What stands in for a result that could not be had, already evaluated.

@@ -33,6 +33,11 @@ pub trait Native: Any + Send + Sync {
         false
     }
 
+    /// Whether a secret stands in it; worth its own code where the tree is dear.
+    fn holds_secret(&self) -> bool {
+        self.to_tree().holds_secret()
+    }
+
     /// Itself, for [`Value::native`].
     fn as_any(&self) -> &dyn Any;
 }
@@ -175,6 +180,16 @@ impl Value {
         match self.0.native.get() {
             Some(native) => native.field(name),
             None => self.tree().field(name).cloned().map(Self::from),
+        }
+    }
+
+    /// Whether a secret stands in it. No form is made for that.
+    pub fn holds_secret(&self) -> bool {
+        match (self.0.tree.get(), self.0.native.get()) {
+            (Some(tree), _) => tree.holds_secret(),
+            (None, Some(native)) => native.holds_secret(),
+            // Text never holds one: it is sealed there.
+            (None, None) => false,
         }
     }
 

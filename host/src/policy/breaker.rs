@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
+
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::happening::{Happening, What};
 use crate::model::job::Job;
@@ -75,6 +77,10 @@ impl State {
     /// # Errors
     /// While it is open, and while it is half open and as many calls try it as may.
     pub fn admit(&mut self, name: &str, settings: &BreakerSettings, now: Timestamp) -> Result<Pass, Failure> {
+        if let (Phase::Open { .. }, Some(every)) = (&self.phase, settings.probe_every) {
+            let why = format!("is open after {} failures until its probe succeeds", settings.failures);
+            return Err(self.refusal(name, &why).with_retry_after(every));
+        }
         if let Phase::Open { since } = self.phase {
             let due = since + settings.cooldown;
             if now < due {
@@ -122,6 +128,26 @@ impl State {
         }
     }
 
+    /// Takes what a probe came to. Its success closes the breaker and its failure is the last one that is known; neither says anything while it is
+    /// not open.
+    pub fn probed(&mut self, result: Result<(), Failure>) {
+        if !self.is_open() {
+            return;
+        }
+        match result {
+            Ok(()) => {
+                self.last_failure = None;
+                self.go(Phase::default());
+            }
+            Err(failure) => self.last_failure = Some(failure),
+        }
+    }
+
+    /// Whether it lets no call pass.
+    pub const fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open { .. })
+    }
+
     /// The word for the phase: `closed`, `open` or `half_open`.
     pub const fn name(&self) -> &'static str {
         match self.phase {
@@ -151,17 +177,43 @@ pub struct Breaker {
     shared: Mutex<(BreakerSettings, State)>,
     clock: Arc<dyn Clock>,
     sink: Arc<dyn Sink>,
+    /// Told with each change of the phase.
+    changed: Notify,
 }
 
 impl Breaker {
     /// A closed one; `name` is what people see.
     pub fn new(name: String, settings: BreakerSettings, clock: Arc<dyn Clock>, sink: Arc<dyn Sink>) -> Self {
-        Self { name, shared: Mutex::new((settings, State::default())), clock, sink }
+        Self { name, shared: Mutex::new((settings, State::default())), clock, sink, changed: Notify::new() }
     }
 
     /// Other numbers from now on; the state stays.
     pub fn set(&self, settings: BreakerSettings) {
         self.shared().0 = settings;
+    }
+
+    /// Waits until it is open; ends at once if it is.
+    pub async fn opened(&self) {
+        loop {
+            let changed = self.changed.notified();
+            let mut changed = std::pin::pin!(changed);
+            // Registered before the phase is looked at, so that a change cannot fall between.
+            changed.as_mut().enable();
+            if self.is_open() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Whether it lets no call pass.
+    pub fn is_open(&self) -> bool {
+        self.shared().1.is_open()
+    }
+
+    /// Tells it what its probe came to.
+    pub fn probed(&self, result: Result<(), Failure>) {
+        self.change(|_, state, _| state.probed(result));
     }
 
     /// One call.
@@ -185,6 +237,7 @@ impl Breaker {
         let changed = (state.generation != before).then(|| state.name());
         drop(shared);
         if let Some(state) = changed {
+            self.changed.notify_waiters();
             self.sink.accept(Happening { time: now, run: None, what: What::Breaker { policy: self.name.clone(), state } });
         }
         done
@@ -220,8 +273,13 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
     const NOW: Timestamp = Timestamp::from_nanos(1_000_000_000_000);
-    const SETTINGS: BreakerSettings =
-        BreakerSettings { failures: 5, window: Duration::from_secs(60), cooldown: Duration::from_secs(30), half_open: 1 };
+    const SETTINGS: BreakerSettings = BreakerSettings {
+        failures: 5,
+        window: Duration::from_secs(60),
+        cooldown: Duration::from_secs(30),
+        half_open: 1,
+        probe_every: None,
+    };
 
     fn busy() -> Verdict {
         Verdict::Fails(Failure::new(FailureKind::Transient, "busy"))
@@ -249,6 +307,22 @@ mod tests {
         assert_eq!((refused.kind, refused.code.as_deref()), (FailureKind::Rejected, Some("breaker_open")));
         assert_eq!(refused.cause.map(|cause| cause.message).as_deref(), Some("busy"));
         assert_eq!(refused.message, "the breaker of `p/api` is open after 5 failures and tries again in 29s");
+    }
+
+    #[test]
+    fn with_a_probe_no_call_tries_it_and_the_probes_success_closes_it() {
+        let settings = BreakerSettings { probe_every: Some(SECOND * 10), ..SETTINGS };
+        let mut state = open_at(NOW);
+        let refused = state.admit("p/api", &settings, NOW + SECOND * 999).expect_err("no cooldown ends it");
+        assert_eq!(refused.message, "the breaker of `p/api` is open after 5 failures until its probe succeeds");
+        assert_eq!(refused.retry_after, Some(SECOND * 10));
+        state.probed(Err(Failure::new(FailureKind::NotFound, "gone")));
+        let refused = state.admit("p/api", &settings, NOW + SECOND * 999).expect_err("a failure of any kind keeps it open");
+        assert_eq!(refused.cause.map(|cause| cause.message).as_deref(), Some("gone"));
+        state.probed(Ok(()));
+        assert!(state.admit("p/api", &settings, NOW + SECOND * 999).is_ok());
+        state.probed(Err(Failure::new(FailureKind::Failed, "late")));
+        assert_eq!(state.name(), "closed", "a probe says nothing once it is closed");
     }
 
     #[test]

@@ -72,6 +72,11 @@ impl Policies {
         AttemptStack::of(layers)
     }
 
+    /// The breaker of a policy, if a stack has been made with it.
+    pub fn breaker(&self, identity: &PolicyIdentity) -> Option<Arc<Breaker>> {
+        self.registry().breakers.get(identity).cloned()
+    }
+
     /// Forgets the state of policies that are not among these. Stacks that have it keep it until they are dropped.
     pub fn retain(&self, named: &[PolicyIdentity]) {
         let mut registry = self.registry();

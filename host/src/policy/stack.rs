@@ -118,6 +118,7 @@ mod tests {
             rate_limit: Some((identity.clone(), RateLimitSettings { limit: 100, per: SECOND, burst: 100, max_wait: Duration::ZERO })),
             bulkhead: Some((identity, BulkheadSettings { max_concurrent: 1, max_queue: 0, max_wait: Duration::ZERO })),
             timeout: Some(SECOND),
+            probe: None,
         }
     }
 

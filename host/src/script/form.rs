@@ -51,6 +51,10 @@ impl Native for Form {
         fits(&self.0, declared)
     }
 
+    fn holds_secret(&self) -> bool {
+        holds_secret(&self.0)
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }
@@ -75,6 +79,16 @@ fn fits(dynamic: &Dynamic, declared: &Type) -> bool {
             })
         }),
         _ => false,
+    }
+}
+
+fn holds_secret(dynamic: &Dynamic) -> bool {
+    if let Ok(items) = dynamic.as_array_ref() {
+        return items.iter().any(holds_secret);
+    }
+    match dynamic.as_map_ref() {
+        Ok(fields) => fields.values().any(holds_secret),
+        Err(_) => dynamic.is::<Secret>(),
     }
 }
 

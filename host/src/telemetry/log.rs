@@ -92,7 +92,7 @@ pub(super) fn write(happening: &Happening) {
             line!(warn, RUN, run, key, version, reason, "state change dropped");
         }
         What::StateSet { key, version, change: StateChange::TakenBack, .. } => {
-            line!(debug, RUN, run, key, version, "state change taken back")
+            line!(debug, RUN, run, key, version, "state change taken back");
         }
         What::StateSet { key, version, .. } => line!(debug, RUN, run, key, version, "state set"),
         What::Waiting { step, until } => line!(info, RUN, run, step = step.as_str(), "waits until {until}"),

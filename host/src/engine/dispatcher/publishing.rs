@@ -4,17 +4,13 @@ use std::sync::Arc;
 use std::task::Context;
 
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 
-use crate::model::cancel::CancelSignal;
 use crate::model::event::{Event, Scope};
 use crate::model::id::Digest;
 use crate::model::record::{Fact, LaneId, RefusedAnswer, StepNumber};
-use crate::model::time::Timestamp;
 use crate::plan::pipeline::Verb;
 
 use super::Driver;
-use crate::engine::handle::Ports;
 use crate::engine::run::{Input, RunState};
 use crate::engine::shared::offering::{Heard, refusals};
 use crate::engine::waits::{Closing, Place, keys};
@@ -31,46 +27,8 @@ impl Driver {
     pub(super) async fn publish(&mut self, event: Event) -> Vec<Heard> {
         let exported = event.scope != Scope::Global && self.installed.bound.pipeline.exports.contains(&event.event_type);
         let offered = self.shared.waits.concerns(&event.event_type).then(|| Arc::new(event.clone()));
-        self.put_on_bus(event, exported).await;
+        self.send_out(event, exported).await;
         offered.map(|event| self.shared.offer(&event, exported)).unwrap_or_default()
-    }
-
-    /// Puts an event on its bus. Where a flow's queue is full, the run waits for it, but hears meanwhile that it is cancelled or that something is due:
-    /// then the event waits on behind the run, and all that the run publishes later behind that, so that each flow has them in their order.
-    async fn put_on_bus(&mut self, event: Event, exported: bool) {
-        let mut waiting = match self.behind.take() {
-            None => match self.shared.ports.bus.offer(event, exported) {
-                None => return,
-                Some(waiting) => waiting,
-            },
-            Some(before) => {
-                let (bus, activity, stop) = (self.shared.ports.bus.clone(), self.shared.ports.activity.clone(), self.shared.stop.clone());
-                async move {
-                    // It fails only if it panicked, and then it is over too.
-                    drop(activity.rest(before).await);
-                    if let Some(waiting) = bus.offer(event, exported) {
-                        until_stopped(waiting, &stop).await;
-                    }
-                }
-                .boxed()
-            }
-        };
-        let Ports { clock, activity, .. } = &self.shared.ports;
-        let due = self.state.next_due();
-        let is_heard = self.heard;
-        let interrupted = tokio::select! {
-            biased;
-            () = &mut waiting => false,
-            () = self.control.signal.cancelled(), if !is_heard => true,
-            () = clock.sleep_until(due.unwrap_or(Timestamp::MAX)), if due.is_some() => true,
-        };
-        if interrupted {
-            let (stop, busy) = (self.shared.stop.clone(), activity.enter());
-            self.behind = Some(self.shared.tasks.spawn(async move {
-                let _busy = busy;
-                until_stopped(waiting, &stop).await;
-            }));
-        }
     }
 
     /// Publishes what an `emit` step emits. The step is done when every wait that it met has answered; other lanes go on meanwhile.
@@ -161,15 +119,6 @@ impl Driver {
             }
             !over
         });
-    }
-}
-
-/// Waits for room until the host stops; who has not got the event by then goes without, which is told.
-async fn until_stopped(waiting: BoxFuture<'static, ()>, stop: &CancelSignal) {
-    tokio::select! {
-        biased;
-        () = waiting => {}
-        () = stop.cancelled() => {}
     }
 }
 

@@ -40,11 +40,17 @@ fn noise(number: usize) -> Event {
     }
 }
 
-/// A world in which a flow hears what the steps emit and has its queue full.
-async fn crowded(sketch: &Sketch) -> (World, Arc<Slow>) {
-    let world = World::new(sketch, &scripted(|_, _| async { Ok(Value::null()) }.boxed()));
+/// A world in which a flow hears what the steps emit and has its queue full. Where it `tells`, the executor emits an event of its own first.
+async fn crowded(sketch: &Sketch, tells: bool) -> (World, Arc<Slow>) {
+    let executor = scripted(move |_, attempt| {
+        if tells {
+            attempt.channel.emit("Told".into(), Value::null()).expect("it is granted");
+        }
+        async { Ok(Value::null()) }.boxed()
+    });
+    let world = World::new(sketch, &executor);
     let slow = Arc::new(Slow { turns: Semaphore::new(0), taken: Mutex::default() });
-    let types = vec!["Noise".into(), "Done".into()];
+    let types = vec!["Noise".into(), "Told".into(), "Done".into()];
     let scope = Scope::Private("p".into());
     let subscription = Subscription { pipeline: "p".into(), flow: "slow".into(), types, direct: true, scope };
     let activate: Arc<dyn Activate> = Arc::clone(&slow) as Arc<dyn Activate>;
@@ -68,7 +74,7 @@ fn emitting(steps: usize) -> Sketch {
 
 #[tokio::test]
 async fn a_cancel_is_heard_at_once_and_the_event_goes_its_way() {
-    let (world, slow) = crowded(&Sketch { finally: true, ..emitting(2) }).await;
+    let (world, slow) = crowded(&emitting(2), true).await;
     let lost = world.diary.count("undelivered Noise");
     let (admission, asker) = world.ask().await;
     world.clock.advance(Duration::from_secs(1)).await;
@@ -79,14 +85,16 @@ async fn a_cancel_is_heard_at_once_and_the_event_goes_its_way() {
     assert_eq!(world.clock.now().as_millis(), 1_000);
     slow.turns.add_permits(5_000);
     world.clock.advance(Duration::ZERO).await;
-    assert_eq!(slow.taken.lock().unwrap().iter().filter(|taken| taken.as_str() == "Done").count(), 1, "neither lost nor doubled");
+    let taken: Vec<String> =
+        slow.taken.lock().unwrap().iter().map(|taken| taken.as_str().to_owned()).filter(|taken| taken != "Noise").collect();
+    assert_eq!(taken, ["Told", "Done"], "neither lost nor doubled, and in their order");
     assert_eq!(world.diary.count("undelivered Noise"), lost);
     assert_eq!((world.diary.count("event Done"), world.diary.count("undelivered Done")), (1, 0));
 }
 
 #[tokio::test]
 async fn a_deadline_is_heard_at_once_and_the_order_stays() {
-    let (world, slow) = crowded(&Sketch { deadline: Some(Duration::from_secs(5)), ..emitting(2) }).await;
+    let (world, slow) = crowded(&Sketch { deadline: Some(Duration::from_secs(5)), ..emitting(2) }, false).await;
     let (_, asker) = world.ask().await;
     world.clock.advance(Duration::from_secs(6)).await;
     assert_eq!(asker.heard(), ["end timed_out"]);
@@ -97,7 +105,7 @@ async fn a_deadline_is_heard_at_once_and_the_order_stays() {
 
 #[tokio::test]
 async fn who_gets_no_room_in_thirty_seconds_goes_without_and_it_is_told() {
-    let (world, _slow) = crowded(&emitting(1)).await;
+    let (world, _slow) = crowded(&emitting(1), false).await;
     let (admission, _) = world.ask().await;
     world.clock.advance(Duration::from_secs(1)).await;
     world.engine.cancel(started(&admission), CancelReason::Requested);
@@ -109,11 +117,11 @@ async fn who_gets_no_room_in_thirty_seconds_goes_without_and_it_is_told() {
 
 #[tokio::test]
 async fn what_waits_behind_a_run_is_told_when_the_host_stops() {
-    let (world, _slow) = crowded(&emitting(1)).await;
+    let (world, _slow) = crowded(&emitting(1), true).await;
     let (admission, _) = world.ask().await;
     world.clock.advance(Duration::from_secs(1)).await;
     world.engine.cancel(started(&admission), CancelReason::Requested);
     world.clock.advance(Duration::ZERO).await;
     world.engine.stop(CancelReason::Shutdown).await;
-    assert_eq!(world.diary.count("undelivered Done"), 1);
+    assert_eq!((world.diary.count("undelivered Told"), world.diary.count("undelivered Done")), (1, 1));
 }

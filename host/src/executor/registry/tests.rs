@@ -5,7 +5,8 @@ use crate::executor::builtin::UNKNOWN_BUILTIN;
 use crate::executor::test_support::{Still, Told};
 use crate::model::grant::{Grants, Limits};
 use crate::model::resource::{Resource, ResourceKind};
-use crate::model::value::Value;
+use crate::model::secret::Secret;
+use crate::model::value::{Tree, Value};
 
 struct Fixture {
     folder: tempfile::TempDir,
@@ -46,6 +47,29 @@ impl Fixture {
             limits: Limits::default(),
             reuse: false,
             resources: resources.map(|(name, kind)| Resource { name: name.into(), kind }).into(),
+        }
+    }
+
+    /// What comes of a job of an executor that has this secret.
+    async fn says(&self, reference: &ExecutorReference, input: Value) -> String {
+        let executor = self.registry.open(reference).await.map_err(|problem| problem.message).expect("it opens");
+        let id = uuid::Uuid::nil();
+        let job = crate::model::job::Job {
+            id: crate::model::id::JobId::new(id),
+            run: crate::model::id::RunId::new(id),
+            correlation_id: crate::model::id::CorrelationId::new(id),
+            pipeline: "chatbot".into(),
+            flow: "main".into(),
+            step: "it".into(),
+            executor: "it".into(),
+            attempt: 1,
+            input,
+        };
+        let channel = Arc::clone(&self.told) as _;
+        let attempt = crate::model::port::Attempt { deadline: None, cancel: crate::model::cancel::CancelSignal::new(), channel };
+        match executor.process(Arc::new(job), attempt).await {
+            Ok(output) => output.text().to_owned(),
+            Err(failure) => failure.to_string(),
         }
     }
 
@@ -110,4 +134,26 @@ async fn an_index_is_read_when_it_is_opened_and_followed_while_somebody_has_it()
     assert_eq!(fixture.registry.watched_folders(), Vec::<PathBuf>::new());
     fixture.registry.refresh_indexes(&[file]).await;
     assert_eq!(fixture.told.take(), []);
+}
+
+#[tokio::test]
+async fn what_an_executor_says_is_searched_for_the_secrets_that_it_has() {
+    let fixture = fixture();
+    let script = |text: &str| Home::Script { text: text.into(), file: "p.yaml".into(), first_line: 1 };
+    let granted = Grants { secrets: vec!["KEY".to_owned()], ..Grants::default() };
+    let with_home = |home, grants| ExecutorReference { home, ..fixture.reference("log", grants) };
+    let shows = r#"fn process(job) { `it is hunter2` }"#;
+    assert_eq!(fixture.says(&with_home(script(shows), granted.clone()), Value::null()).await, r#""it is «secret KEY»""#);
+    let fails = r#"fn process(job) { throw "no hunter2" }"#;
+    let failure = fixture.says(&with_home(script(fails), granted), Value::null()).await;
+    assert!(failure.contains("no «secret KEY»") && !failure.contains("hunter2"), "{failure}");
+    // A secret in a job's input counts while that job is worked on.
+    let input = Value::map([("message", Value::string("hunter2")), ("key", Value::from(Tree::Secret(Secret::new("OTHER", "hunter2"))))]);
+    assert_eq!(fixture.says(&fixture.reference("log", Grants::default()), input).await, "null");
+    assert_eq!(
+        fixture.says(&fixture.reference("log", Grants::default()), Value::map([("message", Value::string("hunter2"))])).await,
+        "null"
+    );
+    let lines: Vec<String> = fixture.told.logs().into_iter().map(|(_, line)| line).collect();
+    assert_eq!(lines, ["«secret OTHER»", "hunter2"], "who was given no secret is not searched");
 }

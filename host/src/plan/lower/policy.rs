@@ -4,13 +4,14 @@ use indexmap::IndexMap;
 
 use super::flow::Lowering;
 use super::template::Compiler;
-use crate::model::policy::{AttemptSettings, PolicyIdentity};
+use crate::model::policy::{AttemptSettings, PolicyIdentity, ProbeSettings};
 use crate::model::port::Root;
 use crate::model::types::{Origin, Type};
+use crate::model::value::Value;
 use crate::plan::check::names::{self, Seen};
 use crate::plan::codes;
 use crate::plan::pipeline::{Cache, Fallback, JobPolicy, Keyed, Retry, StandIn};
-use crate::plan::raw::policy::Layers;
+use crate::plan::raw::policy::{Layers, Probe};
 use crate::plan::raw::{Table, closest, keys};
 use crate::plan::source::{Node, Span};
 use crate::plan::template::Template;
@@ -68,13 +69,27 @@ impl<'n> Lowering<'_, 'n> {
     }
 
     /// The attempt half.
-    pub(super) fn attempt_settings(&self, layers: &Layers<'n>, table: &Table<'_>, id: &str) -> AttemptSettings {
+    pub(super) fn attempt_settings(&mut self, layers: &Layers<'n>, table: &Table<'_>, id: &str) -> AttemptSettings {
         AttemptSettings {
-            breaker: layers.breaker.map(|layer| (self.identity(table, id, layer.named), layer.value)),
+            probe: layers.breaker.and_then(|layer| layer.value.1).and_then(|probe| self.probe(probe)),
+            breaker: layers.breaker.map(|layer| (self.identity(table, id, layer.named), layer.value.0)),
             rate_limit: layers.rate_limit.map(|layer| (self.identity(table, id, layer.named), layer.value)),
             bulkhead: layers.bulkhead.map(|layer| (self.identity(table, id, layer.named), layer.value)),
             timeout: layers.timeout.map(|layer| layer.value),
         }
+    }
+
+    /// What is asked while a breaker is open. It belongs to no run, so that its input is fixed at load.
+    fn probe(&mut self, probe: Probe<'_>) -> Option<ProbeSettings> {
+        let compiler = self.ground.compiler;
+        let name = compiler.findings.literal_text(probe.run, "`run`", "the name of an executor")?;
+        let (executor, declared) = self.executors.by_name(&compiler, name, probe.run.span)?;
+        let wanted = declared.description.input.clone().unwrap_or_default();
+        let input = match probe.with {
+            Some(node) => compiler.fixed(node, &wanted, "probe.with")?,
+            None => Value::null(),
+        };
+        Some(ProbeSettings { executor, input, every: probe.every })
     }
 
     /// The job half; and, if something may stand in for the output, whether it is known to be of the output's type.

@@ -29,7 +29,7 @@ pub(in crate::plan) struct Layers<'n> {
     pub(in crate::plan) cache: Option<At<(&'n Node, Option<&'n Node>, CacheSettings)>>,
     pub(in crate::plan) deadline: Option<At<Duration>>,
     pub(in crate::plan) retry: Option<At<(Option<&'n Node>, RetrySettings)>>,
-    pub(in crate::plan) breaker: Option<At<BreakerSettings>>,
+    pub(in crate::plan) breaker: Option<At<(BreakerSettings, Option<Probe<'n>>)>>,
     pub(in crate::plan) rate_limit: Option<At<RateLimitSettings>>,
     pub(in crate::plan) bulkhead: Option<At<BulkheadSettings>>,
     pub(in crate::plan) timeout: Option<At<Duration>>,
@@ -41,6 +41,14 @@ pub(in crate::plan) struct Fallback<'n> {
     pub(in crate::plan) when: Option<&'n Node>,
     pub(in crate::plan) value: Option<&'n Node>,
     pub(in crate::plan) steps: Option<&'n Node>,
+}
+
+/// What is asked while a breaker is open, as written.
+#[derive(Clone, Copy)]
+pub(in crate::plan) struct Probe<'n> {
+    pub(in crate::plan) run: &'n Node,
+    pub(in crate::plan) with: Option<&'n Node>,
+    pub(in crate::plan) every: Duration,
 }
 
 impl<'n> Layers<'n> {
@@ -72,7 +80,7 @@ impl Findings<'_> {
             cache: table.get("cache").and_then(|node| Some(At { value: self.cache(node)?, span: node.span, named })),
             deadline: at(table.get("deadline"), named, |node| self.duration(node, "`deadline`")),
             retry: table.get("retry").and_then(|node| Some(At { value: self.retry(node)?, span: node.span, named })),
-            breaker: at(table.get("breaker"), named, |node| self.breaker(node)),
+            breaker: table.get("breaker").and_then(|node| Some(At { value: self.breaker(node)?, span: node.span, named })),
             rate_limit: at(table.get("rate_limit"), named, |node| self.rate_limit(node)),
             bulkhead: at(table.get("bulkhead"), named, |node| self.bulkhead(node)),
             timeout: at(table.get("timeout"), named, |node| self.duration(node, "`timeout`")),
@@ -166,24 +174,31 @@ impl Findings<'_> {
         Some((table.get("should_retry"), settings))
     }
 
-    fn breaker(&self, node: &Node) -> Option<BreakerSettings> {
+    fn breaker<'n>(&self, node: &'n Node) -> Option<(BreakerSettings, Option<Probe<'n>>)> {
         let known = ["failures", "window", "cooldown", "half_open", "probe"];
         let table = self.table(node, "`breaker`", &known, "{ failures: 5, window: 60s, cooldown: 30s }")?;
-        if let Some(key) = table.key("probe") {
-            self.error(
-                codes::LATER_KEY,
-                key.span,
-                "`breaker.probe` is not in this version",
-                "leave it out: after the cooldown a trial call decides",
-            );
-        }
+        let probe = match table.get("probe") {
+            Some(node) => Some(self.probe(node)?),
+            None => None,
+        };
         let defaults = BreakerSettings::default();
-        Some(BreakerSettings {
+        let settings = BreakerSettings {
             failures: table.get("failures").map_or(Some(defaults.failures), |node| self.whole(node, "`failures`", 1))?,
             window: table.get("window").map_or(Some(defaults.window), |node| self.duration(node, "`window`"))?,
             cooldown: table.get("cooldown").map_or(Some(defaults.cooldown), |node| self.duration(node, "`cooldown`"))?,
             half_open: table.get("half_open").map_or(Some(defaults.half_open), |node| self.whole(node, "`half_open`", 1))?,
-        })
+            probe_every: probe.map(|probe| probe.every),
+        };
+        Some((settings, probe))
+    }
+
+    fn probe<'n>(&self, node: &'n Node) -> Option<Probe<'n>> {
+        let example = "{ run: ping, every: 30s }";
+        let table = self.table(node, "`probe`", &["run", "with", "every"], example)?;
+        let help = format!("write {example}: which executor is asked while the breaker is open, and how often");
+        let run = self.required(&table, "run", "`probe`", &help);
+        let every = self.required(&table, "every", "`probe`", &help).and_then(|node| self.duration(node, "`every`"));
+        Some(Probe { run: run?, with: table.get("with"), every: every? })
     }
 
     fn rate_limit(&self, node: &Node) -> Option<RateLimitSettings> {

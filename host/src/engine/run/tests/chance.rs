@@ -161,7 +161,7 @@ impl Bench {
             }
             Move::Leader(gone) => {
                 let joined = self.state.jobs().find(|active| matches!(active.phase, JobPhase::Joined(_))).map(|active| active.job.id);
-                if let Some(job) = joined.filter(|_| self.facts.len() % 3 == 0) {
+                if let Some(job) = joined.filter(|_| self.facts.len().is_multiple_of(3)) {
                     self.give(Input::TakeOver { job });
                 } else if let Some(job) = joined {
                     let outcome = JobOutcome::Succeeded { output: Value::null(), from: ResultSource::Executor };
