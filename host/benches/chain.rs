@@ -119,7 +119,7 @@ impl Raw {
         );
         let watch = Arc::new(Watch::new());
         let watched = Arc::clone(&watch);
-        engine.on_progress(move |operations| (operations % 256 == 0 && watched.stops()).then_some(Dynamic::UNIT));
+        engine.on_progress(move |operations| (operations.is_multiple_of(256) && watched.stops()).then_some(Dynamic::UNIT));
         Self { steps: compiled(&engine), engine, watch: Some(watch) }
     }
 

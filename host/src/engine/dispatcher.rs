@@ -436,7 +436,7 @@ impl Driver {
             requester: if step.stream && !silent { self.requester.clone() } else { None },
             pipeline: Arc::clone(&self.installed.bound.pipeline),
             executor,
-            on_progress: on_progress.flatten(),
+            on_progress: on_progress.flatten().map(Box::new),
         })
     }
 

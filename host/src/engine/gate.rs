@@ -48,7 +48,7 @@ pub struct Parts {
     /// The number of the executor in the pipeline; `None` for a called flow, whose events are its own.
     pub executor: Option<usize>,
     /// What each progress sets.
-    pub on_progress: Option<OnProgress>,
+    pub on_progress: Option<Box<OnProgress>>,
 }
 
 /// `on_progress` of a step: sets fields of the state with every progress.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::future::BoxFuture;
 
 use crate::model::event::Event;
-use crate::model::id::RunId;
+use crate::model::id::{IdMap, RunId};
 use crate::model::job::JobOutcome;
 use crate::model::port::{Commit, Pending, Store, StoreError};
 use crate::model::record::{Batch, Beginning, Fact, InboxKey, LaneResult};
@@ -17,7 +17,7 @@ use crate::model::value::{Tree, Value};
 /// How much is kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Bounds {
-    /// How many runs that have ended; the one that ended first goes. 1000 by default.
+    /// How many runs that have ended; the one that ended first goes. 64 by default.
     pub ended_runs: usize,
     /// About how many bytes of runs that have ended. 32 MiB by default.
     pub ended_bytes: usize,
@@ -46,7 +46,7 @@ struct Inside {
 
 #[derive(Default)]
 struct Kept {
-    runs: HashMap<RunId, History>,
+    runs: IdMap<RunId, History>,
     /// The ended ones, the one that ended first in front.
     ended: VecDeque<RunId>,
     ended_bytes: usize,

@@ -1,6 +1,8 @@
 //! Identities: names that people write, and ids that the host makes.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -161,6 +163,27 @@ impl RunId {
     }
 }
 
+/// A map by an id that the host made. Such an id has 62 random bits, which nobody outside chooses: to hash it once more with a key, as the
+/// standard map does, would guard against nothing and is most of what a look into a small map costs.
+pub type IdMap<Id, V> = HashMap<Id, V, BuildHasherDefault<IdHasher>>;
+
+/// Spreads the bits of an id.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for word in bytes.chunks(8) {
+            let word = word.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+            self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        }
+    }
+}
+
 /// The BLAKE3 digest of some content: of a script, of a component, of a pipeline's whole bundle.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest([u8; 32]);
@@ -227,6 +250,18 @@ mod tests {
         let run = RunId::new(Uuid::from_u128(7));
         assert_eq!(RunId::dispatched_by(run, 1, 2), RunId::dispatched_by(run, 1, 2));
         assert_ne!(RunId::dispatched_by(run, 1, 2), RunId::dispatched_by(run, 2, 1));
+    }
+
+    #[test]
+    fn ids_are_spread_over_a_map() {
+        let mut map = IdMap::default();
+        for number in 0..1_000_u128 {
+            map.insert(RunId::new(Uuid::from_u128(number << 20)), number);
+        }
+        assert!((0..1_000).all(|number| map.get(&RunId::new(Uuid::from_u128(number << 20))) == Some(&number)));
+        let hash = |number: u128| std::hash::BuildHasher::hash_one(map.hasher(), RunId::new(Uuid::from_u128(number)));
+        let tops: std::collections::HashSet<_> = (0..1_000).map(|number| hash(number) >> 57).collect();
+        assert!(tops.len() > 64, "the bits that a map looks at first differ");
     }
 
     #[test]

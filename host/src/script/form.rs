@@ -220,6 +220,50 @@ pub fn not_data(dynamic: &Dynamic) -> Option<&'static str> {
     }
 }
 
+/// Why a value is no output.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unfit {
+    /// Something in it is no data: what, in words.
+    NoData(&'static str),
+    /// Its JSON is too long.
+    TooLong,
+}
+
+/// Whether a value is data and its JSON at most `left` bytes long, escapes not counted. One walk for both, which stops at the first of
+/// either: every output of a script is looked at like this.
+///
+/// # Errors
+/// Why not.
+pub fn fits_output(value: &Dynamic, left: &mut usize) -> Result<(), Unfit> {
+    fn take(bytes: usize, left: &mut usize) -> Result<(), Unfit> {
+        *left = left.checked_sub(bytes).ok_or(Unfit::TooLong)?;
+        Ok(())
+    }
+    match Shape::of(value) {
+        Shape::Text => take(value.as_immutable_string_ref().map_or(0, |text| text.len()) + 2, left),
+        Shape::Map => {
+            take(2, left)?;
+            let Ok(map) = value.as_map_ref() else { return Ok(()) };
+            map.iter().try_for_each(|(name, field)| {
+                take(name.len() + 4, left)?;
+                fits_output(field, left)
+            })
+        }
+        Shape::List => {
+            take(2, left)?;
+            let Ok(items) = value.as_array_ref() else { return Ok(()) };
+            items.iter().try_for_each(|item| {
+                take(1, left)?;
+                fits_output(item, left)
+            })
+        }
+        Shape::Bytes => take(value.as_blob_ref().map_or(0, |bytes| bytes.len()) / 3 * 4 + 2, left),
+        Shape::Shared => fits_output(&value.flatten_clone(), left),
+        Shape::Other => Err(Unfit::NoData(not_data(value).unwrap_or("no data"))),
+        Shape::Null | Shape::Bool(_) | Shape::Int(_) | Shape::Float(_) | Shape::Character(_) | Shape::Secret => take(1, left),
+    }
+}
+
 /// Base64 with padding, as the type `bytes` is written.
 pub(super) fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

@@ -58,7 +58,8 @@ pub(super) fn config_module(config: Dynamic) -> Shared<Module> {
 
 /// An engine with the slot of the job that it runs.
 pub(super) struct Instance {
-    pub(super) engine: Engine,
+    /// Boxed: it is large, and taken and given back for every job.
+    pub(super) engine: Box<Engine>,
     slot: Arc<Mutex<Option<Arc<Running>>>>,
 }
 
@@ -79,7 +80,7 @@ impl Instance {
         engine.on_print(move |text| log(&printing, LogLevel::Info, text.to_owned()));
         let debugging = Arc::clone(&slot);
         engine.on_debug(move |text, _, _| log(&debugging, LogLevel::Debug, text.to_owned()));
-        Self { engine, slot }
+        Self { engine: Box::new(engine), slot }
     }
 
     /// Takes the job in whose name the engine works from now on; `None` gives it back.

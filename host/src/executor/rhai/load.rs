@@ -33,6 +33,8 @@ pub(super) struct Loaded {
     pub(super) waits: bool,
     /// The fields of `job` that it reads; `None` if that cannot be seen.
     pub(super) job_fields: Option<Vec<String>>,
+    /// Whether all that it does with `job` is to take `job.input` into a variable once.
+    pub(super) only_takes_input: bool,
 }
 
 /// Reads and parses a script.
@@ -65,6 +67,7 @@ pub(super) fn load(home: &Home, limits: &Limits) -> Result<Loaded, CatalogProble
         files: own_file.into_iter().chain(read.files.iter().map(|(file, _)| file.clone())).collect(),
         waits: read.waits || names_one_that_waits(&ast),
         job_fields: job_fields(&ast, &parameter),
+        only_takes_input: only_takes_input(&ast, &parameter),
         engine,
         ast,
         source,
@@ -151,6 +154,22 @@ fn job_fields(ast: &AST, parameter: &str) -> Option<Vec<String>> {
         _ => true,
     });
     only_fields.then_some(fields)
+}
+
+/// Whether `process`'s parameter stands in the script once, and that is as `let x = job.input`: what then is made of the job is a copy of its
+/// input and nothing else.
+fn only_takes_input(ast: &AST, parameter: &str) -> bool {
+    let mut times = 0;
+    let as_such = ast.walk(&mut |path: &[ASTNode<'_>]| match path {
+        [.., ASTNode::Stmt(Stmt::Share(names))] => !names.iter().any(|(name, _)| name.name.as_str() == parameter),
+        [before @ .., ASTNode::Expr(variable @ Expr::Variable(name, ..))] if name.1.as_str() == parameter => {
+            times += 1;
+            let [.., ASTNode::Stmt(Stmt::Var(..)), ASTNode::Expr(Expr::Dot(link, ..))] = before else { return false };
+            std::ptr::eq(&link.lhs, *variable) && matches!(&link.rhs, Expr::Property(property, _) if property.2.as_str() == "input")
+        }
+        _ => true,
+    });
+    as_such && times == 1
 }
 
 /// What was imported.

@@ -10,7 +10,7 @@ use crate::model::failure::{Failure, FailureKind};
 use crate::model::happening::LogLevel;
 use crate::model::id::EventType;
 use crate::model::value::Value;
-use crate::script::value_of;
+use crate::script::{dynamic_of, value_of};
 
 /// The names that stand for objects, in functions too.
 pub(super) const NAMES: [&str; 6] = ["bus", "log", "sql", "index", "kv", "config"];
@@ -23,6 +23,10 @@ type Fallible<T> = Result<T, Box<EvalAltResult>>;
 /// The attempt that a call is made in: what the engine carries along as its tag.
 #[derive(Clone)]
 pub(super) struct Tag(pub(super) Arc<Running>);
+
+/// `job` for a script that takes its input once and does nothing else with it: it is spared a map, and a second copy of the input.
+#[derive(Clone)]
+pub(super) struct InputOnly(pub(super) Value);
 
 #[derive(Clone)]
 struct Bus;
@@ -60,6 +64,7 @@ fn running(context: &NativeCallContext) -> Fallible<Arc<Running>> {
 fn run(module: &mut Module) {
     module.set_var("bus", Bus);
     module.set_var("log", Log);
+    module.set_getter_fn("input", |job: &mut InputOnly| Ok(dynamic_of(&job.0)));
     module.set_native_fn("progress", |context: NativeCallContext, value: Dynamic| {
         running(&context)?.channel().progress(value_of(value));
         Ok(())

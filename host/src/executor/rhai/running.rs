@@ -1,7 +1,7 @@
 //! One attempt at a job, as the engine and the script's objects see it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rhai::{Dynamic, EvalAltResult};
@@ -18,32 +18,60 @@ use crate::script::dynamic_of;
 /// Operations that a script may take in its caller's own task: about a millisecond.
 const AT_HOME: u64 = 8_192;
 
+/// What an attempt needs of its home.
+pub(super) trait Surroundings: Send + Sync {
+    /// What scripts may ask of the host.
+    fn host(&self) -> &dyn HostApi;
+
+    /// What time it is.
+    fn clock(&self) -> &dyn Clock;
+
+    /// `limits.wall`.
+    fn wall(&self) -> Duration;
+}
+
 /// An attempt under way.
 pub(super) struct Running {
     attempt: Attempt,
     /// Apart from the caller's own task: a signal that also says that the caller is gone, and where host calls are waited for. In the
     /// caller's own task nothing may wait, and the attempt's own signal says it all.
     apart: Option<(CancelSignal, Handle)>,
-    host: Arc<dyn HostApi>,
-    clock: Arc<dyn Clock>,
-    /// When the host stops it, and for what.
-    end: (Timestamp, Stop),
+    home: Arc<dyn Surroundings>,
+    /// When the host stops it, and for what. In the caller's own task it is reckoned when it is first asked for, a few hundred operations
+    /// after the beginning: most scripts are done by then.
+    end: OnceLock<(Timestamp, Stop)>,
     told: AtomicBool,
 }
 
 impl Running {
-    pub(super) fn new(
+    /// In the caller's own task.
+    pub(super) const fn here(attempt: Attempt, home: Arc<dyn Surroundings>) -> Self {
+        Self { attempt, apart: None, home, end: OnceLock::new(), told: AtomicBool::new(false) }
+    }
+
+    /// On a thread of its own, since a time.
+    pub(super) fn apart(
         attempt: Attempt,
-        apart: Option<(CancelSignal, Handle)>,
-        host: Arc<dyn HostApi>,
-        clock: Arc<dyn Clock>,
-        wall: Timestamp,
+        home: Arc<dyn Surroundings>,
+        cancel: CancelSignal,
+        waiting_room: Handle,
+        began: Timestamp,
     ) -> Self {
-        let end = match attempt.deadline {
+        let running = Self { apart: Some((cancel, waiting_room)), ..Self::here(attempt, home) };
+        running.end.get_or_init(|| running.reckoned(began));
+        running
+    }
+
+    fn reckoned(&self, began: Timestamp) -> (Timestamp, Stop) {
+        let wall = began + self.home.wall();
+        match self.attempt.deadline {
             Some(deadline) if deadline <= wall => (deadline, Stop::Deadline),
             _ => (wall, Stop::Wall),
-        };
-        Self { attempt, apart, host, clock, end, told: AtomicBool::new(false) }
+        }
+    }
+
+    fn end(&self) -> (Timestamp, Stop) {
+        *self.end.get_or_init(|| self.reckoned(self.home.clock().now()))
     }
 
     /// Why the script must stop now, if it must. Asked every some hundred operations.
@@ -51,8 +79,9 @@ impl Running {
         if self.is_cancelled() {
             return Some(Stop::Cancelled);
         }
-        if self.clock.now() >= self.end.0 {
-            return Some(self.end.1);
+        let (end, stop) = self.end();
+        if self.home.clock().now() >= end {
+            return Some(stop);
         }
         let too_long = self.apart.is_none() && operations > AT_HOME && !self.told.load(Ordering::Relaxed);
         too_long.then_some(Stop::TooLong)
@@ -70,7 +99,7 @@ impl Running {
     }
 
     pub(super) fn host(&self) -> &dyn HostApi {
-        &*self.host
+        self.home.host()
     }
 
     pub(super) fn is_cancelled(&self) -> bool {
@@ -78,7 +107,7 @@ impl Running {
     }
 
     pub(super) fn remaining(&self) -> Duration {
-        self.end.0.since(self.clock.now())
+        self.end().0.since(self.home.clock().now())
     }
 
     /// Waits for a host call; abandons it when nobody wants the result any more or the time is over.
@@ -88,12 +117,13 @@ impl Running {
             return Err(Stop::TooLong.error());
         };
         self.told.store(true, Ordering::Relaxed);
+        let (end, stop) = self.end();
         waiting_room.block_on(async {
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => Err(Stop::Cancelled.error()),
                 result = call => result.map(|value| dynamic_of(&value)).map_err(thrown),
-                () = self.clock.sleep_until(self.end.0) => Err(self.end.1.error()),
+                () = self.home.clock().sleep_until(end) => Err(stop.error()),
             }
         })
     }

@@ -12,11 +12,10 @@ use tokio::sync::Semaphore;
 use super::engine::{Instance, config_module};
 use super::failure::{self, Source};
 use super::load::Loaded;
-use super::objects::Tag;
-use super::running::Running;
+use super::objects::{InputOnly, Tag};
+use super::running::{Running, Surroundings};
 use crate::executor::host_api::HostApi;
 use crate::executor::limit::Limit;
-use crate::model::cancel::CancelSignal;
 use crate::model::executor::Description;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::grant::Limits;
@@ -24,12 +23,15 @@ use crate::model::job::Job;
 use crate::model::port::{Attempt, Clock, Executor, Processing};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
-use crate::script::{dynamic_of, not_data, value_of};
+use crate::script::{Unfit, dynamic_of, fits_output, value_of};
 
 /// A run of at most this is short.
 const SHORT: Duration = Duration::from_micros(100);
 /// So many short runs in a row, and the next is in the caller's own task.
 const TRUSTED_AFTER: u32 = 3;
+/// Of so many runs in the caller's own task one is timed: looking at the clock twice is a good part of what a small script takes, and the
+/// bound on operations holds for the others.
+const TIMED_EACH: u32 = 8;
 /// Engines kept for the next jobs; more are made when more jobs run at once.
 const KEPT: usize = 16;
 
@@ -46,13 +48,30 @@ struct Shape {
     limits: Limits,
     waits: bool,
     job_fields: Option<Vec<String>>,
+    only_takes_input: bool,
     config: Shared<Module>,
     host: Arc<dyn HostApi>,
     clock: Arc<dyn Clock>,
     places: Arc<Semaphore>,
-    /// Boxed: an engine is large, and it is taken and given back for every job.
-    idle: Mutex<Vec<Box<Instance>>>,
+    idle: Mutex<Vec<Instance>>,
     short_runs: AtomicU32,
+    /// How often it was run in the caller's own task.
+    runs_here: AtomicU32,
+}
+
+/// What a script under way needs of its home, behind one handle.
+impl Surroundings for Shape {
+    fn host(&self) -> &dyn HostApi {
+        &*self.host
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    fn wall(&self) -> Duration {
+        self.limits.wall
+    }
 }
 
 impl Script {
@@ -69,6 +88,7 @@ impl Script {
             source: loaded.source,
             waits: loaded.waits,
             job_fields: loaded.job_fields,
+            only_takes_input: loaded.only_takes_input,
             config: config_module(dynamic_of(host.config())),
             limits,
             host,
@@ -76,6 +96,7 @@ impl Script {
             places,
             idle: Mutex::default(),
             short_runs: AtomicU32::new(0),
+            runs_here: AtomicU32::new(0),
         };
         Self { description, shared: Arc::new(shared) }
     }
@@ -89,14 +110,14 @@ impl Executor for Script {
     fn process(&self, job: Arc<Job>, attempt: Attempt) -> Processing<'_> {
         Box::pin(async move {
             let shared = &self.shared;
-            let began = shared.clock.now();
             let attempt = match shared.may_run_here() {
-                true => match shared.run(&job, attempt, None, began) {
+                true => match shared.run_here(&job, attempt) {
                     Ok(result) => return result,
                     Err(attempt) => attempt,
                 },
                 false => attempt,
             };
+            let began = shared.clock.now();
             // Boxed, so that the call of a quick script does not carry its room about.
             Box::pin(shared.run_apart(job, attempt, began)).await
         })
@@ -119,7 +140,10 @@ impl Shape {
         };
         let (shared, waiting_room) = (Arc::clone(self), Handle::current());
         let work = tokio::task::spawn_blocking(move || {
-            let result = shared.run(&job, attempt, Some((cancel, waiting_room)), began);
+            // The wait for a place says nothing of the script.
+            let started = shared.clock.now();
+            let running = Running::apart(attempt, Arc::clone(&shared) as _, cancel, waiting_room, began);
+            let result = shared.run(&job, running, Some(started));
             drop(place);
             result
         });
@@ -129,24 +153,23 @@ impl Shape {
         }
     }
 
-    /// Runs the script, in the caller's own task or, with a signal of its own and a place to wait in, apart from it. Gives the attempt back
-    /// if the script takes too long for the caller's own task.
-    fn run(
-        &self,
-        job: &Job,
-        attempt: Attempt,
-        apart: Option<(CancelSignal, Handle)>,
-        began: Timestamp,
-    ) -> Result<Result<Value, Failure>, Attempt> {
-        // What came before it, as the wait for a place, says nothing of the script.
-        let started = if apart.is_some() { self.clock.now() } else { began };
-        let (host, clock) = (Arc::clone(&self.host), Arc::clone(&self.clock));
-        let running = Arc::new(Running::new(attempt, apart, host, clock, began + self.limits.wall));
+    /// Runs the script in the caller's own task. Now and then it is timed: one that has become slow does not stay here.
+    fn run_here(self: &Arc<Self>, job: &Job, attempt: Attempt) -> Result<Result<Value, Failure>, Attempt> {
+        let timed = self.runs_here.fetch_add(1, Ordering::Relaxed).is_multiple_of(TIMED_EACH);
+        let started = timed.then(|| self.clock.now());
+        self.run(job, Running::here(attempt, Arc::clone(self) as _), started)
+    }
+
+    /// Runs the script. Gives the attempt back if it takes too long for the caller's own task.
+    fn run(&self, job: &Job, running: Running, started: Option<Timestamp>) -> Result<Result<Value, Failure>, Attempt> {
+        let running = Arc::new(running);
         let instance = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let instance = instance.unwrap_or_else(|| Box::new(Instance::new(&self.limits, self.config.clone())));
+        let instance = instance.unwrap_or_else(|| Instance::new(&self.limits, self.config.clone()));
         instance.set(Some(Arc::clone(&running)));
         let ended = catch_unwind(AssertUnwindSafe(|| self.call(&instance, job, Arc::clone(&running))));
-        self.learn(self.clock.now().since(started));
+        if let Some(started) = started {
+            self.learn(self.clock.now().since(started));
+        }
         match ended {
             Ok(Ok(output)) => {
                 self.keep(instance);
@@ -171,11 +194,14 @@ impl Shape {
 
     fn call(&self, instance: &Instance, job: &Job, running: Arc<Running>) -> Result<Dynamic, Box<EvalAltResult>> {
         let options = CallFnOptions::new().with_tag(Tag(running));
-        let argument = (Dynamic::from_map(self.job(job)),);
-        instance.engine.call_fn_with_options(options, &mut Scope::new(), &self.ast, "process", argument)
+        let argument = match self.only_takes_input {
+            true => Dynamic::from(InputOnly(job.input.clone())),
+            false => Dynamic::from_map(self.job(job)),
+        };
+        instance.engine.call_fn_with_options(options, &mut Scope::new(), &self.ast, "process", (argument,))
     }
 
-    fn keep(&self, instance: Box<Instance>) {
+    fn keep(&self, instance: Instance) {
         instance.set(None);
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < KEPT {
@@ -213,14 +239,12 @@ impl Shape {
 
     fn output(&self, output: Dynamic, job: &Job) -> Result<Value, Failure> {
         let output = output.flatten();
-        if let Some(what) = not_data(&output) {
-            return Err(self.bug(&format!("process() gives {what}, and an output is data")));
-        }
         let mut left = usize::try_from(self.limits.output).unwrap_or(usize::MAX);
-        if fits(&output, &mut left) {
-            return Ok(value_of(output));
+        match fits_output(&output, &mut left) {
+            Ok(()) => Ok(value_of(output)),
+            Err(Unfit::NoData(what)) => Err(self.bug(&format!("process() gives {what}, and an output is data"))),
+            Err(Unfit::TooLong) => Err(Limit::Output.failure(&self.limits, &self.who(job))),
         }
-        Err(Limit::Output.failure(&self.limits, &self.who(job)))
     }
 
     /// Whom a limit names: the executor, its script and the job.
@@ -230,29 +254,5 @@ impl Shape {
 
     fn bug(&self, what: &str) -> Failure {
         Failure::new(FailureKind::Bug, format!("{}: {what}", self.source.file.display())).with_code("script_error")
-    }
-}
-
-/// Whether a value's JSON is at most so long, escapes not counted. It stops as soon as it is not.
-fn fits(value: &Dynamic, left: &mut usize) -> bool {
-    let take = |bytes: usize, left: &mut usize| match left.checked_sub(bytes) {
-        Some(rest) => {
-            *left = rest;
-            true
-        }
-        None => false,
-    };
-    if let Ok(text) = value.as_immutable_string_ref() {
-        return take(text.len() + 2, left);
-    }
-    if let Ok(map) = value.as_map_ref() {
-        return take(2, left) && map.iter().all(|(name, field)| take(name.len() + 4, left) && fits(field, left));
-    }
-    if let Ok(items) = value.as_array_ref() {
-        return take(2, left) && items.iter().all(|item| take(1, left) && fits(item, left));
-    }
-    match value.as_blob_ref() {
-        Ok(bytes) => take(bytes.len() / 3 * 4 + 2, left),
-        Err(_) => take(1, left),
     }
 }

@@ -155,6 +155,10 @@ impl Bench {
     }
 
     fn process(&self, input: &str, deadline: Option<Timestamp>) -> crate::model::port::Processing<'_> {
+        self.work_on(Value::from_text(input).expect("this is JSON"), deadline)
+    }
+
+    fn work_on(&self, input: Value, deadline: Option<Timestamp>) -> crate::model::port::Processing<'_> {
         let job = Job {
             id: JobId::new(Uuid::nil()),
             run: RunId::new(Uuid::nil()),
@@ -164,7 +168,7 @@ impl Bench {
             step: "s".into(),
             executor: "x".into(),
             attempt: 1,
-            input: Value::from_text(input).expect("this is JSON"),
+            input,
         };
         let channel: Arc<dyn JobChannel> = Arc::clone(&self.told) as _;
         self.executor.process(Arc::new(job), Attempt { deadline, cancel: self.cancel.clone(), channel })
@@ -254,6 +258,34 @@ async fn a_quick_script_that_becomes_slow_begins_anew_on_a_thread() {
     }
     let (result, ()) = tokio::join!(bench.run("2"), async { bench.cancel.cancel() });
     assert_eq!(result.expect_err("it was cancelled").kind, FailureKind::Cancelled);
+}
+
+#[tokio::test]
+async fn a_script_that_only_takes_its_input_is_given_nothing_else_and_changes_only_its_copy() {
+    let changed = r#"{"list":[1,2],"n":2}"#;
+    for (script, spared, output) in [
+        ("let it = job.input; it.n += 1; it.list.push(2); it", true, changed),
+        ("const it = job.input; it.n", true, "1"),
+        ("for i in 0..2 { let it = job.input; it.n += 1; if i == 1 { return it.n; } }", true, "2"),
+        ("let it = job.input; let job = 5; it.n + 1", true, "2"),
+        ("job.input.n += 1; job.input.list.push(2); job.input", false, changed),
+        ("let it = job.input; job.input.n += 1; it.n + job.input.n", false, "3"),
+        ("let it = [job.input]; it[0].n += 1; it[0].n", false, "2"),
+        ("let it = job.input.n; it + 1", false, "2"),
+        ("let it = job.attempt; it + 1", false, "2"),
+        ("let it = job; it.input.n + 1", false, "2"),
+        ("let it = job.input; let later = || job.input.n; it.n + later.call()", false, "2"),
+    ] {
+        let script = format!("fn process(job) {{ {script} }}");
+        let loaded = load::load(&inline(&script), &Limits::default()).unwrap_or_else(|problem| panic!("{script}: {problem:?}"));
+        assert_eq!(loaded.only_takes_input, spared, "{script}");
+        let (bench, input) = (Bench::new(&script), Value::from_text(r#"{"list":[1],"n":1}"#).expect("this is JSON"));
+        for _ in 0..5 {
+            let found = bench.work_on(input.clone(), None).await.unwrap_or_else(|failure| panic!("{script}: {failure}"));
+            assert_eq!(found.text(), output, "{script}");
+            assert_eq!(input.tree().field("n"), Some(&Tree::Int(1)), "{script}");
+        }
+    }
 }
 
 #[tokio::test]
