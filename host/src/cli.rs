@@ -14,6 +14,7 @@ mod run;
 mod signals;
 mod style;
 mod talk;
+mod test;
 
 use std::process::ExitCode;
 
@@ -29,6 +30,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Graph(arguments) => graph::graph(&arguments),
+        Command::Test(arguments) => test::test(&arguments),
     };
     exit.into()
 }

@@ -25,4 +25,5 @@ pub mod clock;
 
 // Where all of it is put together and shown.
 pub mod app;
+pub mod testing;
 pub mod cli;

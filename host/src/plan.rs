@@ -2,6 +2,7 @@
 //! plan, which nobody else can build. Every mistake of every file comes in one go. Nothing but the plan leaves this room.
 
 mod bound;
+pub mod cases;
 mod check;
 pub mod codes;
 mod diff;
@@ -10,6 +11,7 @@ mod load;
 mod lower;
 pub mod pipeline;
 mod raw;
+mod rewrite;
 mod shape;
 mod source;
 pub mod template;
@@ -17,5 +19,7 @@ pub mod template;
 pub use bound::{Bound, Install};
 pub use diff::{Diff, diff};
 pub use load::{Environment, Loaded, load};
+pub use lower::outline::{Outline, outline};
+pub use rewrite::{Edit, Rewritten, rewrite};
 pub use shape::{keeps_shape, misfits};
 pub use source::Sources;

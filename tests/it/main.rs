@@ -15,6 +15,7 @@ mod conformance;
 mod events;
 #[cfg(target_os = "linux")]
 mod full_disk;
+mod meetings;
 mod openai;
 mod piped;
 mod program;
@@ -22,4 +23,5 @@ mod reloading;
 mod structures;
 #[cfg(unix)]
 mod terminal;
+mod tests_in_files;
 mod tidy;

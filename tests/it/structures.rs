@@ -68,6 +68,47 @@ on_error:
   - reply: { error: '${error.message}' }
 ";
 
+/// Waits, sleeps and calls for an hour, and is decided by the branch that does not.
+const RACE: &str = "
+pipeline: race
+executors:
+  greet: { script: 'fn process(job) { \"hello \" + job.input.name }' }
+events: { Answered: { run: string } }
+flows:
+  main:
+    trigger: { stdin: line }
+    input: { names: [string] }
+    steps:
+      - id: race
+        parallel:
+          waits:
+            - wait: { event: Answered, match: { run: '${run.id}' }, timeout: 1h, on_timeout: [{ sleep: 1h }] }
+          sleeps: [{ sleep: 1h }]
+          calls: [{ call: nap }]
+          wins:
+            - each:
+                in: input.names
+                as: name
+                max_concurrent: 2
+                steps:
+                  - id: greeted
+                    call: greeting
+                    with: { name: '${name}' }
+                  - dispatch: greet
+                    with: { name: '${steps.greeted} ${index}' }
+            - run: greet
+              with: { name: '${input.names[1]}' }
+        join: first
+      - reply: '${steps.race}'
+  nap:
+    trigger: manual
+    steps: [{ sleep: 1h }]
+  greeting:
+    trigger: manual
+    input: { name: string }
+    steps: [{ run: greet, with: { name: '${input.name}' } }]
+";
+
 fn ended(bench: &Bench, file: &str, input: &Json, code: i32) -> Vec<Json> {
     let ended = bench.run(&["run", file, "--events", "json", "--input", &input.to_string()], b"");
     ended.ends_with(code).objects()
@@ -118,4 +159,18 @@ fn what_cannot_be_released_parks_the_run_and_is_named() {
     assert_eq!((text(end, "outcome"), text(end, "because/failure/message")), ("parked", "no more money"));
     assert_eq!((end["left"].as_array().map(Vec::len), text(end, "left/0/0")), (Some(1), "reserved"));
     assert_eq!(named(&events, "job_ended").iter().filter(|event| event["undo"] == true).count(), 3, "the others are released all the same");
+}
+
+#[test]
+fn a_branch_that_wins_ends_waits_sleeps_and_calls_beside_it() {
+    let bench = Bench::empty();
+    bench.write("race.yaml", RACE);
+    let events = ended(&bench, "race.yaml", &json!({ "names": ["Ada", "Bo"] }), 0);
+    let lost = json!({ "waits": null, "sleeps": null, "calls": null, "wins": "hello Bo" });
+    assert_eq!(named(&events, "replied").last().map(|event| &event["reply"]), Some(&lost));
+    let mut ends: Vec<String> =
+        named(&events, "run_ended").into_iter().map(|event| format!("{} {}", text(event, "flow"), text(event, "outcome"))).collect();
+    ends.sort();
+    assert!(ends.contains(&"nap cancelled".to_owned()), "{ends:?}");
+    assert_eq!(ends.iter().filter(|end| *end == "greeting succeeded").count(), 2, "{ends:?}");
 }

@@ -31,6 +31,7 @@ pub(super) enum Command {
     Run(Run),
     Check(Check),
     Graph(Graph),
+    Test(Test),
 }
 
 /// Run a pipeline until its input ends or you stop it.
@@ -108,6 +109,39 @@ const GRAPH_EXAMPLES: &str = "Examples:
   pipehost graph pipelines/chatbot.yaml                          for Markdown
   pipehost graph pipelines/chatbot.yaml --format dot | dot -Tsvg > chatbot.svg";
 
+/// Run the tests that stand in pipeline files, in virtual time.
+///
+/// A test says what is sent, what stands in for executors, and what must come of it. It touches neither the network nor your data, and
+/// hours pass in it in milliseconds. Tests run on all cores; what is told of them is in the order of the files.
+#[derive(Args, Debug)]
+#[command(after_help = TEST_EXAMPLES, after_long_help = format!("{TEST_EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(super) struct Test {
+    /// Pipelines' YAML files, or folders of them [default: pipelines, else the current folder]
+    #[arg(value_name = "PATH")]
+    pub(super) paths: Vec<PathBuf>,
+    /// How it is told what came of the tests
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(super) format: TestFormat,
+    /// Only tests whose name holds this text
+    #[arg(long, value_name = "TEXT")]
+    pub(super) filter: Option<String>,
+    /// Write what was seen in the place of what was expected; look at what has changed before you keep it
+    #[arg(long)]
+    pub(super) update: bool,
+    /// List the steps and branches that no test takes
+    #[arg(long)]
+    pub(super) coverage: bool,
+    /// Where what is compiled of plugins is kept [default: .pipehost beside the first file]
+    #[arg(long, value_name = "DIR")]
+    pub(super) data: Option<PathBuf>,
+}
+
+const TEST_EXAMPLES: &str = "Examples:
+  pipehost test                                        all of the folder pipelines
+  pipehost test pipelines/chatbot.yaml --coverage      and what no test takes
+  pipehost test --filter 'a second message' --format json
+  pipehost test --format junit > tests.xml             for a build server";
+
 #[derive(Args, Debug)]
 pub(super) struct Places {
     /// Where data is kept [default: .pipehost beside the first file]
@@ -141,6 +175,16 @@ pub(super) enum Format {
     Json,
     /// Workflow commands of GitHub Actions
     Github,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum TestFormat {
+    /// One line a test, and each mistake with its line and a caret
+    Text,
+    /// One JSON object a line: each test, then its file
+    Json,
+    /// One XML document, as build servers read it
+    Junit,
 }
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
@@ -201,7 +245,7 @@ mod tests {
 
     #[test]
     fn every_help_text_has_an_example_and_the_exit_codes() {
-        for name in [None, Some("run"), Some("check"), Some("graph")] {
+        for name in [None, Some("run"), Some("check"), Some("graph"), Some("test")] {
             let mut command = Arguments::command();
             let help = match name {
                 None => command.render_long_help(),

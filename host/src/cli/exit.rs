@@ -12,6 +12,8 @@ pub(super) enum Exit {
     Good = 0,
     /// Errors were found, or a run failed whose answer somebody waited for.
     Failed = 1,
+    /// The command line asks for what is not there.
+    Usage = 2,
     /// It could not start.
     NotStarted = 3,
 }

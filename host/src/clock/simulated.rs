@@ -77,6 +77,12 @@ impl VirtualClock {
         }
     }
 
+    /// Jumps to the next due time and ends that wait; to be called when everything is at [rest](Self::settle). False if nobody waits for a
+    /// time: then nothing will ever happen again by itself.
+    pub fn next(&self) -> bool {
+        self.wake_next(Timestamp::MAX)
+    }
+
     /// How many waits there are.
     pub fn sleepers(&self) -> usize {
         self.shared.state().sleepers.len()
@@ -95,7 +101,8 @@ impl VirtualClock {
         }
     }
 
-    async fn settle(&self) {
+    /// Lets everything that runs come to rest. No time passes.
+    pub async fn settle(&self) {
         for _ in 0..TURNS {
             self.activity.idle().await;
             tokio::task::yield_now().await;

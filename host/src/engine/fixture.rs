@@ -368,6 +368,7 @@ fn around(flow: Flow) -> Pipeline {
         environment: Value::null(),
         secrets: Value::null(),
         flows: vec![Arc::new(flow)],
+        tests: Arc::from([]),
     }
 }
 

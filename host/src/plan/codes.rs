@@ -51,6 +51,16 @@ codes! {
     TAKEN_NAME = "E0223", "The name of an item means something else already";
     AFTER_ELSE = "E0224", "A branch of a `switch` stands after `else`";
     NOT_DURABLE = "E0225", "A flow with `durable: false` does what needs a journal";
+    IMPORT = "E0226", "An import is no library, or the imports go round in a circle";
+    IN_LIBRARY = "E0227", "What belongs to a pipeline stands in a library";
+    NEVER_EMITTED = "E0228", "A flow takes its own pipeline's events of a type that nothing in the file emits";
+    NOT_EXPORTED = "E0229", "A flow hears an event whose emitter does not export it";
+    EVENT_TYPES = "E0230", "Two pipelines declare one event in ways that do not fit each other";
+    CALL_CIRCLE = "E0231", "Flows call each other in a circle without a condition";
+    SAME_FIELD = "W0201", "Two branches of a `parallel` set the same field of the state";
+    NOBODY_EMITS = "W0202", "A flow hears an event that no other loaded pipeline emits";
+    UNHEARD = "W0203", "An event is exported and no loaded pipeline hears it";
+    CIRCLE = "W0204", "Flows start each other in a circle without a condition";
 
     MARKED_EXPRESSION = "E0351", "`${` in a place that takes a bare expression";
     UNCLOSED = "E0352", "A `${` is never closed";
@@ -67,6 +77,7 @@ codes! {
     UNKNOWN_POLICY = "E0403", "A step names a policy that is not declared";
     REMINDER = "E0404", "A reminder comes not later than the one before it, or when the wait is over";
     UNUSED_POLICY = "W0401", "A policy is used by no step";
+    LONG_WAY = "W0402", "The waits of a flow can outlast its deadline";
 
     UNKNOWN_EXECUTOR = "E0551", "A step names an executor that is not declared";
     NEEDS_DECLARATION = "E0552", "A built-in is used that has to be declared";
@@ -77,6 +88,14 @@ codes! {
     RESOURCE_PATH = "E0653", "A resource's path leaves its folder";
     GLOB = "E0654", "A pattern of files is none";
     ORIGIN = "E0655", "An `http` grant is not scheme, host and port";
+
+    UNMET = "E0801", "What a test expects is not what was seen";
+    NOT_MOCKED = "E0802", "A test would reach outside: nothing stands in for an executor";
+    NO_END = "E0803", "A test does not come to an end";
+    NOTHING_TO_DO = "E0804", "A test asks for what cannot be done, or did not come to it: a run that is not there, a step that is never done";
+    BAD_MOCK = "E0805", "A value of a test or of a mock cannot be evaluated";
+    RELOADED = "E0806", "A test's `reload` was refused, or was not";
+    CANNOT_OPEN = "E0807", "An executor that a test runs for real cannot be opened";
 
     LATER_TRIGGER = "E0902", "A trigger that is not in this version";
     LATER_KEY = "E0903", "A key that is not in this version";

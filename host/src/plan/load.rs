@@ -1,15 +1,20 @@
 //! The one door: files in, a plan or every mistake out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::check::buses::{self, Named};
 use super::codes;
 use super::lower::call::Callable;
+use super::lower::cases;
+use super::lower::event::Events;
+use super::lower::import::{self, Graph};
 use super::lower::pipeline::Draft;
-use super::pipeline::Plan;
-use super::source::{SourceFile, Sources};
-use crate::model::diagnostic::{Diagnostic, Severity};
+use super::pipeline::{Pipeline, Plan};
+use super::source::{Key, Node, SourceFile, Sources};
+use crate::model::diagnostic::{Diagnostic, Place, Severity};
+use crate::model::id::EventType;
 use crate::model::port::Catalog;
 
 /// Where `env` and `secret` get their values from.
@@ -36,44 +41,68 @@ pub struct Loaded {
 
 /// Reads files, finds every mistake in all of them, and makes the plan if there is no error.
 pub fn load(files: &[PathBuf], catalog: &dyn Catalog, environment: &Environment) -> Loaded {
-    let mut diagnostics = Vec::new();
-    let mut sources = Sources::default();
-    let mut watched: Vec<PathBuf> = Vec::new();
-    let mut read: Vec<SourceFile> = Vec::new();
-    for path in files {
-        if watched.contains(path) {
-            continue;
-        }
-        watched.push(path.clone());
-        match SourceFile::read(path) {
-            Ok(file) => {
-                sources.insert(path.clone(), file.text.clone());
-                read.push(file);
-            }
-            Err(diagnostic) => diagnostics.push(*diagnostic),
-        }
-    }
-
-    let mut parsed = Vec::new();
-    for file in &read {
-        let (node, found) = file.parse();
-        diagnostics.extend(found);
-        parsed.extend(node.map(|node| (file, node)));
-    }
-    let drafts: Vec<Draft<'_>> = parsed.iter().map(|(file, node)| Draft::new(file, node)).collect();
+    let Read { mut diagnostics, mut sources, mut watched, files, unreadable } = read(files);
+    let identities: Vec<PathBuf> = files.iter().filter(|file| file.node.is_some()).map(|file| file.identity.clone()).collect();
+    let drafts: Vec<Draft<'_>> =
+        files.iter().filter_map(|file| Some(Draft::new(&file.source, file.node.as_ref()?).with_tests(file.tests.as_ref()))).collect();
     diagnostics.extend(same_names(&drafts));
 
+    let graph = Graph { drafts: &drafts, files: &identities, unreadable: &unreadable };
+    let mut imported = vec![false; drafts.len()];
+    let mut libraries: Vec<Option<Vec<&Draft<'_>>>> = Vec::new();
+    for (index, draft) in drafts.iter().enumerate() {
+        // Libraries that somebody imports are looked through with whoever does.
+        let found = graph.libraries(index);
+        for index in found.iter().flatten() {
+            if let Some(imported) = imported.get_mut(*index) {
+                *imported |= draft.library.is_none();
+            }
+        }
+        let found: Option<Vec<&Draft<'_>>> = found.map(|found| found.into_iter().filter_map(|index| drafts.get(index)).collect());
+        if let Some(found) = &found {
+            draft.clashes(found);
+        }
+        libraries.push(found);
+    }
+    let events: Vec<_> = drafts
+        .iter()
+        .zip(&libraries)
+        .map(
+            |(draft, libraries)| {
+                if draft.library.is_some() { Events::new() } else { draft.events(libraries.as_deref().unwrap_or_default()) }
+            },
+        )
+        .collect();
     let callable: Callable = drafts.iter().filter_map(Draft::signatures).collect();
     let mut plan = Plan::default();
-    for (index, draft) in drafts.iter().enumerate() {
-        let others = drafts.iter().enumerate().filter(|(other, _)| *other != index);
-        let foreign: BTreeMap<_, _> = others.flat_map(|(_, other)| other.events()).collect();
-        let lowered = draft.lower(&foreign, &callable, catalog, environment);
+    for (index, (draft, libraries)) in drafts.iter().zip(&libraries).enumerate() {
+        let Some(libraries) = libraries else { continue };
+        if draft.library.is_some() {
+            if !imported.get(index).copied().unwrap_or_default() {
+                watched.extend(draft.look_through(libraries, catalog, environment));
+            }
+            continue;
+        }
+        let others = events.iter().enumerate().filter(|(other, _)| *other != index);
+        let foreign: BTreeMap<_, _> = others.flat_map(|(_, other)| other).map(|(event, data)| (event.to_string(), data.clone())).collect();
+        let lowered = draft.lower(libraries, &foreign, &callable, catalog, environment);
         watched.extend(lowered.files);
         if let Some(pipeline) = lowered.pipeline {
             plan.pipelines.insert(pipeline.name.clone(), Arc::new(pipeline));
         }
     }
+    // Of what all files together show nothing can be said while one of them is missing.
+    let pipelines = drafts.iter().filter(|draft| draft.library.is_none()).count();
+    if plan.pipelines.len() == pipelines && files.iter().all(|file| file.node.is_some()) && !given_is_missing(&diagnostics) {
+        let place = |pipeline: &Pipeline, named: Named, event: &EventType| {
+            let own = drafts.iter().zip(&libraries).find(|(draft, _)| draft.name.as_ref().is_some_and(|(name, _)| *name == pipeline.name));
+            let all = own.into_iter().flat_map(|(draft, libraries)| std::iter::once(draft).chain(libraries.iter().flatten().copied()));
+            let found = all.into_iter().find_map(|draft| draft.place_of(named, event));
+            found.unwrap_or_else(|| Place::whole(&pipeline.file))
+        };
+        diagnostics.extend(buses::check(&plan, &place));
+    }
+    drop(libraries);
     diagnostics.extend(drafts.into_iter().flat_map(|draft| draft.findings.into_diagnostics()));
 
     let mut seen = std::collections::HashSet::new();
@@ -85,18 +114,85 @@ pub fn load(files: &[PathBuf], catalog: &dyn Catalog, environment: &Environment)
     Loaded { plan: (!failed).then_some(plan), diagnostics, sources, files: watched }
 }
 
-/// Two files that declare one pipeline: the second one is told.
+fn given_is_missing(diagnostics: &[Diagnostic]) -> bool {
+    diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+}
+
+/// A file that could be read.
+struct ReadFile {
+    identity: PathBuf,
+    source: SourceFile,
+    /// Absent if it has a syntax error.
+    node: Option<Node>,
+    /// Its tests, which are no part of the pipeline.
+    tests: Option<(Key, Node)>,
+}
+
+/// All files that could be read, and what was found on the way.
+#[derive(Default)]
+struct Read {
+    diagnostics: Vec<Diagnostic>,
+    sources: Sources,
+    watched: Vec<PathBuf>,
+    files: Vec<ReadFile>,
+    /// Imported files that could not be read, and why.
+    unreadable: BTreeMap<PathBuf, Diagnostic>,
+}
+
+/// Reads the given files and those that they import.
+fn read(files: &[PathBuf]) -> Read {
+    let mut read = Read::default();
+    let mut waiting: VecDeque<(PathBuf, bool)> = files.iter().map(|file| (file.clone(), true)).collect();
+    let mut known = BTreeSet::new();
+    while let Some((path, given)) = waiting.pop_front() {
+        let identity = import::identity(&path);
+        if !known.insert(identity.clone()) {
+            continue;
+        }
+        read.watched.push(path.clone());
+        let source = if read.files.len() < MOST_FILES {
+            SourceFile::read(&path)
+        } else {
+            let message = format!("{} would be more than {MOST_FILES} files", path.display());
+            Err(Box::new(Diagnostic::error(codes::TOO_MANY, Place::whole(&path), message)))
+        };
+        match source {
+            Ok(source) => {
+                read.sources.insert(path.clone(), source.text.clone());
+                let (node, found) = source.parse();
+                read.diagnostics.extend(found);
+                if let Some(node) = &node {
+                    waiting.extend(import::imported(&path, node).into_iter().map(|path| (path, false)));
+                }
+                let (node, tests) = node.map(cases::apart).map_or((None, None), |(node, tests)| (Some(node), tests));
+                read.files.push(ReadFile { identity, source, node, tests });
+            }
+            Err(diagnostic) if given => read.diagnostics.push(*diagnostic),
+            Err(diagnostic) => {
+                read.unreadable.insert(identity, *diagnostic);
+            }
+        }
+    }
+    read
+}
+
+/// So many files may belong to one plan, imported ones included: what imports ever more is a mistake.
+const MOST_FILES: usize = 4096;
+
+/// Two files that declare one pipeline, or a library of that name: the second one is told.
 fn same_names(drafts: &[Draft<'_>]) -> Vec<Diagnostic> {
     let mut first: BTreeMap<String, crate::model::diagnostic::Place> = BTreeMap::new();
     let mut found = Vec::new();
     for draft in drafts {
-        let Some((name, span)) = &draft.name else { continue };
-        let place = draft.findings.place(*span);
-        match first.get(name.as_str()) {
+        let named = draft.name.as_ref().map(|(name, span)| (name.as_str(), *span));
+        let library = draft.library.as_ref().map(|(name, span)| (name.as_str(), *span)).filter(|(name, _)| !name.is_empty());
+        let Some((name, span)) = named.or(library) else { continue };
+        let place = draft.findings.place(span);
+        match first.get(name) {
             Some(other) => found.push(
-                Diagnostic::error(codes::SAME_PIPELINE, place, format!("another file declares the pipeline `{name}` already"))
+                Diagnostic::error(codes::SAME_PIPELINE, place, format!("another file has the name `{name}` already"))
                     .with_related(other.clone(), "it is declared here")
-                    .with_help("give one of them another name; their data lie in folders of these names"),
+                    .with_help("give one of them another name; their data and the state of their policies go by these names"),
             ),
             None => {
                 first.insert(name.to_string(), place);

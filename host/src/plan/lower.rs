@@ -1,13 +1,16 @@
 //! From trees to the plan: compiles what stands in a pipeline's file, and finds what is wrong with it on the way. Whatever is wrong is
 //! noted and left out, so that the rest is looked at too; a plan comes of it only if nothing was.
 
+pub(in crate::plan) mod cases;
 pub(in crate::plan) mod call;
 mod each;
 pub(in crate::plan) mod emissions;
-mod event;
+pub(in crate::plan) mod event;
 mod executor;
 mod flow;
+pub(in crate::plan) mod import;
 mod load_time;
+pub(in crate::plan) mod outline;
 mod parallel;
 pub(in crate::plan) mod pipeline;
 mod policy;

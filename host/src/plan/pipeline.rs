@@ -27,7 +27,7 @@ pub struct Plan {
 }
 
 /// One pipeline.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Pipeline {
     /// Its name.
     pub name: PipelineName,
@@ -57,6 +57,8 @@ pub struct Pipeline {
     pub secrets: Value,
     /// Its flows.
     pub flows: Vec<Arc<Flow>>,
+    /// Its tests, which its revision does not know.
+    pub tests: Arc<[super::cases::Case]>,
 }
 
 impl Pipeline {

@@ -30,8 +30,11 @@ use crate::plan::template::Template;
 use crate::plan::{Bound, Install};
 use crate::policy::Policies;
 
+/// What an expression does.
+pub type Compute = fn(&dyn Scope) -> Result<Value, Failure>;
+
 /// An expression in Rust.
-struct Native(fn(&dyn Scope) -> Result<Value, Failure>);
+struct Native(Compute);
 
 impl std::fmt::Debug for Native {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -53,7 +56,7 @@ impl Expression for Native {
     }
 }
 
-pub fn computed(compute: fn(&dyn Scope) -> Result<Value, Failure>) -> Template {
+pub fn computed(compute: Compute) -> Template {
     Template::Expression(Arc::new(Native(compute)))
 }
 
@@ -149,7 +152,7 @@ pub fn call(flow: &str) -> Verb {
 }
 
 /// Waits an hour for `Answer` about 7.
-pub fn wait(guard: Option<fn(&dyn Scope) -> Result<Value, Failure>>, on_timeout: BlockNumber, remind: Option<Remind>) -> Verb {
+pub fn wait(guard: Option<Compute>, on_timeout: BlockNumber, remind: Option<Remind>) -> Verb {
     Verb::Wait(Box::new(WaitStep {
         listen: listen(7),
         guard: guard.map(|guard| Arc::new(Native(guard)) as Arc<dyn Expression>),
@@ -375,7 +378,7 @@ pub fn listening_flow(name: &str) -> (Building, BlockNumber, Option<Remind>) {
     (flow, on_timeout, Some(Remind { after: vec![Duration::from_secs(600)], block }))
 }
 
-fn waiting(guard: Option<fn(&dyn Scope) -> Result<Value, Failure>>, remind: Option<Vec<Duration>>) -> Building {
+fn waiting(guard: Option<Compute>, remind: Option<Vec<Duration>>) -> Building {
     let (flow, on_timeout) = flow("main", Vec::new()).block(vec![("gave_up", work())]);
     let (mut flow, reminder) = flow.block(vec![("remind", work())]);
     let verb = wait(guard, on_timeout, remind.map(|after| Remind { after, block: reminder }));

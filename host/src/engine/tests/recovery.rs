@@ -112,7 +112,7 @@ async fn outcomes(store: &MemoryStore, runs: &[RunId]) -> Vec<RunOutcome> {
     outcomes
 }
 
-async fn check_jobs(facts: &[Fact], calls: &HashMap<JobId, usize>, cut: &str) {
+fn check_jobs(facts: &[Fact], calls: &HashMap<JobId, usize>, cut: &str) {
     let dispatched = facts.iter().filter_map(|fact| match fact {
         Fact::JobDispatched { job, .. } => Some(*job),
         _ => None,
@@ -157,7 +157,7 @@ async fn after_a_crash_at_any_commit_every_run_ends_as_it_would_have() {
             if began {
                 let facts = store.facts(run).await.expect("never broken");
                 assert_eq!(outcomes(&store, &[run]).await, [RunOutcome::Succeeded], "{cut}: {facts:#?}");
-                check_jobs(&facts, &calls.lock().unwrap().clone(), &cut).await;
+                check_jobs(&facts, &calls.lock().unwrap(), &cut);
                 let waits = facts.iter().filter(|fact| matches!(fact, Fact::WaitEnded { event: Some(_), .. })).count();
                 assert_eq!(waits, 1, "{cut}: the answer was taken");
                 assert_eq!(store.runs(), (4, 4), "{cut}: main, callee, what was sent and the answering flow, each once");

@@ -2,30 +2,37 @@
 
 use std::time::Duration;
 
-use crate::model::diagnostic::Diagnostic;
+use crate::model::diagnostic::{Diagnostic, Place};
 use crate::model::policy::{RetrySettings, show_duration};
 use crate::plan::codes;
 use crate::plan::raw::Findings;
 use crate::plan::raw::policy::Layers;
 use crate::plan::source::Span;
 
-/// Checks the whole stack of one step, its named policy included, within the flow's deadline.
-pub(in crate::plan) fn check(findings: &Findings<'_>, layers: &Layers<'_>, flow: Option<(Duration, Span)>) {
-    let step = layers.deadline.map(|deadline| (deadline.value, deadline.span));
-    if let (Some((inner, span)), Some((outer, around))) = (step, flow) {
-        longer(findings, ("`deadline`", inner, span), ("the flow's `deadline`", outer, around));
+/// Checks the whole stack of one step, its named policy included, within the flow's deadline. `place` tells where a layer's span is: a named
+/// policy may stand in a library.
+pub(in crate::plan) fn check(
+    findings: &Findings<'_>,
+    layers: &Layers<'_>,
+    flow: Option<(Duration, Span)>,
+    place: &dyn Fn(usize, Span) -> Place,
+) {
+    let step = layers.deadline.map(|deadline| (deadline.value, place(deadline.file, deadline.span)));
+    let flow = flow.map(|(deadline, span)| (deadline, findings.place(span)));
+    if let (Some((inner, here)), Some((outer, around))) = (&step, &flow) {
+        longer(findings, ("`deadline`", *inner, here), ("the flow's `deadline`", *outer, around));
     }
     let name = if step.is_some() { "`deadline`" } else { "the flow's `deadline`" };
     let Some((deadline, around)) = step.or(flow) else { return };
     let waits = [
-        ("`timeout`", layers.timeout.map(|timeout| (timeout.value, timeout.span))),
-        ("`rate_limit.max_wait`", layers.rate_limit.map(|limit| (limit.value.max_wait, limit.span))),
-        ("`bulkhead.max_wait`", layers.bulkhead.map(|bulkhead| (bulkhead.value.max_wait, bulkhead.span))),
+        ("`timeout`", layers.timeout.map(|timeout| (timeout.value, place(timeout.file, timeout.span)))),
+        ("`rate_limit.max_wait`", layers.rate_limit.map(|limit| (limit.value.max_wait, place(limit.file, limit.span)))),
+        ("`bulkhead.max_wait`", layers.bulkhead.map(|bulkhead| (bulkhead.value.max_wait, place(bulkhead.file, bulkhead.span)))),
     ];
     let mut good = true;
     for (inner_name, wait) in waits {
-        if let Some((wait, span)) = wait {
-            good &= longer(findings, (inner_name, wait, span), (name, deadline, around));
+        if let Some((wait, here)) = wait {
+            good &= longer(findings, (inner_name, wait, &here), (name, deadline, &around));
         }
     }
     if let Some(retry) = layers.retry.filter(|_| good) {
@@ -45,17 +52,22 @@ pub(in crate::plan) fn check(findings: &Findings<'_>, layers: &Layers<'_>, flow:
                 Some(fits) if fits > 0 => format!("give `deadline` {} or more, or `max_retries` {fits} at most", show_duration(sum)),
                 _ => format!("give `deadline` {} or more, or the retries shorter waits", show_duration(sum)),
             };
-            let diagnostic = Diagnostic::error(codes::RETRIES, findings.place(retry.span), message)
-                .with_related(findings.place(around), "the deadline is set here");
+            let diagnostic =
+                Diagnostic::error(codes::RETRIES, place(retry.file, retry.span), message).with_related(around, "the deadline is set here");
             findings.add(diagnostic, way_out);
         }
     }
 }
 
 /// The name of a limit, how long it is and where it stands.
-type Limit<'a> = (&'a str, Duration, Span);
+type Limit<'a> = (&'a str, Duration, &'a Place);
 
-fn longer(findings: &Findings<'_>, (inner_name, inner, span): Limit<'_>, (outer_name, outer, around): Limit<'_>) -> bool {
+/// Says of an inner limit that it is longer than the outer one; true if it is not.
+pub(in crate::plan) fn longer(
+    findings: &Findings<'_>,
+    (inner_name, inner, here): Limit<'_>,
+    (outer_name, outer, around): Limit<'_>,
+) -> bool {
     if inner <= outer {
         return true;
     }
@@ -64,8 +76,8 @@ fn longer(findings: &Findings<'_>, (inner_name, inner, span): Limit<'_>, (outer_
         show_duration(inner),
         show_duration(outer)
     );
-    let diagnostic = Diagnostic::error(codes::INNER_LONGER, findings.place(span), message)
-        .with_related(findings.place(around), "the outer limit is set here");
+    let diagnostic =
+        Diagnostic::error(codes::INNER_LONGER, here.clone(), message).with_related(around.clone(), "the outer limit is set here");
     findings.add(diagnostic, "make the inner limit shorter, or the outer one longer");
     false
 }

@@ -11,7 +11,7 @@ use crate::plan::raw::{Findings, closest};
 use crate::plan::source::{Node, Span};
 
 /// The declared events of a file.
-pub(super) type Events = IndexMap<EventType, Type>;
+pub(in crate::plan) type Events = IndexMap<EventType, Type>;
 
 impl Findings<'_> {
     /// `events`: all that are written well; one that is not has any data, so that it is not called undeclared too.

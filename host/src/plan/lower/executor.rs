@@ -37,17 +37,16 @@ pub(super) struct Executors<'a> {
 }
 
 impl<'a> Executors<'a> {
-    /// Reads and describes all that are declared.
+    /// Reads and describes all that are declared, in the pipeline's file and in its libraries; each with the folder that its paths begin in.
     pub(super) fn new(
-        compiler: &Compiler<'_>,
-        node: Option<&Node>,
-        ground: (&PipelineName, &'a Path, &Arc<[Resource]>, &Events),
+        files: &[(Compiler<'_>, Option<&Node>, &'a Path)],
+        ground: (&PipelineName, &Arc<[Resource]>, &Events),
         catalog: &'a dyn Catalog,
     ) -> Self {
-        let (pipeline, folder, resources, events) = ground;
+        let (pipeline, resources, events) = ground;
         let mut executors = Self {
             pipeline: pipeline.clone(),
-            folder,
+            folder: Path::new(""),
             resources: resources.clone(),
             catalog,
             declared: IndexMap::new(),
@@ -55,14 +54,18 @@ impl<'a> Executors<'a> {
             numbers: HashMap::new(),
             files: Vec::new(),
         };
-        let table = node.and_then(|node| compiler.findings.map(node, "`executors`", EXAMPLE));
-        let names: Vec<&str> = table.map(|table| table.entries.iter().map(|(key, _)| key.name.as_str()).collect()).unwrap_or_default();
+        let tables: Vec<_> =
+            files.iter().map(|(compiler, node, _)| node.and_then(|node| compiler.findings.map(node, "`executors`", EXAMPLE))).collect();
+        let names: Vec<&str> = tables.iter().flatten().flat_map(|table| table.entries).map(|(key, _)| key.name.as_str()).collect();
         let mut asked = Vec::new();
-        for (key, node) in table.map(|table| table.entries).unwrap_or_default() {
-            let good = compiler.findings.name(&key.name, key.span, "the name of an executor", true);
-            let declared = executors.declare(compiler, key, node, &names, events).filter(|_| good);
-            asked.extend(declared.iter().flat_map(|declared| declared.reference.grants.llm.clone()));
-            executors.declared.insert(key.name.clone(), declared);
+        for ((compiler, _, folder), table) in files.iter().zip(&tables) {
+            executors.folder = folder;
+            for (key, node) in table.map(|table| table.entries).unwrap_or_default() {
+                let good = compiler.findings.name(&key.name, key.span, "the name of an executor", true);
+                let declared = executors.declare(compiler, key, node, &names, events).filter(|_| good);
+                asked.extend(declared.iter().flat_map(|declared| declared.reference.grants.llm.clone()));
+                executors.declared.entry(key.name.clone()).or_insert(declared);
+            }
         }
         // What another one may ask has to be open too.
         for name in asked {

@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 
 use super::call::Callable;
 use super::executor::Executors;
+use super::policy::Declared;
 use super::state::state_type;
 use super::template::Compiler;
 use super::trigger::{KnownEvents, given_by};
@@ -15,13 +16,14 @@ use crate::model::id::{FlowName, PipelineName, StepId};
 use crate::model::port::Root;
 use crate::model::record::{BlockNumber, StepNumber};
 use crate::model::types::Type;
+use crate::plan::check::branches::{self, Body};
+use crate::plan::check::budget;
 use crate::plan::check::fit::nullable;
 use crate::plan::check::names::{self, Seen};
 use crate::plan::check::replies;
 use crate::plan::codes;
 use crate::plan::pipeline::{Concurrency, Flow, Idempotency, RunStep, StateSettings, Step, Verb, WhenFull};
 use crate::plan::raw::Table;
-use crate::plan::raw::policy::Layers;
 use crate::plan::source::{Node, Span};
 use crate::plan::template::Template;
 
@@ -31,8 +33,10 @@ pub(super) struct Ground<'a, 'n> {
     pub(super) pipeline: PipelineName,
     pub(super) events: KnownEvents<'a>,
     pub(super) state: &'a StateSettings,
-    pub(super) policies: IndexMap<String, (Span, Layers<'n>)>,
+    pub(super) policies: IndexMap<String, Declared<'n>>,
     pub(super) callable: &'a Callable,
+    /// Its libraries: their names, and what compiles what stands in them.
+    pub(super) imported: Vec<(&'a str, Compiler<'a>)>,
 }
 
 /// A flow that is being lowered.
@@ -128,6 +132,12 @@ pub(super) fn lower<'n>(
     if findings.count() > before {
         return None;
     }
+    let steps: Vec<Step> = steps.into_iter().collect::<Option<_>>()?;
+    let body = Body { steps: &steps, blocks: &blocks };
+    branches::check(findings, body);
+    if let Some(deadline) = deadline {
+        budget::check(findings, body, deadline);
+    }
     Some(Flow {
         name: FlowName::from(name),
         triggers,
@@ -136,7 +146,7 @@ pub(super) fn lower<'n>(
         concurrency,
         deadline: deadline.map(|(deadline, _)| deadline),
         durable,
-        steps: steps.into_iter().collect::<Option<_>>()?,
+        steps,
         blocks,
         on_error,
         finally,

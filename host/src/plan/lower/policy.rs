@@ -11,14 +11,29 @@ use crate::model::value::Value;
 use crate::plan::check::names::{self, Seen};
 use crate::plan::codes;
 use crate::plan::pipeline::{Cache, Fallback, JobPolicy, Keyed, Retry, StandIn};
-use crate::plan::raw::policy::{Layers, Probe};
+use crate::plan::raw::policy::{At, Layers, Probe};
 use crate::plan::raw::{Table, closest, keys};
 use crate::plan::source::{Node, Span};
 use crate::plan::template::Template;
 
+/// A named policy.
+pub(super) struct Declared<'n> {
+    span: Span,
+    /// Which file it stands in: 0 is the pipeline's own, 1 its first library.
+    file: usize,
+    layers: Layers<'n>,
+}
+
+impl Declared<'_> {
+    /// Whether it keeps results.
+    pub(super) const fn has_cache(&self) -> bool {
+        self.layers.cache.is_some()
+    }
+}
+
 impl Compiler<'_> {
     /// `policies`: the layers of each, read and not yet compiled.
-    pub(super) fn policies<'n>(&self, node: Option<&'n Node>) -> IndexMap<String, (Span, Layers<'n>)> {
+    pub(super) fn policies<'n>(&self, node: Option<&'n Node>, file: usize, library: bool) -> IndexMap<String, Declared<'n>> {
         let table = node.and_then(|node| self.findings.map(node, "`policies`", "{ api: { timeout: 10s } }"));
         let mut policies = IndexMap::new();
         for (key, node) in table.map(|table| table.entries).unwrap_or_default() {
@@ -26,10 +41,30 @@ impl Compiler<'_> {
             let layers = self
                 .findings
                 .table(node, "a policy", keys::LAYERS, "{ timeout: 10s, retry: 3 }")
-                .map(|table| self.findings.layers(&table, true));
-            policies.insert(key.name.clone(), (key.span, layers.unwrap_or_default()));
+                .map(|table| self.findings.layers(&table, true, file));
+            if let Some(steps) = layers.and_then(|layers| layers.fallback?.value.steps).filter(|_| library) {
+                let help = "let it have a `value`, or write the fallback beside the step: steps belong to a flow";
+                self.findings.error(codes::IN_LIBRARY, steps.span, "`fallback.steps` does not stand in a library", help);
+            }
+            policies.insert(key.name.clone(), Declared { span: key.span, file, layers: layers.unwrap_or_default() });
         }
         policies
+    }
+}
+
+impl<'a> super::flow::Ground<'a, '_> {
+    /// What compiles the expressions of a layer: those of a library's policy stand in its file.
+    pub(super) fn compiler_of(&self, file: usize) -> Compiler<'a> {
+        file.checked_sub(1).and_then(|library| self.imported.get(library)).map_or(self.compiler, |(_, compiler)| *compiler)
+    }
+
+    /// What the expressions of a layer see: a library lists the variables and secrets that it reads itself.
+    fn seen_in(&self, file: usize, seen: &Seen) -> Seen {
+        if file == 0 {
+            return seen.clone();
+        }
+        let roots = self.compiler_of(file).load.roots();
+        roots.into_iter().fold(seen.clone(), |seen, (root, declared)| seen.with(root, declared))
     }
 }
 
@@ -43,9 +78,9 @@ impl<'n> Lowering<'_, 'n> {
         {
             None => Layers::default(),
             Some((name, span)) => match self.ground.policies.get(name) {
-                Some((_, layers)) => {
+                Some(declared) => {
                     self.used.insert(name.to_owned());
-                    *layers
+                    declared.layers
                 }
                 None => {
                     let help = match closest(name, self.ground.policies.keys().map(String::as_str)) {
@@ -57,13 +92,17 @@ impl<'n> Lowering<'_, 'n> {
                 }
             },
         };
-        named.replaced_by(findings.layers(table, false))
+        named.replaced_by(findings.layers(table, false, 0))
     }
 
-    fn identity(&self, table: &Table<'_>, id: &str, named: bool) -> PolicyIdentity {
+    fn identity<T>(&self, table: &Table<'_>, id: &str, layer: &At<T>) -> PolicyIdentity {
         let pipeline = self.ground.pipeline.to_string();
-        match table.get("policy").and_then(Node::text).filter(|_| named) {
-            Some(policy) => PolicyIdentity::Named { owner: pipeline, policy: policy.to_owned() },
+        match table.get("policy").and_then(Node::text).filter(|_| layer.named) {
+            Some(policy) => {
+                let library = layer.file.checked_sub(1).and_then(|library| self.ground.imported.get(library));
+                let owner = library.map_or(pipeline, |(name, _)| (*name).to_owned());
+                PolicyIdentity::Named { owner, policy: policy.to_owned() }
+            }
             None => PolicyIdentity::Step { pipeline, flow: self.flow.clone(), step: id.to_owned() },
         }
     }
@@ -71,17 +110,17 @@ impl<'n> Lowering<'_, 'n> {
     /// The attempt half.
     pub(super) fn attempt_settings(&mut self, layers: &Layers<'n>, table: &Table<'_>, id: &str) -> AttemptSettings {
         AttemptSettings {
-            probe: layers.breaker.and_then(|layer| layer.value.1).and_then(|probe| self.probe(probe)),
-            breaker: layers.breaker.map(|layer| (self.identity(table, id, layer.named), layer.value.0)),
-            rate_limit: layers.rate_limit.map(|layer| (self.identity(table, id, layer.named), layer.value)),
-            bulkhead: layers.bulkhead.map(|layer| (self.identity(table, id, layer.named), layer.value)),
+            probe: layers.breaker.and_then(|layer| layer.value.1.and_then(|probe| self.probe(probe, layer.file))),
+            breaker: layers.breaker.map(|layer| (self.identity(table, id, &layer), layer.value.0)),
+            rate_limit: layers.rate_limit.map(|layer| (self.identity(table, id, &layer), layer.value)),
+            bulkhead: layers.bulkhead.map(|layer| (self.identity(table, id, &layer), layer.value)),
             timeout: layers.timeout.map(|layer| layer.value),
         }
     }
 
     /// What is asked while a breaker is open. It belongs to no run, so that its input is fixed at load.
-    fn probe(&mut self, probe: Probe<'_>) -> Option<ProbeSettings> {
-        let compiler = self.ground.compiler;
+    fn probe(&mut self, probe: Probe<'_>, file: usize) -> Option<ProbeSettings> {
+        let compiler = self.ground.compiler_of(file);
         let name = compiler.findings.literal_text(probe.run, "`run`", "the name of an executor")?;
         let (executor, declared) = self.executors.by_name(&compiler, name, probe.run.span)?;
         let wanted = declared.description.input.clone().unwrap_or_default();
@@ -101,33 +140,42 @@ impl<'n> Lowering<'_, 'n> {
         id: &str,
         output: &Type,
     ) -> (Option<JobPolicy>, Option<bool>) {
-        let compiler = self.ground.compiler;
-        let names = seen.names();
-        let with_error = seen.with(Root::Error, names::error());
-        let before = compiler.findings.count();
+        let before = self.ground.compiler.findings.count();
+        let mut good = true;
         let mut policy = JobPolicy { deadline: layers.deadline.map(|layer| layer.value), ..JobPolicy::default() };
         if let Some(layer) = layers.dedup {
+            let (compiler, names) = (self.ground.compiler_of(layer.file), self.ground.seen_in(layer.file, seen).names());
             let (key, settings) = layer.value;
             policy.dedup =
-                compiler.key(key, &names, "dedup.key").map(|key| Keyed { identity: self.identity(table, id, layer.named), key, settings });
+                compiler.key(key, &names, "dedup.key").map(|key| Keyed { identity: self.identity(table, id, &layer), key, settings });
+            good &= policy.dedup.is_some();
         }
         if let Some(layer) = layers.cache {
+            let (compiler, names) = (self.ground.compiler_of(layer.file), self.ground.seen_in(layer.file, seen).names());
             let (key, tags, settings) = layer.value;
             let tags =
                 tags.map(|tags| compiler.value(tags, &names, &Type::List(Box::new(Type::String)), "cache.tags").map(|(tags, _)| tags));
+            good &= !matches!(tags, Some(None));
             policy.cache = compiler.key(key, &names, "cache.key").map(|key| {
-                let keyed = Keyed { identity: self.identity(table, id, layer.named), key, settings };
+                let keyed = Keyed { identity: self.identity(table, id, &layer), key, settings };
                 Cache { keyed, tags: tags.flatten() }
             });
+            good &= policy.cache.is_some();
         }
         if let Some(layer) = layers.retry {
+            let compiler = self.ground.compiler_of(layer.file);
+            let with_error = self.ground.seen_in(layer.file, seen).with(Root::Error, names::error());
             let (should_retry, settings) = layer.value;
-            let should_retry = should_retry.and_then(|node| compiler.condition(node, &with_error.names(), "should_retry"));
-            policy.retry = Some(Retry { settings, should_retry });
+            let compiled = should_retry.map(|node| compiler.condition(node, &with_error.names(), "should_retry"));
+            good &= !matches!(compiled, Some(None));
+            policy.retry = Some(Retry { settings, should_retry: compiled.flatten() });
         }
         let mut same = None;
         if let Some(layer) = layers.fallback {
-            let when = layer.value.when.and_then(|node| compiler.condition(node, &with_error.names(), "when"));
+            let compiler = self.ground.compiler_of(layer.file);
+            let with_error = self.ground.seen_in(layer.file, seen).with(Root::Error, names::error());
+            let when = layer.value.when.map(|node| compiler.condition(node, &with_error.names(), "when"));
+            good &= !matches!(when, Some(None));
             let stand_in = match (layer.value.value, layer.value.steps) {
                 (Some(node), _) => compiler.value(node, &with_error.names(), &Type::Any, "fallback.value").map(|(template, found)| {
                     let fits = match &template {
@@ -136,24 +184,28 @@ impl<'n> Lowering<'_, 'n> {
                     };
                     (StandIn::Value(template), fits)
                 }),
+                // In a library that is refused.
+                (None, Some(_)) if layer.file > 0 => None,
                 (None, Some(node)) => self
                     .block(node, &mut with_error.clone(), "`fallback.steps`")
                     .map(|(block, last)| (StandIn::Steps(block), last == *output)),
                 (None, None) => None,
             };
             same = stand_in.as_ref().map(|(_, fits)| *fits);
-            policy.fallback = stand_in.map(|(stand_in, _)| Fallback { when, stand_in });
+            good &= stand_in.is_some();
+            policy.fallback = stand_in.map(|(stand_in, _)| Fallback { when: when.flatten(), stand_in });
         }
-        ((compiler.findings.count() == before).then_some(policy), same)
+        ((good && self.ground.compiler.findings.count() == before).then_some(policy), same)
     }
 
     /// Warns of policies that no step names.
     pub(super) fn unused(ground: &super::flow::Ground<'_, 'n>, used: &std::collections::HashSet<String>) {
-        for (name, (span, _)) in &ground.policies {
-            if !used.contains(name) {
+        for (name, declared) in &ground.policies {
+            // A library is there for others too.
+            if declared.file == 0 && !used.contains(name) {
                 ground.compiler.findings.warning(
                     codes::UNUSED_POLICY,
-                    *span,
+                    declared.span,
                     format!("no step uses the policy `{name}`"),
                     format!("write policy: {name} beside a `run`, or take it out"),
                 );

@@ -3,11 +3,15 @@
 use crate::model::id::Digest;
 use crate::plan::source::{Content, Node};
 
-/// The digest of a file's content and of its executors' code.
-pub(super) fn digest(root: &Node, executors: &[(String, [u8; 32])]) -> Digest {
-    let mut canonical = String::new();
-    write(root, &mut canonical);
-    let mut parts: Vec<&[u8]> = vec![canonical.as_bytes()];
+/// The digest of the content of a file and its libraries, and of the executors' code.
+pub(super) fn digest(roots: &[&Node], executors: &[(String, [u8; 32])]) -> Digest {
+    let canonical = |root: &&Node| {
+        let mut canonical = String::new();
+        write(root, &mut canonical);
+        canonical
+    };
+    let files: Vec<String> = roots.iter().map(canonical).collect();
+    let mut parts: Vec<&[u8]> = files.iter().map(String::as_bytes).collect();
     for (name, digest) in executors {
         parts.push(name.as_bytes());
         parts.push(digest);

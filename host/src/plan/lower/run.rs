@@ -66,7 +66,7 @@ impl<'n> Lowering<'_, 'n> {
         }
 
         let layers = self.layers(table);
-        limits::check(findings, &layers, self.deadline);
+        limits::check(findings, &layers, self.deadline, &|file, span| self.ground.compiler_of(file).findings.place(span));
         let skips = layers.dedup.is_some_and(|dedup| dedup.value.1.on_duplicate == crate::model::policy::OnDuplicate::Skip);
         let (policy, stand_in) = self.job_policy(&layers, table, seen, id, &known);
         let attempt = self.attempt_settings(&layers, table, id);
@@ -127,8 +127,8 @@ impl<'n> Lowering<'_, 'n> {
     fn invalidated(&self, with: Option<&Node>) {
         let Some(node) = with.and_then(|with| with.get("policy")) else { return };
         let Some(name) = node.text().filter(|name| !name.contains(['.', '$'])) else { return };
-        let with_cache = |(name, (_, layers)): (&'_ String, &(_, Layers<'_>))| layers.cache.is_some().then(|| name.clone());
-        let known: Vec<String> = self.ground.policies.iter().filter_map(with_cache).collect();
+        let known: Vec<String> =
+            self.ground.policies.iter().filter(|(_, declared)| declared.has_cache()).map(|(name, _)| name.clone()).collect();
         if known.iter().any(|known| known == name) {
             return;
         }

@@ -8,6 +8,7 @@ use crate::model::policy::parse_duration;
 use crate::model::types::Type;
 use crate::model::value::Value;
 use crate::plan::check::fit::nullable;
+use crate::plan::check::limits;
 use crate::plan::codes;
 use crate::plan::expr::Names;
 use crate::plan::pipeline::Verb;
@@ -23,7 +24,17 @@ impl Lowering<'_, '_> {
         if !self.durable && known.is_some_and(|known| known > LONGEST_UNJOURNALED) {
             self.not_durable(node.span, "`sleep` over a minute");
         }
+        self.fits("`sleep`", known, node);
         Some((Verb::Sleep(template), nullable(Type::Any)))
+    }
+
+    /// Says of a wait that is written out that it is longer than the flow may take.
+    pub(super) fn fits(&self, what: &str, known: Option<Duration>, node: &Node) {
+        let findings = self.ground.compiler.findings;
+        if let (Some(known), Some((deadline, around))) = (known, self.deadline) {
+            let (here, around) = (findings.place(node.span), findings.place(around));
+            limits::longer(findings, (what, known, &here), ("the flow's `deadline`", deadline, &around));
+        }
     }
 
     /// Says that something needs a flow whose runs outlive a crash.

@@ -147,7 +147,14 @@ impl Compiler<'_> {
                 };
                 if mode == EventMode::Direct {
                     for (name, span) in &written {
-                        self.declared_event(name, *span, known.declared);
+                        if self.declared_event(name, *span, known.declared).is_some() && !known.emitted.contains(*name) {
+                            self.findings.error(
+                                codes::NEVER_EMITTED,
+                                *span,
+                                format!("no step or executor of this file emits `{name}`, so nothing ever starts this flow with it"),
+                                "emit it in a step, with `emit` or `emits`; for other pipelines' events write mode: observe",
+                            );
+                        }
                     }
                 }
                 (!types.is_empty()).then_some(Trigger::Event { types, mode })

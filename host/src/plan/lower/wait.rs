@@ -41,6 +41,9 @@ impl<'n> Lowering<'_, 'n> {
         let on_timeout = findings
             .required(&table, "on_timeout", "`wait`", "write on_timeout: [{ fail: … }], what is done if nothing came")
             .and_then(|node| self.block(node, &mut seen.clone(), "`on_timeout`"));
+        if let (Some(node), Some((_, known))) = (table.get("timeout"), &timeout) {
+            self.fits("`timeout`", *known, node);
+        }
         let longest = timeout.as_ref().and_then(|(_, known)| *known);
         let remind = table.get("remind").map(|node| self.remind(node, seen, longest));
         let on_timeout = on_timeout?.0;

@@ -16,6 +16,8 @@ pub(in crate::plan) const FILE: &[&str] = &[
     "flows",
     "tests",
 ];
+/// Keys of a library.
+pub(in crate::plan) const LIBRARY: &[&str] = &["library", "description", "import", "env", "resources", "events", "executors", "policies"];
 /// Keys of a flow; at the top of a file too, if it has one flow.
 pub(in crate::plan) const FLOW: &[&str] =
     &["trigger", "input", "steps", "on_error", "finally", "deadline", "concurrency", "idempotency", "durable", "state_key", "cancel_on"];

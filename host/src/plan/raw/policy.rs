@@ -17,8 +17,10 @@ pub(in crate::plan) struct At<T> {
     pub(in crate::plan) value: T,
     /// Where its value stands.
     pub(in crate::plan) span: Span,
-    /// The policy's name, or `None` if it stands beside the step.
+    /// Whether it is a named policy's; else it stands beside the step.
     pub(in crate::plan) named: bool,
+    /// Which file it stands in: 0 is the pipeline's own, 1 its first library.
+    pub(in crate::plan) file: usize,
 }
 
 /// The layers of one policy. A layer that was written wrongly is absent, and said to be wrong already.
@@ -70,20 +72,21 @@ impl<'n> Layers<'n> {
 
 impl Findings<'_> {
     /// Reads the layers among a map's keys.
-    pub(in crate::plan) fn layers<'n>(&self, table: &Table<'n>, named: bool) -> Layers<'n> {
-        fn at<T>(node: Option<&Node>, named: bool, read: impl FnOnce(&Node) -> Option<T>) -> Option<At<T>> {
-            node.and_then(|node| Some(At { value: read(node)?, span: node.span, named }))
+    pub(in crate::plan) fn layers<'n>(&self, table: &Table<'n>, named: bool, file: usize) -> Layers<'n> {
+        fn at<'n, T>(node: Option<&'n Node>, (named, file): (bool, usize), read: impl FnOnce(&'n Node) -> Option<T>) -> Option<At<T>> {
+            node.and_then(|node| Some(At { value: read(node)?, span: node.span, named, file }))
         }
+        let home = (named, file);
         Layers {
-            fallback: table.get("fallback").and_then(|node| Some(At { value: self.fallback(node)?, span: node.span, named })),
-            dedup: table.get("dedup").and_then(|node| Some(At { value: self.dedup(node)?, span: node.span, named })),
-            cache: table.get("cache").and_then(|node| Some(At { value: self.cache(node)?, span: node.span, named })),
-            deadline: at(table.get("deadline"), named, |node| self.duration(node, "`deadline`")),
-            retry: table.get("retry").and_then(|node| Some(At { value: self.retry(node)?, span: node.span, named })),
-            breaker: table.get("breaker").and_then(|node| Some(At { value: self.breaker(node)?, span: node.span, named })),
-            rate_limit: at(table.get("rate_limit"), named, |node| self.rate_limit(node)),
-            bulkhead: at(table.get("bulkhead"), named, |node| self.bulkhead(node)),
-            timeout: at(table.get("timeout"), named, |node| self.duration(node, "`timeout`")),
+            fallback: at(table.get("fallback"), home, |node| self.fallback(node)),
+            dedup: at(table.get("dedup"), home, |node| self.dedup(node)),
+            cache: at(table.get("cache"), home, |node| self.cache(node)),
+            deadline: at(table.get("deadline"), home, |node| self.duration(node, "`deadline`")),
+            retry: at(table.get("retry"), home, |node| self.retry(node)),
+            breaker: at(table.get("breaker"), home, |node| self.breaker(node)),
+            rate_limit: at(table.get("rate_limit"), home, |node| self.rate_limit(node)),
+            bulkhead: at(table.get("bulkhead"), home, |node| self.bulkhead(node)),
+            timeout: at(table.get("timeout"), home, |node| self.duration(node, "`timeout`")),
         }
     }
 
