@@ -2,8 +2,10 @@
 
 // What all homes offer their guests, and who may have it.
 pub mod database;
+pub mod files;
 pub mod grants;
 pub mod host_api;
+pub mod http;
 pub mod index;
 mod limit;
 mod redact;

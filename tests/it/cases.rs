@@ -84,7 +84,14 @@ impl Catalog for Known {
     }
 
     fn builtins(&self) -> Vec<(&'static str, bool)> {
-        vec![("cache.invalidate", true), ("llm.chat", false), ("log", true), ("http.request", true), ("sql.execute", false)]
+        vec![
+            ("cache.invalidate", true),
+            ("llm.chat", false),
+            ("log", true),
+            ("http.request", true),
+            ("sql.execute", false),
+            ("transform", true),
+        ]
     }
 }
 

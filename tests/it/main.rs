@@ -17,6 +17,7 @@ mod events;
 mod full_disk;
 mod meetings;
 mod openai;
+mod parts;
 mod piped;
 mod program;
 mod reloading;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pipehost::executor::builtin::Builtins;
+use pipehost::executor::http::{self, Http};
 use pipehost::executor::services::Services;
 use pipehost::model::cancel::CancelSignal;
 use pipehost::model::executor::{ExecutorReference, Home};
@@ -216,6 +217,9 @@ async fn ask_as_it_streams(base_url: &str, clock: Arc<HandClock>, tokens: mpsc::
         databases: BTreeMap::new(),
         stores: BTreeMap::new(),
         indexes: BTreeMap::new(),
+        folders: BTreeMap::new(),
+        http: Http::new(http::Settings { executor: "answer".into(), granted: Vec::new(), configured: Vec::new(), clock: clock.clone() }),
+        limits: Limits::default(),
         secrets: BTreeMap::new(),
     };
     let executor = Builtins::new(clock).open(&reference, Arc::new(host)).unwrap_or_else(|problem| panic!("{problem:?}"));

@@ -18,6 +18,7 @@ use serde_json::Value as Json;
 use tempfile::TempDir;
 
 pub(crate) mod model;
+pub(crate) mod object_store;
 #[cfg(unix)]
 pub(crate) mod pseudo_terminal;
 
@@ -329,6 +330,14 @@ impl Program {
     #[cfg(unix)]
     pub(crate) fn signal(&self, name: &str) {
         self.process.signal(name);
+    }
+
+    /// The most memory that it has had at once so far, in bytes.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id)).expect("it runs");
+        let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+        kib.expect("the system tells it") << 10
     }
 
     pub(crate) fn end_input(&mut self) {

@@ -2,18 +2,25 @@
 
 mod cache_invalidate;
 mod declare;
+mod files;
 mod guarded;
+mod http_request;
+mod index_merge;
 mod index_put;
 mod index_search;
+mod kv;
 pub mod llm_chat;
+mod llm_embed;
 mod log;
 mod sql;
+mod transform;
 
 use std::sync::Arc;
 
 pub use self::cache_invalidate::Caches;
 use self::guarded::Guarded;
 use super::host_api::HostApi;
+use super::index::{DEEPEST, Vector};
 use crate::model::executor::{Description, ExecutorReference, Home};
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::id::Digest;
@@ -28,14 +35,23 @@ pub const UNKNOWN_BUILTIN: &str = "E0540";
 pub const WRONG_CONFIG: &str = "E0541";
 
 /// The names, and whether one can be used without being declared under `executors:` because it needs no grant.
-const NAMES: [(&str, bool); 7] = [
+const NAMES: [(&str, bool); 16] = [
     (cache_invalidate::NAME, true),
+    ("files.read", false),
+    ("files.write", false),
+    ("http.request", false),
+    ("index.merge", true),
     ("index.put", false),
     ("index.search", false),
+    ("kv.delete", false),
+    ("kv.get", false),
+    ("kv.set", false),
     ("llm.chat", true),
+    ("llm.embed", true),
     ("log", true),
     ("sql.execute", false),
     ("sql.query", false),
+    ("transform", true),
 ];
 
 /// What of [`Limits`](crate::model::grant::Limits) this home cannot keep, and why. A built-in is part of the program, and nobody but the
@@ -110,12 +126,21 @@ impl Builtins {
     pub fn describe(&self, reference: &ExecutorReference) -> Result<Description, CatalogProblem> {
         match name(reference) {
             cache_invalidate::NAME => Ok(cache_invalidate::description()),
+            "files.read" => Ok(files::description(files::Verb::Read)),
+            "files.write" => Ok(files::description(files::Verb::Write)),
+            "http.request" => Ok(http_request::description()),
+            "index.merge" => Ok(index_merge::description()),
             "index.put" => Ok(index_put::description()),
             "index.search" => Ok(index_search::description()),
+            "kv.delete" => Ok(kv::description(kv::Verb::Delete)),
+            "kv.get" => Ok(kv::description(kv::Verb::Get)),
+            "kv.set" => Ok(kv::description(kv::Verb::Set)),
             "llm.chat" => Ok(llm_chat::description()),
+            "llm.embed" => Ok(llm_embed::description()),
             "log" => Ok(log::description()),
             "sql.execute" => Ok(sql::description(sql::Verb::Execute)),
             "sql.query" => Ok(sql::description(sql::Verb::Query)),
+            "transform" => Ok(transform::description()),
             other => self.added(other).map(|added| added.description()).ok_or_else(|| self.unknown(other)),
         }
     }
@@ -130,12 +155,21 @@ impl Builtins {
         let clock = || Arc::clone(&self.clock);
         let executor: Arc<dyn Executor> = match name(reference) {
             cache_invalidate::NAME => Arc::new(cache_invalidate::CacheInvalidate::new(description, self.caches.clone())),
+            "files.read" => Arc::new(files::Files::new(files::Verb::Read, description, host, reference.limits.output)),
+            "files.write" => Arc::new(files::Files::new(files::Verb::Write, description, host, reference.limits.output)),
+            "http.request" => Arc::new(http_request::HttpRequest::new(description, &config, host)?),
+            "index.merge" => Arc::new(index_merge::IndexMerge::new(description)),
             "index.put" => Arc::new(index_put::IndexPut::new(description, host)),
             "index.search" => Arc::new(index_search::IndexSearch::new(description, host)),
+            "kv.delete" => Arc::new(kv::Kv::new(kv::Verb::Delete, description, host)),
+            "kv.get" => Arc::new(kv::Kv::new(kv::Verb::Get, description, host)),
+            "kv.set" => Arc::new(kv::Kv::new(kv::Verb::Set, description, host)),
             "llm.chat" => Arc::new(llm_chat::LlmChat::new(description, &config, clock())?),
+            "llm.embed" => Arc::new(llm_embed::LlmEmbed::new(description, &config, reference.name.clone(), clock())?),
             "log" => Arc::new(log::Log::new(description, reference.limits.log)),
             "sql.execute" => Arc::new(sql::Sql::new(sql::Verb::Execute, description, host)),
             "sql.query" => Arc::new(sql::Sql::new(sql::Verb::Query, description, host)),
+            "transform" => Arc::new(transform::Transform::new(description)),
             other => {
                 self.added(other).ok_or_else(|| self.unknown(other))?.open(&ExecutorReference { config, ..reference.clone() }, host)?
             }
@@ -200,6 +234,24 @@ fn checked_input(description: &Description, job: &Job) -> Result<Value, Failure>
 /// The digest of a built-in: of its name and the host's version.
 fn digest(name: &str) -> Digest {
     Digest::of_parts([name.as_bytes(), env!("CARGO_PKG_VERSION").as_bytes()])
+}
+
+/// A vector among the fields of an input, if there is one.
+fn vector(input: &Tree) -> Result<Option<Vector>, Failure> {
+    let numbers = input.field("vector").and_then(Tree::as_list);
+    numbers.map(|numbers| Vector::new(&numbers.iter().filter_map(Tree::as_float).collect::<Vec<_>>())).transpose()
+}
+
+/// `top_k` and `offset` of an input: which ranks of a search are asked for.
+fn page(input: &Tree) -> Result<(u32, u32), Failure> {
+    let number = |name: &str| input.field(name).and_then(Tree::as_int).and_then(|number| u32::try_from(number).ok());
+    match (number("top_k"), number("offset")) {
+        (Some(top_k @ 1..), Some(offset)) if top_k.saturating_add(offset) <= DEEPEST => Ok((top_k, offset)),
+        _ => {
+            let message = format!("top_k is a number from 1 and offset one from 0, together at most {DEEPEST}");
+            Err(Failure::new(FailureKind::Invalid, message).with_code("input"))
+        }
+    }
 }
 
 /// A field of text; empty where there is none.

@@ -13,6 +13,8 @@ pub enum ResourceGrant {
     Kv,
     /// Indexes.
     Index,
+    /// Folders.
+    Files,
 }
 
 impl ResourceGrant {
@@ -22,6 +24,7 @@ impl ResourceGrant {
             Self::Sql => "sql",
             Self::Kv => "kv",
             Self::Index => "index",
+            Self::Files => "files",
         }
     }
 
@@ -31,6 +34,7 @@ impl ResourceGrant {
             Self::Sql => &grants.sql,
             Self::Kv => &grants.kv,
             Self::Index => &grants.index,
+            Self::Files => &grants.files,
         }
     }
 }
@@ -83,6 +87,12 @@ pub fn emit(executor: &ExecutorName, grants: &Grants, event_type: &str) -> Resul
     }
     let names = grants.emit.iter().map(|granted| granted.as_str()).chain([event_type]);
     Err(denied(executor, &format!("may not emit {event_type:?}"), "emit", names))
+}
+
+/// The refusal of an address whose origin (`https://host:port`) is not among the granted ones.
+pub fn refused_origin(executor: &ExecutorName, granted: &[String], origin: &str) -> Failure {
+    let names: Vec<String> = granted.iter().map(String::as_str).chain([origin]).map(|origin| format!("'{origin}'")).collect();
+    denied(executor, &format!("may not connect to {origin}"), "http", names.iter().map(String::as_str))
 }
 
 /// The YAML that grants `names`, as `grants: { sql: [main] }`.

@@ -1,8 +1,13 @@
 //! What the host does for guests and scripts: the same calls for WASM and Rhai, each checked against the grants in one place.
 
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
 
-use crate::model::failure::Failure;
+use super::files::Folder;
+use super::http::Request;
+use super::index::{Entry, Search};
+use crate::model::failure::{Failure, FailureKind};
 use crate::model::secret::Secret;
 use crate::model::value::Value;
 
@@ -11,7 +16,7 @@ pub type HostCall<'a> = BoxFuture<'a, Result<Value, Failure>>;
 
 /// The host as one executor may use it. What is not granted is `denied`, and the message shows the YAML to add.
 ///
-/// Where a resource is asked for by name, `None` means the only one that is granted.
+/// Where a resource is asked for by name, `None` means the only one that is granted. What a host does not offer at all it refuses.
 pub trait HostApi: Send + Sync {
     /// Reads rows: a list of maps, one a row. `parameters` is a list (`?1`) or a map (`:name`); null where there are none.
     fn sql_query<'a>(&'a self, database: Option<&'a str>, statement: &'a str, parameters: &'a Value) -> HostCall<'a>;
@@ -24,6 +29,29 @@ pub trait HostApi: Send + Sync {
 
     /// Adds a document: `{ chunks: int }`. One with the same id is replaced.
     fn index_put<'a>(&'a self, index: Option<&'a str>, id: &'a str, text: &'a str) -> HostCall<'a>;
+
+    /// Searches by words, by a vector or by both, a page at a time: the hits of a search, each with `rank` and `data`.
+    fn index_find<'a>(&'a self, _index: Option<&'a str>, _search: Search) -> HostCall<'a> {
+        absent("an index")
+    }
+
+    /// Adds a document with all that it can be found by: `{ chunks: int }`.
+    fn index_add<'a>(&'a self, _index: Option<&'a str>, _entry: Entry) -> HostCall<'a> {
+        absent("an index")
+    }
+
+    /// Sends a request: `{ status, headers, size, body, json, bytes, file }`.
+    fn http_request<'a>(&'a self, _request: &'a Request) -> HostCall<'a> {
+        absent("connections")
+    }
+
+    /// A granted folder.
+    ///
+    /// # Errors
+    /// `denied` if it is not granted.
+    fn folder(&self, _folder: Option<&str>) -> Result<Arc<Folder>, Failure> {
+        Err(refusal("folders"))
+    }
 
     /// A value of a key-value store; null if there is none.
     fn kv_get<'a>(&'a self, store: Option<&'a str>, key: &'a str) -> HostCall<'a>;
@@ -42,4 +70,12 @@ pub trait HostApi: Send + Sync {
 
     /// The executor's `config`.
     fn config(&self) -> &Value;
+}
+
+fn absent<'a>(what: &'static str) -> HostCall<'a> {
+    Box::pin(async move { Err(refusal(what)) })
+}
+
+fn refusal(what: &str) -> Failure {
+    Failure::new(FailureKind::Denied, format!("this host does not offer {what}")).with_code("not_granted")
 }

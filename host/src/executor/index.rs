@@ -1,12 +1,15 @@
-//! Full-text indexes of documents: Markdown files that are followed, and texts that executors put in.
+//! Indexes of documents: Markdown files that are followed, and texts that executors put in, with vectors if they have them.
 //!
-//! An index is a SQLite file of our own (FTS5, ranked by BM25). The files are the truth: what is indexed is compared with
+//! An index is a SQLite file of our own (FTS5, ranked by BM25; vectors beside it, compared one by one). The files are the truth: what is indexed is compared with
 //! them by content, so that a file that did not change costs its reading and nothing else.
 
 mod chunk;
 mod documents;
+mod find;
+mod merge;
 mod query;
 mod table;
+mod vector;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,9 +24,14 @@ use crate::model::port::{Clock, Sink};
 use crate::model::value::{Tree, Value};
 
 pub use documents::{BadPattern, MAX_FILE, MAX_FILES};
+pub use find::{DEEPEST, Search};
+pub use merge::{K, merge};
+pub use vector::{MAX_DIMENSIONS, Vector};
 
 /// The largest text that can be put in, in bytes.
 pub const MAX_TEXT: usize = 4 << 20;
+/// The largest data that a text can be put in with, in bytes of JSON.
+pub const MAX_DATA: usize = 64 << 10;
 /// The longest id of a text that is put in, in bytes.
 pub const MAX_ID: usize = 1 << 10;
 
@@ -31,7 +39,8 @@ pub const MAX_ID: usize = 1 << 10;
 pub struct Index {
     name: String,
     database: Arc<Database>,
-    documents: Arc<Documents>,
+    /// `None` for an index of nothing but what executors put in.
+    documents: Option<Arc<Documents>>,
     clock: Arc<dyn Clock>,
     sink: Arc<dyn Sink>,
     /// What was said of a file is said once for each content. No more entries than files are looked at.
@@ -42,16 +51,28 @@ pub struct Index {
 pub struct Settings {
     /// Its name for people, as `chatbot/docs`.
     pub name: String,
-    /// The folder that the pattern is relative to.
-    pub folder: PathBuf,
-    /// Which files, as `docs/**/*.md`.
-    pub pattern: String,
+    /// The files that it follows: the folder, and the pattern beneath it, as `docs/**/*.md`. `None` for an index of nothing but what
+    /// executors put in.
+    pub files: Option<(PathBuf, String)>,
     /// Its own file.
     pub database: Arc<Database>,
     /// Tells the time of happenings.
     pub clock: Arc<dyn Clock>,
     /// Hears what was indexed and what was skipped.
     pub sink: Arc<dyn Sink>,
+}
+
+/// A text to put in, with all that it can be found by.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Entry {
+    /// What it is found and replaced by.
+    pub id: String,
+    /// Markdown or plain text.
+    pub text: String,
+    /// What it means, as a model says. A text with a vector is one passage, however long it is.
+    pub vector: Option<Vector>,
+    /// What a hit brings along: any JSON.
+    pub data: Option<Value>,
 }
 
 /// A file that was not indexed, and why not.
@@ -72,7 +93,7 @@ impl Index {
         Ok(Self {
             name: settings.name,
             database: settings.database,
-            documents: Arc::new(Documents::new(&settings.folder, &settings.pattern)?),
+            documents: settings.files.map(|(folder, pattern)| Documents::new(&folder, &pattern)).transpose()?.map(Arc::new),
             clock: settings.clock,
             sink: settings.sink,
             told: Arc::default(),
@@ -84,14 +105,14 @@ impl Index {
         &self.name
     }
 
-    /// The folder beneath which all its files are: what to watch.
-    pub fn watched_folder(&self) -> &Path {
-        self.documents.base()
+    /// The folder beneath which all its files are: what to watch. `None` if it follows no files.
+    pub fn watched_folder(&self) -> Option<&Path> {
+        self.documents.as_ref().map(|documents| documents.base())
     }
 
     /// Whether a change of that file or folder may change what is indexed.
     pub fn concerns(&self, path: &Path) -> bool {
-        self.documents.concerns(path)
+        self.documents.as_ref().is_some_and(|documents| documents.concerns(path))
     }
 
     /// Reads the documents whose files changed and forgets those whose files are gone, all in one transaction, and
@@ -100,13 +121,13 @@ impl Index {
     /// # Errors
     /// As [`Database::execute`], or that the folder cannot be read.
     pub async fn refresh(&self, always: bool) -> Result<(), Failure> {
-        let documents = Arc::clone(&self.documents);
+        let documents = self.documents.clone();
         let done = self.database.write(move |session| {
             table::create(session)?;
             let mut gone = table::files(session)?;
             let mut changed = false;
             let mut skipped = Vec::new();
-            for found in documents.find()? {
+            for found in documents.map_or_else(|| Ok(Vec::new()), |documents| documents.find())? {
                 match found.and_then(|found| found.read()) {
                     Err(not_read) => skipped.push(not_read),
                     Ok(read) => match gone.remove(&read.file) {
@@ -143,12 +164,22 @@ impl Index {
         self.database.read(move |session| table::search(session, &matching, top_k)).await
     }
 
+    /// Searches by words, by a vector or by both, a page at a time: the hits of [`Index::search`], each with `rank`, from 1, and `data`.
+    /// The score is BM25's of words alone, the cosine of a vector alone, and of both the sum of `1 / (60 + rank)`.
+    ///
+    /// # Errors
+    /// `invalid` for a vector that cannot be compared with those of the index; else as [`Database::query`].
+    pub async fn find(&self, search: Search) -> Result<Value, Failure> {
+        self.database.read(move |session| find::find(session, &search)).await
+    }
+
     /// Puts a text in, in place of one with the same id: `{ chunks: int }`.
     ///
     /// # Errors
-    /// `invalid` for an empty id or one of more than [`MAX_ID`] bytes, or a text of more than [`MAX_TEXT`]; `conflict` for
-    /// an id that is a file's.
-    pub async fn put(&self, id: &str, text: &str) -> Result<Value, Failure> {
+    /// `invalid` for an empty id or one of more than [`MAX_ID`] bytes, a text of more than [`MAX_TEXT`], data of more than [`MAX_DATA`] or
+    /// with a secret in it, a vector of another length than those of the index; `conflict` for an id that is a file's.
+    pub async fn put(&self, entry: Entry) -> Result<Value, Failure> {
+        let Entry { id, text, vector, data } = entry;
         let invalid = |message: String| Err(Failure::new(FailureKind::Invalid, message));
         if id.trim().is_empty() || id.len() > MAX_ID {
             return invalid(format!("the id of a text has {} bytes, and between 1 and {MAX_ID} are wanted", id.len()));
@@ -156,7 +187,16 @@ impl Index {
         if text.len() > MAX_TEXT {
             return invalid(format!("the text {id:?} has {} bytes, and {MAX_TEXT} are the most", text.len()));
         }
-        let (id, chunks) = (id.to_owned(), chunk::chunks(text));
+        let data = match &data {
+            Some(data) if data.tree().holds_secret() => {
+                return invalid(format!("the data of {id:?} holds a secret, and secrets are not written into indexes"));
+            }
+            Some(data) if data.text().len() > MAX_DATA => {
+                return invalid(format!("the data of {id:?} has {} bytes, and {MAX_DATA} are the most", data.text().len()));
+            }
+            data => data.as_ref().map(|data| data.text().to_owned()),
+        };
+        let chunks = if vector.is_some() { vec![chunk::whole(&text)] } else { chunk::chunks(&text) };
         self.database
             .write(move |session| {
                 table::create(session)?;
@@ -165,6 +205,7 @@ impl Index {
                     return Err(Failure::new(FailureKind::Conflict, message));
                 }
                 table::replace(session, &id, None, &chunks)?;
+                table::attach(session, &id, vector.as_ref(), data.as_deref())?;
                 let count = Tree::Int(i64::try_from(chunks.len()).unwrap_or(i64::MAX));
                 Ok(Value::map([("chunks", Value::from(count))]))
             })

@@ -72,7 +72,7 @@ impl Limit {
 }
 
 /// A size as users write it: the largest unit that leaves a whole number.
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     [(30, "GiB"), (20, "MiB"), (10, "KiB")]
         .into_iter()
         .find(|(bits, _)| bytes > 0 && bytes.trailing_zeros() >= *bits)

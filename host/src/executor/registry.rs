@@ -135,7 +135,7 @@ impl Registry {
             if let Err(failure) = index.refresh(false).await {
                 self.resources.tell(What::DocumentSkipped {
                     index: index.name().to_owned(),
-                    file: index.watched_folder().display().to_string(),
+                    file: index.watched_folder().map(|folder| folder.display().to_string()).unwrap_or_default(),
                     reason: failure.message,
                 });
             }

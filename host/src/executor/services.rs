@@ -9,11 +9,13 @@ use futures_util::FutureExt;
 
 use self::key_value::KeyValue;
 use super::database::Database;
+use super::files::Folder;
 use super::grants::{self, ResourceGrant};
 use super::host_api::{HostApi, HostCall};
-use super::index::Index;
+use super::http::{Body, Folders, Http, Request};
+use super::index::{Entry, Index, Search};
 use crate::model::failure::{Failure, FailureKind};
-use crate::model::grant::Grants;
+use crate::model::grant::{Grants, Limits};
 use crate::model::id::{ExecutorName, ResourceName};
 use crate::model::secret::Secret;
 use crate::model::value::{Tree, Value};
@@ -35,6 +37,12 @@ pub struct Services {
     pub stores: BTreeMap<ResourceName, Arc<KeyValue>>,
     /// The granted indexes.
     pub indexes: BTreeMap<ResourceName, Arc<Index>>,
+    /// The granted folders.
+    pub folders: BTreeMap<ResourceName, Arc<Folder>>,
+    /// Its requests, and where they may go.
+    pub http: Http,
+    /// Bounds what an answer may be.
+    pub limits: Limits,
     /// The granted secrets.
     pub secrets: BTreeMap<String, Secret>,
 }
@@ -74,7 +82,35 @@ impl HostApi for Services {
     }
 
     fn index_put<'a>(&'a self, index: Option<&'a str>, id: &'a str, text: &'a str) -> HostCall<'a> {
-        call!(self.granted(ResourceGrant::Index, index, &self.indexes), |index| index.put(id, text))
+        call!(self.granted(ResourceGrant::Index, index, &self.indexes), |index| index.put(Entry {
+            id: id.to_owned(),
+            text: text.to_owned(),
+            ..Entry::default()
+        }))
+    }
+
+    fn index_find<'a>(&'a self, index: Option<&'a str>, search: Search) -> HostCall<'a> {
+        call!(self.granted(ResourceGrant::Index, index, &self.indexes), |index| index.find(search))
+    }
+
+    fn index_add<'a>(&'a self, index: Option<&'a str>, entry: Entry) -> HostCall<'a> {
+        call!(self.granted(ResourceGrant::Index, index, &self.indexes), |index| index.put(entry))
+    }
+
+    fn http_request<'a>(&'a self, request: &'a Request) -> HostCall<'a> {
+        async move {
+            let body = match &request.body {
+                Body::File { folder, .. } => Some(self.folder(folder.as_deref())?),
+                Body::None | Body::Bytes(_) => None,
+            };
+            let into = request.into.as_ref().map(|into| self.folder(into.folder.as_deref())).transpose()?;
+            self.http.exchange(request, Folders { body: body.as_ref(), into: into.as_ref() }, &self.limits).await
+        }
+        .boxed()
+    }
+
+    fn folder(&self, folder: Option<&str>) -> Result<Arc<Folder>, Failure> {
+        self.granted(ResourceGrant::Files, folder, &self.folders).map(Arc::clone)
     }
 
     fn kv_get<'a>(&'a self, store: Option<&'a str>, key: &'a str) -> HostCall<'a> {
@@ -119,8 +155,15 @@ mod tests {
             databases: BTreeMap::from([("main".into(), Arc::new(database))]),
             stores: BTreeMap::new(),
             indexes: BTreeMap::new(),
+            folders: BTreeMap::new(),
+            http: crate::executor::test_support::no_http(),
+            limits: Limits::default(),
             secrets: BTreeMap::from([("A".to_owned(), Secret::new("A", "hunter2")), ("C".to_owned(), Secret::new("C", "x"))]),
         }
+    }
+
+    fn request(json: &str) -> Request {
+        Request::read(Value::from_text(json).expect("JSON").tree()).expect("a request")
     }
 
     #[tokio::test]
@@ -135,6 +178,11 @@ mod tests {
             services.sql_execute(Some("other"), "SELECT 1", &null).await,
             services.index_search(None, "words", 3).await,
             services.index_put(None, "id", "text").await,
+            services.index_find(None, Search::default()).await,
+            services.index_add(None, Entry::default()).await,
+            services.http_request(&request(r#"{"url":"https://api.example.com/"}"#)).await,
+            services.http_request(&request(r#"{"url":"https://api.example.com/","body":{"file":"a"}}"#)).await,
+            services.http_request(&request(r#"{"url":"https://api.example.com/","into":{"file":"a"}}"#)).await,
             services.kv_get(None, "key").await,
             services.kv_set(None, "key", &null).await,
             services.kv_delete(None, "key").await,

@@ -1,7 +1,8 @@
 //! A clock that stands still and a sink that keeps: what tests of this room hand in.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::executor::http::{self, Http};
 use crate::model::failure::Failure;
 use crate::model::happening::{Happening, LogLevel, What};
 use crate::model::id::EventType;
@@ -20,6 +21,11 @@ impl Clock for Still {
     fn sleep_until(&self, at: Timestamp) -> Sleep {
         if at <= Timestamp::EPOCH { Box::pin(std::future::ready(())) } else { Box::pin(std::future::pending()) }
     }
+}
+
+/// Requests that may go nowhere.
+pub(crate) fn no_http() -> Http {
+    Http::new(http::Settings { executor: "it".into(), granted: Vec::new(), configured: Vec::new(), clock: Arc::new(Still) })
 }
 
 /// Keeps what happened, and what a job told.

@@ -27,6 +27,8 @@ pub enum ResourceKind {
         /// The pattern, as `docs/**/*.md`.
         pattern: String,
     },
+    /// An index of nothing but what executors put into it.
+    IndexStore,
     /// A folder beside the pipeline's file, absolute.
     Folder(PathBuf),
 }

@@ -28,7 +28,7 @@ const FLOORS: [(&str, u8); 16] = [
 const GROUND: &str = "model";
 
 /// What is named only in certain places beneath `host/src`.
-const HOMES: [(&str, &[&str]); 16] = [
+const HOMES: [(&str, &[&str]); 17] = [
     ("wasmtime", &["executor/wasm"]),
     ("rhai", &["script", "executor/rhai", "plan/expr"]),
     ("notify", &["watch"]),
@@ -38,6 +38,7 @@ const HOMES: [(&str, &[&str]); 16] = [
     ("rusqlite", &["executor/database"]),
     ("reqwest", &["executor/builtin", "executor/llm", "executor/http"]),
     ("rustls", &["executor/builtin", "executor/llm", "executor/http"]),
+    ("cap_std", &["executor/files"]),
     ("clap", &["cli"]),
     ("quick_junit", &["cli/test"]),
     ("rand", &["clock"]),

@@ -4,24 +4,27 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 
-use super::declare::{describe, field, optional, record, want};
-use super::{checked_input, text};
+use super::declare::{describe, field, list, optional, record, want};
+use super::{checked_input, text, vector};
 use crate::executor::host_api::HostApi;
+use crate::executor::index::Entry;
 use crate::model::executor::Description;
 use crate::model::job::Job;
 use crate::model::port::{Attempt, Executor, Processing};
 use crate::model::types::Type;
 use crate::model::value::Tree;
 
-/// Input `{ index, id, text }`; output `{ chunks }`.
+/// Input `{ index, id, text, vector, data }`; output `{ chunks }`.
 pub(super) fn description() -> Description {
     let input = record([
         optional("index", Type::String, "the index, if more than one is granted"),
         field("id", Type::String, "what the text is found and replaced by; search shows it as the file"),
         field("text", Type::String, "Markdown or plain text"),
+        optional("vector", list(Type::Float), "what the text means, as llm.embed says; the text is then one piece"),
+        optional("data", Type::Any, "what a search gives along with the text: at most 64 KiB of JSON"),
     ]);
     let output = record([field("chunks", Type::Int, "into how many pieces it was cut")]);
-    let described = describe("index.put", "Adds a text to a full-text index", input, output);
+    let described = describe("index.put", "Adds a text to an index", input, output);
     Description { wants: vec![want("index", "to add texts")], ..described }
 }
 
@@ -45,7 +48,13 @@ impl Executor for IndexPut {
         async move {
             let input = checked_input(&self.description, &job)?;
             let tree = input.tree();
-            self.host.index_put(tree.field("index").and_then(Tree::as_text), text(tree, "id"), text(tree, "text")).await
+            let entry = Entry {
+                id: text(tree, "id").to_owned(),
+                text: text(tree, "text").to_owned(),
+                vector: vector(tree)?,
+                data: input.field("data").filter(|data| !data.is_null()),
+            };
+            self.host.index_add(tree.field("index").and_then(Tree::as_text), entry).await
         }
         .boxed()
     }

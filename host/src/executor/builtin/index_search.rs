@@ -1,13 +1,13 @@
-//! `index.search`: the passages of an index that fit a question best.
+//! `index.search`: the passages of an index that fit best, by words, by a vector, or by both.
 
 use std::sync::Arc;
 
 use futures_util::FutureExt;
 
 use super::declare::{describe, field, list, optional, record, want, with_default};
-use super::{checked_input, text};
+use super::{checked_input, page, vector};
 use crate::executor::host_api::HostApi;
-use crate::executor::services::MAX_HITS;
+use crate::executor::index::Search;
 use crate::model::executor::Description;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::job::Job;
@@ -15,12 +15,14 @@ use crate::model::port::{Attempt, Executor, Processing};
 use crate::model::types::Type;
 use crate::model::value::{Tree, Value};
 
-/// Input `{ index, query, top_k }`; output `{ passages: [{ id, text, file, lines, heading, score }] }`.
+/// Input `{ index, query, vector, top_k, offset }`; output `{ passages: [{ id, text, file, lines, heading, score, rank, data }] }`.
 pub(super) fn description() -> Description {
     let input = record([
         optional("index", Type::String, "the index, if more than one is granted"),
-        field("query", Type::String, "words; what holds more of them, and rarer ones, is better"),
-        with_default("top_k", Type::Int, 6, "how many passages at most, from 1 to 100"),
+        optional("query", Type::String, "words; what holds more of them, and rarer ones, is better"),
+        optional("vector", list(Type::Float), "what is near to it is better; with a query the two rankings are merged"),
+        with_default("top_k", Type::Int, 6, "how many passages at most, from 1 to 1000"),
+        with_default("offset", Type::Int, 0, "how many passages are passed over; with top_k at most 1000"),
     ]);
     let passage = record([
         field("id", Type::String, "file and number of the passage, as docs/guide.md#2"),
@@ -29,9 +31,11 @@ pub(super) fn description() -> Description {
         field("lines", Type::String, "its lines, as 12-18"),
         field("heading", Type::String, "the headings above it, as Policies › Retry"),
         field("score", Type::Float, "larger is better; of use only to compare hits of one search"),
+        field("rank", Type::Int, "its place among all hits, from 1, whatever page it is on"),
+        field("data", Type::Any, "what the text was put in with; null if nothing"),
     ]);
     let output = record([field("passages", list(passage), "best first")]);
-    let described = describe("index.search", "Finds passages in a full-text index", input, output);
+    let described = describe("index.search", "Finds passages in an index", input, output);
     Description { wants: vec![want("index", "to search")], ..described }
 }
 
@@ -55,14 +59,16 @@ impl Executor for IndexSearch {
         async move {
             let input = checked_input(&self.description, &job)?;
             let tree = input.tree();
-            let asked = tree.field("top_k").and_then(Tree::as_int).unwrap_or_default();
-            let top_k = u32::try_from(asked).ok().filter(|top_k| (1..=MAX_HITS).contains(top_k));
-            let Some(top_k) = top_k else {
-                let message = format!("top_k is {asked}; write a number from 1 to {MAX_HITS}");
-                return Err(Failure::new(FailureKind::Invalid, message).with_code("input"));
-            };
+            let (top_k, offset) = page(tree)?;
+            let query = tree.field("query").and_then(Tree::as_text);
+            let search = Search { text: query.map(str::to_owned), vector: vector(tree)?, top_k, offset };
+            if search.text.is_none() && search.vector.is_none() {
+                return Err(
+                    Failure::new(FailureKind::Invalid, "a search goes by query, by vector, or by both; give one").with_code("input")
+                );
+            }
             let index = tree.field("index").and_then(Tree::as_text);
-            Ok(Value::map([("passages", self.host.index_search(index, text(tree, "query"), top_k).await?)]))
+            Ok(Value::map([("passages", self.host.index_find(index, search).await?)]))
         }
         .boxed()
     }

@@ -25,6 +25,8 @@ use crate::model::port::{Attempt, CatalogProblem, Clock, Executor, Processing};
 use crate::model::types::Type;
 use crate::model::value::{Tree, Value};
 
+pub(super) use openai::of_error;
+
 /// What the extractive provider says when the passages do not answer.
 pub use extractive::NOTHING_FOUND;
 

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::executor::database::{Access, Database};
+use crate::executor::files::Folder;
+use crate::executor::http::{self, Http};
 use crate::executor::index::{Index, Settings};
 use crate::executor::services::Services;
+use crate::executor::services::key_value::KeyValue;
 use crate::executor::test_support::{Still, Told};
 use crate::model::cancel::CancelSignal;
 use crate::model::grant::{Grants, Limits};
@@ -19,7 +22,13 @@ pub(super) fn reference(name: &str, config: Value) -> ExecutorReference {
         name: "it".into(),
         home: Home::Builtin(name.to_owned()),
         config,
-        grants: Grants { sql: vec!["main".into()], index: vec!["docs".into()], ..Grants::default() },
+        grants: Grants {
+            sql: vec!["main".into()],
+            index: vec!["docs".into()],
+            kv: vec!["store".into()],
+            files: vec!["files".into()],
+            ..Grants::default()
+        },
         limits: Limits::default(),
         reuse: false,
         resources: Arc::new([]),
@@ -54,8 +63,7 @@ impl Fixture {
         let open = |name: &str, access| Arc::new(Database::open(&folder.path().join(name), access).expect("it opens"));
         let index = Index::new(Settings {
             name: "chatbot/docs".to_owned(),
-            folder: folder.path().to_owned(),
-            pattern: "*.md".to_owned(),
+            files: Some((folder.path().to_owned(), "*.md".to_owned())),
             database: open("docs.db", Access::Own),
             clock: Arc::new(Still),
             sink: Arc::clone(&told) as _,
@@ -67,8 +75,11 @@ impl Fixture {
             config: Value::null(),
             grants: reference("log", Value::null()).grants,
             databases: BTreeMap::from([("main".into(), open("main.db", Access::Users))]),
-            stores: BTreeMap::new(),
+            stores: BTreeMap::from([("store".into(), Arc::new(KeyValue::open(&folder.path().join("store.db")).await.expect("it opens")))]),
             indexes: BTreeMap::from([("docs".into(), Arc::new(index))]),
+            folders: BTreeMap::from([("files".into(), Arc::new(Folder::new("files".into(), folder.path().join("files"))))]),
+            http: Http::new(http::Settings { executor: "it".into(), granted: Vec::new(), configured: Vec::new(), clock: Arc::new(Still) }),
+            limits: Limits::default(),
             secrets: BTreeMap::new(),
         };
         Self { _folder: folder, host: Arc::new(host), told }
@@ -152,7 +163,7 @@ async fn a_text_is_put_in_found_and_answered_from() {
         ),
         "{found}"
     );
-    for top_k in ["0", "101", "-1"] {
+    for top_k in ["0", "1001", "-1"] {
         let failure = fixture.run("index.search", &format!(r#"{{"query":"x","top_k":{top_k}}}"#)).await.expect_err("out of range");
         assert_eq!(failure.kind, FailureKind::Invalid);
     }
@@ -209,4 +220,65 @@ async fn log_writes_a_line_and_knows_its_levels() {
     let logs = fixture.told.logs();
     assert_eq!(logs.first(), Some(&(LogLevel::Warn, r#"hi {"a":1}"#.to_owned())));
     assert!(logs.get(1).is_some_and(|(_, line)| line.len() < 65_600 && line.ends_with('…')));
+}
+
+#[tokio::test]
+async fn a_value_is_kept_under_its_key() {
+    let fixture = Fixture::new().await;
+    assert_eq!(fixture.run("kv.get", r#"{"key":"a"}"#).await.as_deref(), Ok(r#"{"value":null}"#));
+    assert_eq!(fixture.run("kv.set", r#"{"key":"a","value":[1,{"b":null}],"store":"store"}"#).await.as_deref(), Ok("null"));
+    assert_eq!(fixture.run("kv.get", r#"{"key":"a"}"#).await.as_deref(), Ok(r#"{"value":[1,{"b":null}]}"#));
+    assert_eq!(fixture.run("kv.delete", r#"{"key":"a"}"#).await.as_deref(), Ok(r#"{"deleted":true}"#));
+    assert_eq!(fixture.run("kv.delete", r#"{"key":"a"}"#).await.as_deref(), Ok(r#"{"deleted":false}"#));
+    assert_eq!(fixture.run("kv.get", r#"{"key":"a","store":"other"}"#).await.expect_err("not granted").kind, FailureKind::Denied);
+}
+
+#[tokio::test]
+async fn a_file_is_written_and_read_in_each_form() {
+    let fixture = Fixture::new().await;
+    let kept = async |input: &str| fixture.run("files.write", input).await;
+    let read = async |input: &str| fixture.run("files.read", input).await;
+    assert_eq!(kept(r#"{"file":"a/b.json","json":{"n":[1]}}"#).await.as_deref(), Ok(r#"{"size":9}"#));
+    assert_eq!(kept(r#"{"file":"a/b.bin","bytes":"/wA="}"#).await.as_deref(), Ok(r#"{"size":2}"#));
+    assert_eq!(kept(r#"{"file":"a/b.bin","bytes":"AQ==","mode":"append"}"#).await.as_deref(), Ok(r#"{"size":3}"#));
+    assert_eq!(kept(r#"{"file":"a/b.bin","text":"x","mode":"create"}"#).await.expect_err("it is there").kind, FailureKind::Conflict);
+    for (input, ending) in [
+        (r#"{"file":"a/b.json","as":"json"}"#, r#""text":null,"json":{"n":[1]},"bytes":null}"#),
+        (r#"{"file":"a/b.json","offset":2,"length":3}"#, r#""text":"n\":","json":null,"bytes":null}"#),
+        (r#"{"file":"a/b.bin","as":"bytes"}"#, r#""text":null,"json":null,"bytes":"/wAB"}"#),
+        (r#"{"file":"a/b.json","length":0}"#, r#""text":null,"json":null,"bytes":null}"#),
+    ] {
+        let found = read(input).await.expect(input);
+        assert!(found.ends_with(ending), "{found}");
+    }
+    for input in [
+        r#"{"file":"a/b.bin"}"#,
+        r#"{"file":"a/b.bin","as":"json"}"#,
+        r#"{"file":"a/b.json","as":"lines"}"#,
+        r#"{"file":"a/b.json","offset":-1}"#,
+        r#"{"file":"a/b.json","offset":10}"#,
+    ] {
+        assert_eq!(read(input).await.expect_err(input).kind, FailureKind::Invalid);
+    }
+    for input in
+        [r#"{"file":"x"}"#, r#"{"file":"x","text":"a","json":1}"#, r#"{"file":"x","bytes":"!"}"#, r#"{"file":"x","text":"a","mode":"w"}"#]
+    {
+        assert_eq!(kept(input).await.expect_err(input).kind, FailureKind::Invalid);
+    }
+    assert_eq!(read(r#"{"file":"../main.db","as":"bytes"}"#).await.expect_err("outside").kind, FailureKind::Denied);
+}
+
+#[tokio::test]
+async fn what_is_transformed_comes_back_and_what_is_embedded_has_a_vector() {
+    let fixture = Fixture::new().await;
+    assert_eq!(fixture.run("transform", r#"{"a":[1]}"#).await.as_deref(), Ok(r#"{"a":[1]}"#));
+    let embedded = fixture.run("llm.embed", r#"{"texts":["a","b"]}"#).await.expect("vectors");
+    assert!(embedded.ends_with(r#""provider":"hashed_words","model":null,"dimensions":256}"#), "{embedded}");
+    assert_eq!(
+        fixture.run("llm.embed", r#"{"texts":[]}"#).await.as_deref(),
+        Ok(r#"{"vectors":[],"provider":"hashed_words","model":null,"dimensions":0}"#)
+    );
+    let many = vec!["\"x\""; 2_049].join(",");
+    assert_eq!(fixture.run("llm.embed", &format!(r#"{{"texts":[{many}]}}"#)).await.expect_err("too many").kind, FailureKind::Invalid);
+    assert_eq!(fixture.run("index.search", "{}").await.expect_err("neither").kind, FailureKind::Invalid);
 }

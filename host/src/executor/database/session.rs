@@ -67,6 +67,27 @@ impl<'a> Session<'a> {
         });
         rows.map_err(|error| failure::of(self.path, error))
     }
+
+    /// Looks at the rows of a statement one after the other; only one is in memory.
+    ///
+    /// # Errors
+    /// As [`Database::query`](super::Database::query).
+    pub fn each(&self, statement: &str, parameters: &[Cell], mut look: impl FnMut(&[Cell])) -> Result<(), Failure> {
+        let looked = self.connection.prepare_cached(statement).and_then(|mut prepared| {
+            let columns = prepared.column_count();
+            let mut rows = prepared.query(rusqlite::params_from_iter(parameters))?;
+            let mut cells = Vec::with_capacity(columns);
+            while let Some(row) = rows.next()? {
+                cells.clear();
+                for index in 0..columns {
+                    cells.push(Cell::from(row.get_ref(index)?));
+                }
+                look(&cells);
+            }
+            Ok(())
+        });
+        looked.map_err(|error| failure::of(self.path, error))
+    }
 }
 
 impl Cell {

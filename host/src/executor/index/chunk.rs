@@ -27,6 +27,11 @@ pub(super) fn chunks(document: &str) -> Vec<Chunk> {
     cutter.chunks
 }
 
+/// A document as one piece, its headings left in the text.
+pub(super) fn whole(document: &str) -> Chunk {
+    Chunk { heading: String::new(), first_line: 1, last_line: document.lines().count().max(1), text: document.trim().to_owned() }
+}
+
 /// How many lines of settings between `---` a document begins with.
 fn front_matter(document: &str) -> usize {
     let mut lines = document.lines();
@@ -74,7 +79,8 @@ impl Cutter {
     }
 
     fn piece(&mut self, number: usize, piece: &str) {
-        if self.text.len() + piece.len() > MAX_CHUNK && !self.text.is_empty() {
+        // Twice at most: what a cut leaves may still be too much beside a long piece.
+        while self.text.len() + piece.len() > MAX_CHUNK && !self.text.is_empty() {
             self.cut_here(number);
         }
         if self.text.is_empty() {
@@ -155,6 +161,12 @@ mod tests {
 
     fn shown(document: &str) -> Vec<(String, usize, usize, String)> {
         chunks(document).into_iter().map(|chunk| (chunk.heading, chunk.first_line, chunk.last_line, chunk.text)).collect()
+    }
+
+    #[test]
+    fn what_a_cut_leaves_is_cut_again_beside_a_long_line() {
+        let document = format!("{}\n\n{}\n{}\n", "a".repeat(500), "b".repeat(300), "c".repeat(MAX_CHUNK));
+        assert_eq!(chunks(&document).iter().map(|chunk| chunk.text.len()).collect::<Vec<_>>(), [500, 300, MAX_CHUNK]);
     }
 
     #[test]

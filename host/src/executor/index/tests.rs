@@ -17,8 +17,7 @@ impl Fixture {
         let told = Arc::new(Told::default());
         let settings = Settings {
             name: "chatbot/docs".to_owned(),
-            folder: folder.path().to_owned(),
-            pattern: "docs/**/*.md".to_owned(),
+            files: Some((folder.path().to_owned(), "docs/**/*.md".to_owned())),
             database: Arc::new(Database::open(&folder.path().join("docs.db"), Access::Own).expect("it opens")),
             clock: Arc::new(Still),
             sink: Arc::clone(&told) as Arc<dyn Sink>,
@@ -43,6 +42,10 @@ impl Fixture {
         let hits = hits.tree().as_list().expect("a list").to_vec();
         hits.iter().filter_map(|hit| hit.field("id")?.as_text().map(str::to_owned)).collect()
     }
+}
+
+fn text(id: &str, text: &str) -> Entry {
+    Entry { id: id.to_owned(), text: text.to_owned(), ..Entry::default() }
 }
 
 fn indexed(files: usize, chunks: usize) -> What {
@@ -124,14 +127,14 @@ async fn texts_that_are_put_in_stay_when_files_go() {
     let fixture = Fixture::new().await;
     fixture.write("a.md", "apples");
     fixture.refresh().await;
-    let put = fixture.index.put("note", "# Note\npears\n# More\nplums").await.expect("put");
+    let put = fixture.index.put(text("note", "# Note\npears\n# More\nplums")).await.expect("put");
     assert_eq!(put.text(), r#"{"chunks":2}"#);
-    fixture.index.put("note", "cherries").await.expect("put again");
+    fixture.index.put(text("note", "cherries")).await.expect("put again");
     std::fs::remove_file(fixture.folder.path().join("docs/a.md")).expect("removed");
     assert_eq!(fixture.refresh().await, [indexed(0, 1)]);
     assert_eq!(fixture.ids("apples pears plums cherries").await, ["note#1"]);
-    assert!(fixture.index.put(" ", "x").await.is_err());
-    assert!(fixture.index.put("big", &"x".repeat(MAX_TEXT + 1)).await.is_err());
+    assert!(fixture.index.put(text(" ", "x")).await.is_err());
+    assert!(fixture.index.put(text("big", &"x".repeat(MAX_TEXT + 1))).await.is_err());
 }
 
 #[tokio::test]
@@ -143,4 +146,96 @@ async fn no_query_is_syntax() {
         assert!(fixture.index.search(query, 3).await.is_ok(), "{query:?}");
     }
     assert_eq!(fixture.ids("text:apples").await, ["docs/a.md#1"]);
+}
+
+/// Hits as id, rank and score.
+async fn find(
+    fixture: &Fixture,
+    text: Option<&str>,
+    vector: Option<&[f64]>,
+    (offset, top_k): (u32, u32),
+) -> Result<Vec<(String, i64, f64)>, Failure> {
+    let vector = vector.map(|numbers| Vector::new(numbers).expect("a vector"));
+    let hits = fixture.index.find(Search { text: text.map(str::to_owned), vector, top_k, offset }).await?;
+    let triple = |hit: &Tree| Some((hit.field("id")?.as_text()?.to_owned(), hit.field("rank")?.as_int()?, hit.field("score")?.as_float()?));
+    Ok(hits.tree().as_list().expect("a list").iter().filter_map(triple).collect())
+}
+
+async fn with_vectors() -> Fixture {
+    let fixture = Fixture::new().await;
+    for (id, text, vector) in [
+        ("north", "cold wind", [0.0, 2.0]),
+        ("east", "warm wind", [3.0, 0.0]),
+        ("both", "no weather", [3.0, 4.0]),
+        ("again", "no weather", [6.0, 8.0]),
+    ] {
+        let vector = Some(Vector::new(&vector).expect("a vector"));
+        let data = Some(Value::map([("of", Value::string(id))]));
+        let put = Entry { id: id.to_owned(), text: text.to_owned(), vector, data };
+        assert_eq!(fixture.index.put(put).await.map(|put| put.text().to_owned()).as_deref(), Ok(r#"{"chunks":1}"#));
+    }
+    fixture.index.put(text("plain", "# One\nwind\n# Two\nwind")).await.expect("put");
+    fixture
+}
+
+#[tokio::test]
+async fn the_nearest_vectors_come_first_and_equal_ones_in_one_order() {
+    let fixture = with_vectors().await;
+    let hits = find(&fixture, None, Some(&[0.0, 7.0]), (0, 10)).await.expect("hits");
+    let expected = [("north#1", 1, 1.0), ("both#1", 2, 0.8), ("again#1", 3, 0.8), ("east#1", 4, 0.0)];
+    assert_eq!(hits, expected.map(|(id, rank, score)| (id.to_owned(), rank, score)));
+    let failure = find(&fixture, None, Some(&[1.0, 2.0, 3.0]), (0, 10)).await.expect_err("three numbers");
+    assert_eq!((failure.kind, failure.code.as_deref()), (FailureKind::Invalid, Some("vector")));
+    let put = Entry { id: "x".to_owned(), vector: Some(Vector::new(&[1.0]).expect("a vector")), ..Entry::default() };
+    assert_eq!(fixture.index.put(put).await.expect_err("one number").kind, FailureKind::Invalid);
+}
+
+#[tokio::test]
+async fn words_and_vectors_are_merged_without_doubles_and_ranks_survive_paging() {
+    let fixture = with_vectors().await;
+    let all = find(&fixture, Some("wind"), Some(&[0.0, 1.0]), (0, 100)).await.expect("hits");
+    let mut ids: Vec<&str> = all.iter().map(|(id, ..)| id.as_str()).collect();
+    assert_eq!(ids.first(), Some(&"north#1"), "it has the word and the direction");
+    assert_eq!(all.iter().map(|(_, rank, _)| *rank).collect::<Vec<_>>(), (1..=6).collect::<Vec<_>>());
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 6);
+    for size in 1..=4 {
+        let mut pages = Vec::new();
+        for page in 0..6 {
+            pages.extend(find(&fixture, Some("wind"), Some(&[0.0, 1.0]), (page * size, size)).await.expect("hits"));
+        }
+        assert_eq!(pages, all[..pages.len()], "pages of {size}");
+    }
+    assert_eq!(find(&fixture, None, None, (0, 10)).await, Ok(Vec::new()));
+    assert_eq!(find(&fixture, Some("*"), None, (0, 10)).await, Ok(Vec::new()));
+}
+
+#[tokio::test]
+async fn a_hit_brings_its_data_and_a_text_that_is_replaced_loses_them() {
+    let fixture = with_vectors().await;
+    let data = async || {
+        let hits = fixture.index.find(Search { text: Some("cold calm".to_owned()), top_k: 1, ..Search::default() }).await.expect("hits");
+        hits.tree().as_list().and_then(|hits| hits.first()?.field("data").cloned())
+    };
+    assert_eq!(data().await, Some(Tree::Map([("of".to_owned(), Tree::from("north"))].into_iter().collect())));
+    fixture.index.put(text("north", "calm")).await.expect("put");
+    assert_eq!(data().await, Some(Tree::Null));
+    assert_eq!(find(&fixture, None, Some(&[0.0, 1.0]), (0, 10)).await.expect("hits").len(), 3, "its vector is gone too");
+    let large = Entry { data: Some(Value::string("x".repeat(MAX_DATA))), ..text("large", "x") };
+    assert!(fixture.index.put(large).await.is_err());
+}
+
+#[tokio::test]
+async fn an_index_without_files_keeps_what_is_put_in_and_watches_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = Arc::new(Database::open(&folder.path().join("own.db"), Access::Own).expect("it opens"));
+    let settings =
+        Settings { name: "shop/products".to_owned(), files: None, database, clock: Arc::new(Still), sink: Arc::new(Told::default()) };
+    let index = Index::new(settings).expect("no pattern");
+    index.refresh(true).await.expect("nothing to read");
+    index.put(text("p1", "a red chair")).await.expect("put");
+    index.refresh(false).await.expect("nothing to read");
+    assert_eq!(index.search("chairs", 3).await.expect("hits").tree().as_list().map(<[_]>::len), Some(1));
+    assert!(index.watched_folder().is_none() && !index.concerns(folder.path()));
 }

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::RegistrySettings;
 use crate::executor::database::{Access, CORRUPT, Database};
+use crate::executor::files::Folder;
 use crate::executor::grants::ResourceGrant;
+use crate::executor::http::{self, Http};
 use crate::executor::index::{Index, Settings};
 use crate::executor::services::Services;
 use crate::executor::services::key_value::KeyValue;
@@ -40,8 +42,8 @@ pub const MISSING_SECRET: &str = "E0604";
 /// A file of ours and what it is opened as.
 type Opened<T> = BTreeMap<PathBuf, Weak<T>>;
 
-/// An index is another one if its file, its folder or its pattern is another.
-type IndexIdentity = (PathBuf, PathBuf, String);
+/// An index is another one if its file, or the folder or pattern of the files that it follows is another.
+type IndexIdentity = (PathBuf, Option<(PathBuf, String)>);
 
 pub(super) struct Resources {
     settings: RegistrySettings,
@@ -73,6 +75,14 @@ impl Resources {
             databases: BTreeMap::new(),
             stores: BTreeMap::new(),
             indexes: BTreeMap::new(),
+            folders: BTreeMap::new(),
+            http: Http::new(http::Settings {
+                executor: reference.name.clone(),
+                granted: reference.grants.http.clone(),
+                configured: Vec::new(),
+                clock: Arc::clone(&self.settings.clock),
+            }),
+            limits: reference.limits.clone(),
             secrets: self.secrets(reference)?,
         };
         let mut open = self.opened.lock().await;
@@ -97,10 +107,17 @@ impl Resources {
             services.stores.insert(name.clone(), store);
         }
         for name in &reference.grants.index {
-            let ResourceKind::Index { folder, pattern } = declared(reference, ResourceGrant::Index, name)? else { continue };
+            let files = match declared(reference, ResourceGrant::Index, name)? {
+                ResourceKind::Index { folder, pattern } => Some((folder.clone(), pattern.clone())),
+                _ => None,
+            };
             let path = self.beneath_data(reference, name, &Path::new("indexes").join(format!("{name}.db")))?;
-            let index = self.open_index(&mut open, reference, name, (path, folder.clone(), pattern.clone())).await?;
+            let index = self.open_index(&mut open, reference, name, (path, files)).await?;
             services.indexes.insert(name.clone(), index);
+        }
+        for name in &reference.grants.files {
+            let ResourceKind::Folder(folder) = declared(reference, ResourceGrant::Files, name)? else { continue };
+            services.folders.insert(name.clone(), Arc::new(Folder::new(name.clone(), folder.clone())));
         }
         Ok(services)
     }
@@ -115,13 +132,12 @@ impl Resources {
         if let Some(index) = open.indexes.get(&identity).and_then(Weak::upgrade) {
             return Ok(index);
         }
-        let (path, folder, pattern) = identity.clone();
+        let (path, files) = identity.clone();
         let database =
             open_database(&mut open.own, path.clone(), Access::Own).await.map_err(|failure| index_problem(name, &path, failure))?;
         let index = Index::new(Settings {
             name: format!("{}/{name}", reference.pipeline),
-            folder,
-            pattern,
+            files,
             database,
             clock: Arc::clone(&self.settings.clock),
             sink: Arc::clone(&self.settings.sink),
@@ -148,7 +164,8 @@ impl Resources {
 
     pub(super) fn watched_folders(&self) -> Vec<PathBuf> {
         let indexes = self.indexes.lock().unwrap_or_else(PoisonError::into_inner);
-        let folders: BTreeSet<PathBuf> = indexes.iter().filter_map(Weak::upgrade).map(|index| index.watched_folder().to_owned()).collect();
+        let folders: BTreeSet<PathBuf> =
+            indexes.iter().filter_map(Weak::upgrade).filter_map(|index| index.watched_folder().map(Path::to_owned)).collect();
         folders.into_iter().collect()
     }
 
@@ -212,6 +229,7 @@ fn declared<'a>(reference: &'a ExecutorReference, grant: ResourceGrant, name: &R
         ResourceGrant::Sql => ("sqlite", format!("{name}: {{ sqlite: {name}.db }}")),
         ResourceGrant::Kv => ("kv", format!("{name}: {{ kv: {name}.db }}")),
         ResourceGrant::Index => ("index", format!("{name}: {{ index: 'docs/**/*.md' }}")),
+        ResourceGrant::Files => ("folder", format!("{name}: {{ folder: {name} }}")),
     };
     let Some(resource) = reference.resources.iter().find(|resource| resource.name == *name) else {
         return Err(CatalogProblem {
@@ -224,7 +242,7 @@ fn declared<'a>(reference: &'a ExecutorReference, grant: ResourceGrant, name: &R
     let found = match &resource.kind {
         ResourceKind::Sqlite(_) => "sqlite",
         ResourceKind::Kv(_) => "kv",
-        ResourceKind::Index { .. } => "index",
+        ResourceKind::Index { .. } | ResourceKind::IndexStore => "index",
         ResourceKind::Folder(_) => "folder",
     };
     if found == kind {

@@ -1,4 +1,4 @@
-//! The objects that scripts use: `progress`, `bus`, `log`, `sql`, `index`, `kv`, `secret`, `cancelled`, `remaining`.
+//! The objects that scripts use: `progress`, `bus`, `log`, `http`, `sql`, `index`, `kv`, `secret`, `cancelled`, `remaining`.
 
 use std::sync::{Arc, OnceLock};
 
@@ -6,6 +6,7 @@ use rhai::{Dynamic, EvalAltResult, ImmutableString, Module, NativeCallContext, S
 
 use super::failure::{self, text, thrown};
 use super::running::{Running, no_job};
+use crate::executor::http::Request;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::happening::LogLevel;
 use crate::model::id::EventType;
@@ -13,10 +14,10 @@ use crate::model::value::Value;
 use crate::script::{dynamic_of, value_of};
 
 /// The names that stand for objects, in functions too.
-pub(super) const NAMES: [&str; 6] = ["bus", "log", "sql", "index", "kv", "config"];
+pub(super) const NAMES: [&str; 7] = ["bus", "log", "http", "sql", "index", "kv", "config"];
 
 /// The objects whose calls wait for the host.
-pub(super) const WAITING: [&str; 3] = ["sql", "index", "kv"];
+pub(super) const WAITING: [&str; 4] = ["http", "sql", "index", "kv"];
 
 type Fallible<T> = Result<T, Box<EvalAltResult>>;
 
@@ -33,6 +34,8 @@ struct Bus;
 #[derive(Clone)]
 struct Log;
 #[derive(Clone)]
+struct Http;
+#[derive(Clone)]
 struct Sql;
 #[derive(Clone)]
 struct Index;
@@ -47,6 +50,7 @@ pub(super) fn module() -> Shared<Module> {
             let mut module = Module::new();
             failure::register(&mut module);
             run(&mut module);
+            http(&mut module);
             sql(&mut module);
             index(&mut module);
             kv(&mut module);
@@ -83,6 +87,15 @@ fn run(module: &mut Module) {
     });
     module.set_native_fn("cancelled", |context: NativeCallContext| Ok(running(&context)?.is_cancelled()));
     module.set_native_fn("remaining", |context: NativeCallContext| Ok(running(&context)?.remaining().as_secs_f64()));
+}
+
+fn http(module: &mut Module) {
+    module.set_var("http", Http);
+    module.set_native_fn("request", |context: NativeCallContext, _: &mut Http, fields: Dynamic| {
+        let request = Request::read(value_of(fields).tree()).map_err(thrown)?;
+        let running = running(&context)?;
+        running.wait(running.host().http_request(&request))
+    });
 }
 
 fn sql(module: &mut Module) {

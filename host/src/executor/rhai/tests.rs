@@ -317,6 +317,12 @@ async fn what_is_thrown_becomes_a_failure_and_can_be_thrown_on() {
         (r#"throw #{ a: 1 }"#, FailureKind::Failed, r#"{"a":1}"#),
         (r#"throw #{ kind: "conflict", message: "twice" }"#, FailureKind::Conflict, "twice"),
         (r#"try { throw denied("no") } catch (error) { throw error }"#, FailureKind::Denied, "no"),
+        (r#"http.request(#{ url: "https://h", bearer: secret("KEY") })"#, FailureKind::Denied, "this host does not offer connections"),
+        (
+            r#"http.request(#{ url: "https://h", method: "TRACE" })"#,
+            FailureKind::Invalid,
+            "the request is wrong: method is one of GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
+        ),
         (r#"secret("OTHER")"#, FailureKind::Denied, "the secret OTHER is not granted"),
     ] {
         let failure = Bench::new(&format!("fn process(job) {{ {script} }}")).fails("1").await;

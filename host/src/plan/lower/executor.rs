@@ -23,6 +23,9 @@ use crate::plan::source::{Content, Key, Node, Span};
 
 const EXAMPLE: &str = "{ save: { rhai: scripts/save.rhai } }";
 
+/// The built-in whose output is its input. A description cannot say that, and this is the only one of which it is so.
+const TRANSFORM: &str = "transform";
+
 /// The executors of a pipeline, and which of them its steps use.
 pub(super) struct Executors<'a> {
     pipeline: PipelineName,
@@ -109,6 +112,11 @@ impl<'a> Executors<'a> {
         }
         let number = self.number(name)?;
         Some((number, self.used.get(number)?.clone()))
+    }
+
+    /// Whether the output of the executor of that number is its input, whatever that is.
+    pub(super) fn gives_back(&self, number: usize) -> bool {
+        self.used.get(number).is_some_and(|declared| matches!(&declared.reference.home, Home::Builtin(name) if name == TRANSFORM))
     }
 
     /// Those that steps use, in the order of their numbers.
@@ -284,7 +292,7 @@ impl<'a> Executors<'a> {
         let mut grants = Grants {
             sql: of_kind("sql", |kind| matches!(kind, ResourceKind::Sqlite(_)), "sqlite"),
             kv: of_kind("kv", |kind| matches!(kind, ResourceKind::Kv(_)), "kv"),
-            index: of_kind("index", |kind| matches!(kind, ResourceKind::Index { .. }), "index"),
+            index: of_kind("index", |kind| matches!(kind, ResourceKind::Index { .. } | ResourceKind::IndexStore), "index"),
             files: of_kind("files", |kind| matches!(kind, ResourceKind::Folder(_)), "folder"),
             emit: table.get("emit").map(|node| compiler.event_types(node, "`emit`", events)).unwrap_or_default(),
             ..Grants::default()

@@ -7,7 +7,7 @@ use crate::model::resource::{Resource, ResourceKind};
 use crate::model::types::Type;
 use crate::plan::codes;
 use crate::plan::raw::keys;
-use crate::plan::source::{Node, Span};
+use crate::plan::source::{Content, Node, Span};
 
 /// A database's or a store's path, beneath the pipeline's own folder of the data.
 const EXAMPLE: &str = "{ main: { sqlite: chat.db } }";
@@ -46,6 +46,15 @@ impl Compiler<'_> {
             }
         };
         let what = format!("`{}`", kind.name);
+        if let (true, Content::Map(fields)) = (kind.name == "index", &value.content) {
+            // No pattern: it holds what pipelines put in. What else may stand here is for a later version.
+            if let Some((key, _)) = fields.first() {
+                let message = format!("`{}` is not known in an index: it is `{{}}`, or a pattern of files", key.name);
+                self.findings.error(codes::UNKNOWN_KEY, key.span, message, "write { index: {} }, or { index: 'docs/**/*.md' }");
+                return None;
+            }
+            return Some(ResourceKind::IndexStore);
+        }
         let value_text = self.fixed(value, &Type::String, &kind.name)?;
         let text = value_text.tree().as_text()?.to_owned();
         match kind.name.as_str() {

@@ -8,7 +8,6 @@ use crate::plan::check::limits;
 use crate::plan::check::names::{self, Seen};
 use crate::plan::codes;
 use crate::plan::pipeline::{RunStep, Worker};
-use crate::plan::raw::policy::Layers;
 use crate::plan::raw::{Table, closest};
 use crate::plan::source::Node;
 use crate::plan::template::Template;
@@ -47,8 +46,6 @@ impl<'n> Lowering<'_, 'n> {
         let compiler = self.ground.compiler;
         let findings = compiler.findings;
         let Work { worker, input, output } = work;
-        let known = output.clone().unwrap_or_default();
-
         let with_names = seen.with(Root::Job, names::job()).names();
         let with = table.get("with").map(|node| compiler.value(node, &with_names, input.as_ref().unwrap_or(&Type::Any), "with"));
         if let (None, Some(Type::Record(fields)), Some(_)) = (&with, &input, &worker) {
@@ -64,6 +61,14 @@ impl<'n> Lowering<'_, 'n> {
                 );
             }
         }
+
+        // What `transform` gives is what it is given: known as well as its `with` is.
+        let gives_back = matches!(&worker, Some(Worker::Executor(number)) if self.executors.gives_back(*number));
+        let output = match &with {
+            Some(Some((_, given))) if gives_back => Some(given.clone()),
+            _ => output,
+        };
+        let known = output.clone().unwrap_or_default();
 
         let layers = self.layers(table);
         limits::check(findings, &layers, self.deadline, &|file, span| self.ground.compiler_of(file).findings.place(span));

@@ -13,11 +13,14 @@ use futures_util::StreamExt;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{Client, Response};
 
+pub(in crate::executor::builtin) use self::status::of_error;
+
 use self::reply::Reply;
 use self::sse::Parser;
 use super::citations;
 use super::config::{Config, shown_url};
 use super::passage::{Passage, Question, tell};
+use crate::executor::http::retry_after;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::port::{Clock, JobChannel};
 use crate::model::secret::Secret;
@@ -136,7 +139,7 @@ impl OpenAi {
 
     async fn refused(&self, response: Response) -> Failure {
         let status = response.status().as_u16();
-        let retry_after = header(&response, RETRY_AFTER.as_str()).and_then(|text| status::retry_after(text, self.clock.now()));
+        let retry_after = header(&response, RETRY_AFTER.as_str()).and_then(|text| retry_after(text, self.clock.now()));
         let location = header(&response, LOCATION.as_str()).map(shown_url);
         let mut page = Vec::new();
         let mut stream = response.bytes_stream();

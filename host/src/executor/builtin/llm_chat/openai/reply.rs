@@ -3,6 +3,7 @@
 use serde_json::Value as Json;
 
 use super::status;
+use crate::executor::http::excerpt;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::value::{Tree, Value};
 
@@ -45,7 +46,7 @@ impl Reply {
                 Ok(Some(token).filter(|token| !token.is_empty()))
             }
             Err(error) => {
-                let message = format!("the stream holds what is no JSON ({error}): {}", status::excerpt(data));
+                let message = format!("the stream holds what is no JSON ({error}): {}", excerpt(data));
                 Err(Failure::new(FailureKind::Transient, message).with_code("stream"))
             }
         }
@@ -57,7 +58,7 @@ impl Reply {
     /// An error in it, or that it is no JSON.
     pub(super) fn document(&mut self, document: &str) -> Result<Option<String>, Failure> {
         let json = serde_json::from_str(document).map_err(|error| {
-            let message = format!("the answer is no JSON ({error}): {}", status::excerpt(document));
+            let message = format!("the answer is no JSON ({error}): {}", excerpt(document));
             Failure::new(FailureKind::Transient, message).with_code("stream")
         })?;
         let token = self.json(&json)?;
