@@ -2,8 +2,12 @@
 //!
 //! Who shows something to people holds an [`App`] and uses its views and subscriptions, never the insides.
 
+mod commands;
 mod data;
+pub mod explain;
 mod follow;
+mod hearing;
+mod owner;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,15 +26,19 @@ use crate::model::id::{FlowName, PipelineName};
 use crate::model::job::CancelReason;
 use crate::model::port::{Activate, Clock, Random, Sink};
 use crate::plan::pipeline::{Pipeline, Trigger};
-use crate::plan::{Environment, Loaded, load};
+use crate::plan::{Environment, Loaded, load_given};
 use crate::policy::Policies;
 use crate::reload::{Parts, Reload};
 use crate::telemetry::{Detail, Subscription, Telemetry};
 
 pub use crate::reload::{Outcome, Report};
+pub use commands::{Commands, NOT_SENDABLE, is_manual};
 pub use data::{DATA_FOLDER, NOT_A_FOLDER, NOT_WRITABLE, default_folder};
+pub use hearing::{Hearer, hearers};
+pub use owner::OWNED;
 
 use follow::Follower;
+use owner::Owner;
 
 /// So many reports wait for one who listens; a slower one gets the newest.
 const REPORTS: usize = 16;
@@ -38,7 +46,7 @@ const REPORTS: usize = 16;
 /// What to run, and how.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The pipeline files.
+    /// The pipeline files, and folders that hold some: see [`find`](crate::plan::find).
     pub files: Vec<PathBuf>,
     /// Where everything lives that outlives a run. By default [`DATA_FOLDER`] beside the first file.
     pub data: Option<PathBuf>,
@@ -51,10 +59,11 @@ pub struct Settings {
 /// Everything that runs. It must be stopped with [`stop`](Self::stop): dropping it leaves runs unfinished.
 pub struct App {
     telemetry: Telemetry,
-    engine: Engine,
+    commands: Commands,
     registry: Arc<Registry>,
-    clock: Arc<dyn Clock>,
     data: PathBuf,
+    /// Held until everything else has ended.
+    owner: Owner,
     watching: bool,
     reload: Option<Reload>,
     reports: broadcast::Sender<Arc<Report>>,
@@ -75,10 +84,11 @@ impl App {
     /// Makes the data folder and all parts, and starts none of them. Must be called within a Tokio runtime.
     ///
     /// # Errors
-    /// The data folder cannot be made or written to, or an executor home cannot be set up. The failure's code is the diagnostic's.
+    /// The data folder cannot be made or written to, or another host has it, or an executor home cannot be set up. The failure's code is the diagnostic's.
     pub fn new(settings: Settings) -> Result<Self, Failure> {
         let data = settings.data.unwrap_or_else(|| default_folder(&settings.files));
         data::prepare(&data)?;
+        let owner = owner::own(&data)?;
         let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
         let random: Arc<dyn Random> = Arc::new(SystemRandom::new());
         let telemetry = Telemetry::new();
@@ -96,31 +106,32 @@ impl App {
             activity,
         });
         registry.caches().connect(&engine.caches());
+        let commands = Commands { engine: engine.clone(), clock: Arc::clone(&clock), given: settings.files.as_slice().into() };
         let reload = Reload::new(Parts {
             registry: Arc::clone(&registry),
-            engine: Arc::new(engine.clone()),
+            engine: Arc::new(engine),
             sink,
-            clock: Arc::clone(&clock),
+            clock,
             environment,
             files: settings.files,
         });
         let (reports, _) = broadcast::channel(REPORTS);
         let (stop, watching) = (CancelSignal::new(), settings.watch);
         let reload = Some(reload);
-        Ok(Self { telemetry, engine, registry, clock, data, watching, reload, reports, stop, follower: None })
+        Ok(Self { telemetry, commands, registry, data, owner, watching, reload, reports, stop, follower: None })
     }
 
     /// Puts the files in force, and from then on whatever they become, if files are watched. A refused start is no error here: who
     /// waits for better files need only wait for the next [report](Self::reports). Does nothing more when it is called again.
     pub async fn start(&mut self) -> Option<Arc<Report>> {
         let mut reload = self.reload.take()?;
-        let began = self.clock.now();
+        let began = self.commands.clock.now();
         let report = Arc::new(reload.attempt(None).await);
         if self.watching {
             let follower = Follower {
                 reload,
                 registry: Arc::clone(&self.registry),
-                clock: Arc::clone(&self.clock),
+                clock: Arc::clone(&self.commands.clock),
                 reports: self.reports.clone(),
                 sink: Arc::new(self.telemetry.clone()),
                 data: self.data.clone(),
@@ -142,28 +153,33 @@ impl App {
 
     /// Starts and cancels runs.
     pub fn activate(&self) -> Arc<dyn Activate> {
-        Arc::new(self.engine.clone())
+        Arc::new(self.commands.engine.clone())
+    }
+
+    /// What others may ask while it runs.
+    pub fn commands(&self) -> Commands {
+        self.commands.clone()
     }
 
     /// Waits until no run is under way or waits, and no event is on its way to a flow.
     pub async fn quiet(&self) {
-        self.engine.quiet().await;
+        self.commands.engine.quiet().await;
     }
 
-    /// The pipelines in force.
+    /// The pipelines in force, in the order in which their files were named.
     pub fn pipelines(&self) -> Vec<Arc<Pipeline>> {
-        self.engine.installed().iter().map(|bound| Arc::clone(&bound.pipeline)).collect()
+        self.commands.pipelines()
     }
 
-    /// Finds the flow behind an entrance, anew with each call, as a reload may change it.
+    /// Finds the flow behind an entrance, the first in the order of the pipelines, anew with each call, as a reload may change it.
     pub fn target(&self, entrance: Entrance) -> impl Fn() -> Option<(PipelineName, FlowName)> + Send + use<> {
-        let engine = self.engine.clone();
+        let commands = self.commands.clone();
         move || {
-            let bounds = engine.installed();
+            let pipelines = commands.pipelines();
             let find = |trigger: &Trigger| {
-                bounds.iter().find_map(|bound| {
-                    let flow = bound.pipeline.flows.iter().find(|flow| flow.triggers.contains(trigger))?;
-                    Some((bound.pipeline.name.clone(), flow.name.clone()))
+                pipelines.iter().find_map(|pipeline| {
+                    let flow = pipeline.flows.iter().find(|flow| flow.triggers.contains(trigger))?;
+                    Some((pipeline.name.clone(), flow.name.clone()))
                 })
             };
             match entrance {
@@ -190,8 +206,9 @@ impl App {
             // It fails only if the task panicked, which the panic hook has told.
             let _ = follower.await;
         }
-        self.engine.stop(CancelReason::Shutdown).await;
+        self.commands.engine.stop(CancelReason::Shutdown).await;
         self.telemetry.close();
+        drop(self.owner);
     }
 }
 
@@ -206,7 +223,7 @@ pub fn look(files: &[PathBuf], data: Option<PathBuf>, environment: Environment) 
     let sink: Arc<dyn Sink> = Arc::new(Telemetry::new());
     let environment = Arc::new(environment);
     let registry = registry(&data, &environment, &clock, &sink)?;
-    Ok(load(files, &registry, &environment))
+    Ok(load_given(files, &registry, &environment))
 }
 
 fn registry(data: &Path, environment: &Arc<Environment>, clock: &Arc<dyn Clock>, sink: &Arc<dyn Sink>) -> Result<Registry, Failure> {

@@ -25,4 +25,4 @@ mod tests;
 mod waits;
 mod work;
 
-pub use handle::{Emitted, Engine, Outside, Ports, RunView};
+pub use handle::{Emitted, Engine, Outside, Ports, RunView, subscriptions};

@@ -23,7 +23,9 @@ pub mod journal;
 pub mod telemetry;
 pub mod clock;
 
-// Where all of it is put together and shown.
+// Where all of it is put together, spoken to and shown.
 pub mod app;
 pub mod testing;
+#[cfg(unix)]
+pub mod control;
 pub mod cli;

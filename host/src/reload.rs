@@ -15,7 +15,7 @@ use crate::model::happening::{Happening, What};
 use crate::model::id::PipelineName;
 use crate::model::port::{CatalogProblem, Clock, Sink};
 use crate::plan::pipeline::{DeclaredExecutor, Pipeline, Plan};
-use crate::plan::{Bound, Environment, Install, Loaded, Sources, diff, load, misfits};
+use crate::plan::{self, Bound, Environment, Install, Loaded, Sources, diff, load_given, misfits};
 use crate::watch::Change;
 
 /// The loader broke off: a mistake in pipehost itself.
@@ -36,7 +36,7 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Where `env` and `secret` get their values from.
     pub environment: Arc<Environment>,
-    /// The files that were asked for.
+    /// The files and folders that were asked for.
     pub files: Vec<PathBuf>,
 }
 
@@ -91,9 +91,14 @@ impl Reload {
         &self.files
     }
 
+    /// The folders that were asked for: a file that comes into them is put in force, and one that goes leaves.
+    pub fn folders(&self) -> Vec<PathBuf> {
+        self.parts.files.iter().filter(|path| path.is_dir()).cloned().collect()
+    }
+
     /// Whether a change is about the plan, not only about documents.
     pub fn is_about_plan(&self, change: &Change) -> bool {
-        change.files.iter().any(|file| self.files.contains(file))
+        change.files.iter().any(|file| self.files.contains(file) || plan::belongs(&self.parts.files, file))
     }
 
     /// Puts the files in force as they are now. `change` is what was noticed; `None` at the start.
@@ -140,7 +145,7 @@ impl Reload {
     async fn load(&self) -> Loaded {
         let (registry, environment) = (Arc::clone(&self.parts.registry), Arc::clone(&self.parts.environment));
         let files = self.parts.files.clone();
-        let loading = spawn_blocking(move || load(&files, &*registry, &environment));
+        let loading = spawn_blocking(move || load_given(&files, &*registry, &environment));
         loading.await.unwrap_or_else(|_| {
             let files = self.parts.files.clone();
             let place = Place::whole(files.first().cloned().unwrap_or_default());

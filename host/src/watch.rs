@@ -11,7 +11,7 @@ mod eyes;
 mod quiet;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,8 +41,34 @@ pub struct Watched {
     pub files: Vec<PathBuf>,
     /// Folders of which every file counts, however deep; hidden ones (`.name`) beneath them do not.
     pub folders: Vec<PathBuf>,
+    /// Folders of which only files directly in them count, and of those only some.
+    pub flat: Vec<Flat>,
     /// Folders within those that do not count, as the data folder.
     pub ignored: Vec<PathBuf>,
+}
+
+impl Watched {
+    fn all_folders(&self) -> Vec<PathBuf> {
+        self.folders.iter().chain(self.flat.iter().map(|flat| &flat.folder)).cloned().collect()
+    }
+}
+
+/// A folder of which the files directly in it count whose names end in one of these ways, hidden ones not.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Flat {
+    /// The folder.
+    pub folder: PathBuf,
+    /// The endings without their dot, as `yaml`.
+    pub endings: &'static [&'static str],
+}
+
+impl Flat {
+    /// Whether a file of that path counts, as seen from the folder's own path `root`.
+    fn counts(&self, root: &Path, path: &Path) -> bool {
+        let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().first() == Some(&b'.'));
+        let ends = path.extension().is_some_and(|ending| self.endings.iter().any(|known| ending == *known));
+        path.parent() == Some(root) && ends && !hidden
+    }
 }
 
 /// Files that have other content than before.
@@ -192,7 +218,7 @@ impl Watcher {
         self.aim().await;
         let before = std::mem::take(&mut self.snapshot);
         let now = self.read(None).await;
-        let (changed, assumed) = now.against(&before, &self.watched.folders, order.since);
+        let (changed, assumed) = now.against(&before, &self.watched.all_folders(), order.since);
         self.snapshot = now;
         let at = self.clock.now();
         if !changed.is_empty() {

@@ -18,7 +18,7 @@ fn a_file_that_cannot_be_read_is_named() {
     bench.write("latin.yaml", b"pipeline: caf\xe9\n");
     let cases = [
         ("nothing.yaml", "there is no file nothing.yaml", "check the spelling"),
-        ("pipelines", "pipelines is a folder, not a file", "name the pipeline files in it"),
+        ("pipelines/docs", "the folder pipelines/docs holds no pipeline", "a folder stands for"),
         ("latin.yaml", "latin.yaml is not UTF-8", "save it as UTF-8"),
     ];
     for (file, cause, way_out) in cases {

@@ -95,7 +95,8 @@ impl Catalog for Known {
     }
 }
 
-fn load(files: &[PathBuf]) -> Loaded {
+/// Loads files with the executors and the environment of the cases.
+pub(crate) fn load(files: &[PathBuf]) -> Loaded {
     let pairs = |pairs: &[(&str, &str)]| pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let environment = Environment { variables: pairs(&[("REGION", "north")]), secrets: pairs(&[("API_TOKEN", "hunter2")]) };
     plan::load(files, &Known, &environment)

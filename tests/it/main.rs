@@ -21,6 +21,10 @@ mod parts;
 mod piped;
 mod program;
 mod reloading;
+mod seeing;
+#[cfg(unix)]
+mod sending;
+mod several;
 mod structures;
 #[cfg(unix)]
 mod terminal;

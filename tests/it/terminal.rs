@@ -13,8 +13,8 @@ fn a_typed_question_is_answered_at_the_prompt_and_ctrl_c_there_ends_it() {
     let bench = plain();
     let mut terminal = bench.start_at_terminal(&["run", CHATBOT]);
     let banner = terminal.asks();
-    let files = format!("{} files", std::fs::read_dir(bench.path("pipelines/docs")).expect("the documents are there").count());
-    for words in ["pipehost 0.", "extractive", &files, "runs do not survive a restart yet", "Ctrl-C cancels an answer"] {
+    let documents = format!("{} files", std::fs::read_dir(bench.path("pipelines/docs")).expect("the guide is there").count());
+    for words in ["pipehost 0.", "extractive", &documents, "runs do not survive a restart yet", "Ctrl-C cancels an answer"] {
         assert!(banner.contains(words), "{words:?} is not in {banner}");
     }
     assert!(!banner.contains('\x1b'), "NO_COLOR is respected: {banner:?}");

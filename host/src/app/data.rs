@@ -16,7 +16,11 @@ pub const NOT_WRITABLE: &str = "E0703";
 
 /// The data folder of these files where none is given.
 pub fn default_folder(files: &[PathBuf]) -> PathBuf {
-    let beside = files.first().and_then(|file| file.parent()).unwrap_or(Path::new(""));
+    let beside = match files.first() {
+        // Beside the files that are in it.
+        Some(folder) if folder.is_dir() => folder.as_path(),
+        first => first.and_then(|file| file.parent()).unwrap_or(Path::new("")),
+    };
     beside.join(DATA_FOLDER)
 }
 
@@ -59,6 +63,8 @@ mod tests {
     fn it_stands_beside_the_first_file() {
         assert_eq!(default_folder(&["pipelines/chatbot.yaml".into()]), Path::new("pipelines/.pipehost"));
         assert_eq!(default_folder(&["chatbot.yaml".into()]), Path::new(".pipehost"));
+        let folder = tempfile::tempdir().expect("a folder");
+        assert_eq!(default_folder(&[folder.path().to_owned()]), folder.path().join(".pipehost"));
     }
 
     #[test]

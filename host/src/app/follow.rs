@@ -10,8 +10,9 @@ use crate::model::cancel::CancelSignal;
 use crate::model::happening::{Happening, What};
 use crate::model::port::{Clock, Sink};
 use crate::model::time::Timestamp;
+use crate::plan::ENDINGS;
 use crate::reload::{Outcome, Reload, Report, documents};
-use crate::watch::{Change, Notice, Watch, Watched};
+use crate::watch::{Change, Flat, Notice, Watch, Watched};
 
 pub(super) struct Follower {
     pub(super) reload: Reload,
@@ -66,6 +67,7 @@ impl Follower {
 
     fn watched(&self) -> Watched {
         let files = self.reload.files().to_vec();
-        Watched { files, folders: self.registry.watched_folders(), ignored: vec![self.data.clone()] }
+        let flat = self.reload.folders().into_iter().map(|folder| Flat { folder, endings: ENDINGS }).collect();
+        Watched { files, folders: self.registry.watched_folders(), flat, ignored: vec![self.data.clone()] }
     }
 }

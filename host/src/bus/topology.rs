@@ -30,6 +30,16 @@ pub struct Subscription {
 /// A flow that is started by events: it has one queue, however many triggers it has.
 pub(in crate::bus) type Target = (PipelineName, FlowName);
 
+impl Subscription {
+    /// Whether it hears an event of that type: one that its pipeline, `source`, puts onto the bus `scope`, and onto the global one too if
+    /// it is `exported`. A pipeline hears its own bus and the global one.
+    pub fn hears(&self, source: &PipelineName, event_type: &EventType, scope: &Scope, exported: bool) -> bool {
+        let comes_by = exported || *scope == Scope::Global || *scope == self.scope;
+        let own = *source == self.pipeline;
+        comes_by && own == self.direct && self.types.contains(event_type)
+    }
+}
+
 impl Topology {
     pub(in crate::bus) fn by_target(self) -> IndexMap<Target, Vec<Subscription>> {
         let mut targets: IndexMap<Target, Vec<Subscription>> = IndexMap::new();
@@ -48,6 +58,5 @@ pub fn comes_by(own: &Scope, event: &Event, exported: bool) -> bool {
 
 /// Whether a subscription takes the event.
 pub(in crate::bus) fn heard(subscription: &Subscription, event: &Event, exported: bool) -> bool {
-    let own = event.source == subscription.pipeline;
-    comes_by(&subscription.scope, event, exported) && own == subscription.direct && subscription.types.contains(&event.event_type)
+    subscription.hears(&event.source, &event.event_type, &event.scope, exported)
 }

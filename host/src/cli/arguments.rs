@@ -8,9 +8,9 @@ use crate::model::value::{Tree, Value};
 
 const EXIT_CODES: &str = "Exit codes:
   0  good; warnings alone too
-  1  errors were found, or a run failed (piped input, --input)
+  1  errors were found, or a run failed (piped input, --input, send)
   2  the command line is wrong
-  3  it could not start";
+  3  it could not start, or no host answers (send)";
 
 const EXAMPLES: &str = "Examples:
   pipehost run pipelines/chatbot.yaml                  talk to it; Ctrl-C at the prompt ends it
@@ -30,11 +30,20 @@ pub(super) struct Arguments {
 pub(super) enum Command {
     Run(Run),
     Check(Check),
+    Explain(Explain),
+    Show(Show),
     Graph(Graph),
     Test(Test),
+    Schema(Schema),
+    Fmt(Fmt),
+    #[cfg(unix)]
+    Send(SendTo),
 }
 
-/// Run a pipeline until its input ends or you stop it.
+/// Run pipelines until their input ends or you stop them.
+///
+/// Several files are one system: their pipelines hear each other on the global bus and on buses they share. A folder stands for the
+/// *.yaml and *.yml directly in it that are pipelines; one that comes into it is put in force, one that goes leaves.
 ///
 /// At a terminal you are asked for a message, and the answer is shown while it comes. Ctrl-C while an answer comes cancels that answer
 /// only; Ctrl-C at the prompt, or the end of the input, ends the program. The files are watched: save one and it is in force at once, or
@@ -45,9 +54,9 @@ pub(super) enum Command {
 #[derive(Args, Debug)]
 #[command(after_help = RUN_EXAMPLES, after_long_help = format!("{RUN_EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(super) struct Run {
-    /// The pipeline's YAML file
-    #[arg(value_name = "FILE")]
-    pub(super) file: PathBuf,
+    /// The pipelines' YAML files, or folders that hold some
+    #[arg(value_name = "FILE_OR_FOLDER", required = true)]
+    pub(super) files: Vec<PathBuf>,
     /// Run once with this input, a JSON object, print the reply and end
     #[arg(long, value_name = "JSON", value_parser = input)]
     pub(super) input: Option<Value>,
@@ -65,6 +74,7 @@ pub(super) struct Run {
 
 const RUN_EXAMPLES: &str = "Examples:
   pipehost run pipelines/chatbot.yaml
+  pipehost run pipelines/                              every pipeline of the folder
   pipehost run pipelines/chatbot.yaml --input '{\"text\":\"how do retries work?\"}'
   pipehost run pipelines/chatbot.yaml --events json < questions.txt | jq .event";
 
@@ -75,8 +85,8 @@ const RUN_EXAMPLES: &str = "Examples:
 #[derive(Args, Debug)]
 #[command(after_help = CHECK_EXAMPLES, after_long_help = format!("{CHECK_EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(super) struct Check {
-    /// The pipelines' YAML files
-    #[arg(value_name = "FILE", required = true)]
+    /// The pipelines' YAML files, or folders that hold some
+    #[arg(value_name = "FILE_OR_FOLDER", required = true)]
     pub(super) files: Vec<PathBuf>,
     /// How mistakes are written
     #[arg(long, value_name = "FORMAT", default_value = "text")]
@@ -89,15 +99,91 @@ const CHECK_EXAMPLES: &str = "Examples:
   pipehost check pipelines/chatbot.yaml
   pipehost check pipelines/*.yaml --format github      annotations in a pull request";
 
-/// Draw a pipeline: its triggers, steps, executors and events.
+/// Show what is in force for each step, and why.
 ///
-/// The same file always gives the same text, so that drawings can be compared.
+/// The policy stack of each step in its order, outermost first, every value with where it comes from: beside the step, a named policy, or
+/// the default. The settings of flows, the grants and limits of executors, and who hears each event.
 #[derive(Args, Debug)]
-#[command(after_help = GRAPH_EXAMPLES, after_long_help = format!("{GRAPH_EXAMPLES}\n\n{EXIT_CODES}"))]
-pub(super) struct Graph {
+#[command(after_help = EXPLAIN_EXAMPLES, after_long_help = format!("{EXPLAIN_EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(super) struct Explain {
+    /// The pipelines' files or folders; after one, a flow or a step of it, to be told of that alone
+    #[arg(value_name = "FILE[:FLOW[.STEP]]", required = true)]
+    pub(super) files: Vec<String>,
+    /// How it is written
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(super) format: Plain,
+    #[command(flatten)]
+    pub(super) places: Places,
+}
+
+const EXPLAIN_EXAMPLES: &str = "Examples:
+  pipehost explain pipelines/chatbot.yaml:main.context           one step
+  pipehost explain pipelines/ --format json | jq '.[].flows'     all of them, for programs";
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Plain {
+    /// For people
+    Text,
+    /// One JSON list
+    Json,
+}
+
+/// Print a pipeline's file as it is meant: aliases and short forms written out, every default in its place.
+///
+/// Environment variables and secrets stay the expressions that they are. What is printed is a pipeline's file again.
+#[derive(Args, Debug)]
+#[command(after_help = SHOW_EXAMPLES, after_long_help = format!("{SHOW_EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(super) struct Show {
     /// The pipeline's YAML file
     #[arg(value_name = "FILE")]
     pub(super) file: PathBuf,
+    #[command(flatten)]
+    pub(super) places: Places,
+}
+
+const SHOW_EXAMPLES: &str = "Examples:
+  pipehost show pipelines/chatbot.yaml";
+
+/// Print the language as a JSON Schema, for editors.
+///
+/// An editor that knows the schema completes keys, shows what each is for, and marks mistakes while you type. What only the loader can
+/// know, as whether a name is declared, pipehost check tells.
+#[derive(Args, Debug)]
+#[command(after_help = SCHEMA_EXAMPLES, after_long_help = format!("{SCHEMA_EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(super) struct Schema {}
+
+const SCHEMA_EXAMPLES: &str = "Examples:
+  pipehost schema > pipehost.schema.json
+  # yaml-language-server: $schema=pipehost.schema.json     as the first line of a file";
+
+/// Lay pipeline files out in the usual way, and change nothing that they mean.
+///
+/// Only white space, line breaks and the kind of quotes change. What the file means and what its comments say is compared before
+/// anything is written; where that would change, the file is left as it is.
+#[derive(Args, Debug)]
+#[command(after_help = FMT_EXAMPLES, after_long_help = format!("{FMT_EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(super) struct Fmt {
+    /// The pipelines' YAML files, or folders that hold some
+    #[arg(value_name = "FILE_OR_FOLDER", required = true)]
+    pub(super) files: Vec<PathBuf>,
+    /// Write nothing; exit with 1 if a file is not laid out
+    #[arg(long)]
+    pub(super) check: bool,
+}
+
+const FMT_EXAMPLES: &str = "Examples:
+  pipehost fmt pipelines/
+  pipehost fmt pipelines/ --check                      for continuous integration";
+
+/// Draw pipelines: their triggers, steps and executors, and who hears which event on which bus.
+///
+/// The same files always give the same text, so that drawings can be compared.
+#[derive(Args, Debug)]
+#[command(after_help = GRAPH_EXAMPLES, after_long_help = format!("{GRAPH_EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(super) struct Graph {
+    /// The pipelines' YAML files, or folders that hold some
+    #[arg(value_name = "FILE_OR_FOLDER", required = true)]
+    pub(super) files: Vec<PathBuf>,
     /// The language of the drawing
     #[arg(long, value_name = "FORMAT", default_value = "mermaid")]
     pub(super) format: Drawing,
@@ -107,7 +193,42 @@ pub(super) struct Graph {
 
 const GRAPH_EXAMPLES: &str = "Examples:
   pipehost graph pipelines/chatbot.yaml                          for Markdown
-  pipehost graph pipelines/chatbot.yaml --format dot | dot -Tsvg > chatbot.svg";
+  pipehost graph pipelines/chatbot.yaml --format dot | dot -Tsvg > chatbot.svg
+  pipehost graph pipelines/                                      who talks to whom";
+
+/// Start a flow of a running host by its name, and show what comes of it.
+///
+/// The flow has the trigger manual. At a terminal the answer is shown while it comes; else the reply is one line of JSON on standard
+/// output. Ctrl-C ends the waiting only: the run goes on. The host is the one whose data folder --data names; it says the whole command
+/// when it starts.
+#[cfg(unix)]
+#[derive(Args, Debug)]
+#[command(after_help = SEND_EXAMPLES, after_long_help = format!("{SEND_EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(super) struct SendTo {
+    /// The flow; its pipeline is enough where one flow of it has the trigger manual
+    #[arg(value_name = "PIPELINE[.FLOW]")]
+    pub(super) target: String,
+    /// The flow's input, a JSON object [default: {}]
+    #[arg(value_name = "JSON", value_parser = input)]
+    pub(super) input: Option<Value>,
+    /// Wait for the end of the run; this is the default
+    #[arg(long, overrides_with = "no_wait")]
+    pub(super) wait: bool,
+    /// Print the run's id and end
+    #[arg(long)]
+    pub(super) no_wait: bool,
+    /// Print everything that the host answers, one line of JSON each
+    #[arg(long)]
+    pub(super) json: bool,
+    /// The data folder of the host [default: .pipehost]
+    #[arg(long, value_name = "DIR")]
+    pub(super) data: Option<PathBuf>,
+}
+
+#[cfg(unix)]
+const SEND_EXAMPLES: &str = "Examples:
+  pipehost send orders.place '{\"order\":\"o1\"}'
+  pipehost send orders.place '{\"order\":\"o1\"}' --data pipelines/.pipehost --no-wait";
 
 /// Run the tests that stand in pipeline files, in virtual time.
 ///
@@ -175,6 +296,8 @@ pub(super) enum Format {
     Json,
     /// Workflow commands of GitHub Actions
     Github,
+    /// SARIF 2.1.0, for code scanning
+    Sarif,
 }
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
@@ -245,7 +368,19 @@ mod tests {
 
     #[test]
     fn every_help_text_has_an_example_and_the_exit_codes() {
-        for name in [None, Some("run"), Some("check"), Some("graph"), Some("test")] {
+        let names = [
+            None,
+            Some("run"),
+            Some("check"),
+            Some("explain"),
+            Some("show"),
+            Some("graph"),
+            Some("test"),
+            Some("schema"),
+            Some("fmt"),
+            Some("send"),
+        ];
+        for name in names {
             let mut command = Arguments::command();
             let help = match name {
                 None => command.render_long_help(),

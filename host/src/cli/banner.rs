@@ -2,22 +2,44 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::check::many;
 use super::style::Style;
-use crate::app::App;
+use crate::app::{App, DATA_FOLDER, Entrance, is_manual};
 use crate::executor::builtin::llm_chat::{Provider, provider};
 use crate::model::executor::Home;
+use crate::model::types::Type;
 use crate::plan::pipeline::Pipeline;
 
 /// How many documents and passages each index has.
 pub(super) type Indexed = BTreeMap<String, (usize, usize)>;
 
-/// What is said, with the last line for how it is spoken to.
-pub(super) fn text(app: &App, indexed: &Indexed, style: Style, last: &str) -> String {
+/// So many flows are shown with the command that starts them; for more it is the same but for the names.
+const MOST_SENDS: usize = 5;
+
+/// How it is spoken to.
+pub(super) struct Ways<'a> {
+    /// Whether `pipehost send` reaches it.
+    pub(super) sends: bool,
+    /// The last line: how it is left.
+    pub(super) last: &'a str,
+}
+
+/// What is said.
+pub(super) fn text(app: &App, indexed: &Indexed, style: Style, ways: &Ways<'_>) -> String {
     let mut rows: Vec<(String, String)> = Vec::new();
-    for pipeline in app.pipelines() {
-        rows.extend(pipeline_rows(&pipeline, app.pipelines().len() > 1));
+    let pipelines = app.pipelines();
+    for pipeline in &pipelines {
+        rows.extend(pipeline_rows(pipeline, pipelines.len() > 1));
+    }
+    if pipelines.len() > 1
+        && let Some((pipeline, flow)) = app.target(Entrance::Lines)()
+    {
+        rows.push(("lines".to_owned(), format!("go to {pipeline}.{flow}")));
+    }
+    if ways.sends {
+        rows.extend(sends(&pipelines, app.data()));
     }
     for (index, (files, passages)) in indexed {
         rows.push(("documents".to_owned(), format!("{index}: {}, {}", many(*files, "file"), many(*passages, "passage"))));
@@ -32,7 +54,7 @@ pub(super) fn text(app: &App, indexed: &Indexed, style: Style, last: &str) -> St
     for (name, what) in rows {
         text.push_str(&format!("  {} {what}\n", style.dim(&format!("{name:<10}"))));
     }
-    text.push_str(&format!("{last}\n\n"));
+    text.push_str(&format!("{}\n\n", ways.last));
     text
 }
 
@@ -55,4 +77,69 @@ fn pipeline_rows(pipeline: &Pipeline, several: bool) -> Vec<(String, String)> {
 
 fn shown(path: &Path) -> String {
     path.display().to_string()
+}
+
+/// The command that starts each flow that is started by name.
+fn sends(pipelines: &[Arc<Pipeline>], data: &Path) -> Vec<(String, String)> {
+    let place = if data == Path::new(DATA_FOLDER) { String::new() } else { format!(" --data {}", quoted(&shown(data))) };
+    let flows =
+        pipelines.iter().flat_map(|pipeline| pipeline.flows.iter().map(move |flow| (pipeline, flow))).filter(|(_, flow)| is_manual(flow));
+    let mut rows: Vec<(String, String)> = flows
+        .map(|(pipeline, flow)| {
+            let input = sample(&flow.input);
+            let input = if input == "{}" { String::new() } else { format!(" {}", quoted(&input)) };
+            ("send".to_owned(), format!("pipehost send{place} {}.{}{input}", pipeline.name, flow.name))
+        })
+        .collect();
+    if rows.len() > MOST_SENDS {
+        let more = rows.len() - MOST_SENDS;
+        rows.truncate(MOST_SENDS);
+        rows.push(("send".to_owned(), format!("and {} in the same way", many(more, "other"))));
+    }
+    rows
+}
+
+/// An input that fits, with every field that has to be there.
+fn sample(declared: &Type) -> String {
+    match declared {
+        Type::Record(fields) => {
+            let needed = fields.iter().filter(|field| field.default.is_none() && !field.value_type.takes_null());
+            let fields: Vec<String> = needed.map(|field| format!("\"{}\":{}", field.name, sample(&field.value_type))).collect();
+            format!("{{{}}}", fields.join(","))
+        }
+        Type::Any => "{}".to_owned(),
+        Type::Int | Type::Float => "1".to_owned(),
+        Type::Bool => "true".to_owned(),
+        Type::List(_) => "[]".to_owned(),
+        Type::Nullable(_) => "null".to_owned(),
+        Type::Duration => "\"1s\"".to_owned(),
+        Type::Time => "\"2026-01-01T00:00:00Z\"".to_owned(),
+        Type::String | Type::Bytes | Type::Secret => "\"…\"".to_owned(),
+    }
+}
+
+/// As a shell takes it as one word.
+fn quoted(text: &str) -> String {
+    let plain = text.chars().all(|character| character.is_ascii_alphanumeric() || matches!(character, '.' | '/' | '_' | '-'));
+    if plain && !text.is_empty() { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::types::Field;
+
+    #[test]
+    fn a_sample_has_every_field_that_must_be_there() {
+        let field = |name: &str, value_type: Type| Field { name: name.to_owned(), value_type, default: None, description: None };
+        let note = field("note", Type::Nullable(Box::new(Type::String)));
+        let declared = Type::Record(vec![field("sku", Type::String), field("count", Type::Int), note]);
+        assert_eq!(sample(&declared), r#"{"sku":"…","count":1}"#);
+    }
+
+    #[test]
+    fn what_a_shell_would_take_apart_is_quoted() {
+        assert_eq!(quoted("a/.pipehost"), "a/.pipehost");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+    }
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use super::arguments::{Check, Format};
 use super::exit::{Exit, after_writing, not_started, say};
 use super::style::Style;
-use super::{diagnostics, environment};
+use super::{diagnostics, environment, sarif};
 use crate::app;
 
 /// Checks the files and says what is wrong with them on standard output.
@@ -21,6 +21,7 @@ pub(super) fn check(arguments: &Check) -> Exit {
         Format::Text => diagnostics::text,
         Format::Json => diagnostics::json,
         Format::Github => diagnostics::github,
+        Format::Sarif => sarif::sarif,
     };
     let shown = show(&loaded.diagnostics, &loaded.sources, colour);
     let exit = if loaded.plan.is_some() { Exit::Good } else { Exit::Failed };

@@ -1,4 +1,4 @@
-//! `pipehost graph`: the pipeline as a drawing, always the same for the same file.
+//! `pipehost graph`: pipelines as a drawing, always the same for the same files.
 
 mod draw;
 
@@ -13,7 +13,7 @@ use crate::app;
 /// Writes the drawing to standard output; what is wrong with the file to standard error.
 pub(super) fn graph(arguments: &Graph) -> Exit {
     let looked = environment::read(arguments.places.secrets.as_deref())
-        .and_then(|environment| app::look(std::slice::from_ref(&arguments.file), arguments.places.data.clone(), environment));
+        .and_then(|environment| app::look(&arguments.files, arguments.places.data.clone(), environment));
     let loaded = match looked {
         Ok(loaded) => loaded,
         Err(failure) => return not_started(&failure),

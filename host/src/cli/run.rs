@@ -1,5 +1,6 @@
 //! `pipehost run`: starts, talks, and ends in order.
 
+mod host;
 mod session;
 
 use std::io::{self, IsTerminal};
@@ -32,7 +33,7 @@ pub(super) fn run(arguments: Run) -> Exit {
         Err(error) => return not_started(&cannot_begin(&error)),
     };
     let settings = Settings {
-        files: vec![arguments.file],
+        files: arguments.files,
         data: arguments.places.data,
         // One input is answered by what the file is now.
         watch: !arguments.no_watch && arguments.input.is_none(),

@@ -47,6 +47,13 @@ impl Style {
     }
 }
 
+/// How many columns the terminal behind the standard output has; `None` if it is none, or does not say, or takes no commands.
+pub(super) fn terminal_width() -> Option<usize> {
+    let dumb = std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
+    let size = if dumb { None } else { terminal_size::terminal_size_of(std::io::stdout()) };
+    size.map(|(width, _)| usize::from(width.0))
+}
+
 /// The text without what would command a terminal: answers come from documents and servers, which may hold anything.
 pub(super) fn harmless(text: &str) -> String {
     let keep = |character: char| matches!(character, '\n' | '\t') || !character.is_control();

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use super::style::{Style, harmless};
+use super::wrap::Wrap;
 use crate::model::activation::{RunEnd, RunOutcome};
 use crate::model::failure::Failure;
 use crate::model::job::CancelReason;
@@ -39,12 +40,41 @@ pub(super) struct Talk<Out, Aside> {
     /// The error that this reply told, so that the end need not tell it again.
     told_error: Option<String>,
     failed: bool,
+    /// How wide the terminal is: asked anew for each answer, because people pull at its corners.
+    width: fn() -> Option<usize>,
+    wrap: Wrap,
+    /// Whether there is one message only, so that its number says nothing.
+    single: bool,
 }
 
 impl<Out: Write, Aside: Write> Talk<Out, Aside> {
     pub(super) fn new(out: Out, aside: Aside, manner: Manner, style: Style) -> Self {
         let told_error = None;
-        Self { out, aside, manner, style, mid_line: false, asked: false, streamed: false, told_error, failed: false }
+        let (width, wrap): (fn() -> Option<usize>, _) = (|| None, Wrap::default());
+        Self {
+            out,
+            aside,
+            manner,
+            style,
+            mid_line: false,
+            asked: false,
+            streamed: false,
+            told_error,
+            failed: false,
+            width,
+            wrap,
+            single: false,
+        }
+    }
+
+    /// The same, broken between words at the edge of a terminal that is so wide.
+    pub(super) fn fitted_to(self, width: fn() -> Option<usize>) -> Self {
+        Self { width, ..self }
+    }
+
+    /// The same for one message, which is not called by its number.
+    pub(super) fn for_one(self) -> Self {
+        Self { single: true, ..self }
     }
 
     /// Whether a line was not taken, or a run did not succeed.
@@ -106,6 +136,10 @@ impl<Out: Write, Aside: Write> Talk<Out, Aside> {
         }
         let tokens = harmless(tokens);
         self.begin_answer();
+        if !self.mid_line {
+            self.wrap = Wrap::new((self.width)());
+        }
+        let tokens = self.wrap.feed(&tokens);
         self.out.write_all(tokens.as_bytes())?;
         self.streamed = true;
         if !tokens.is_empty() {
@@ -123,19 +157,19 @@ impl<Out: Write, Aside: Write> Talk<Out, Aside> {
         match reply.tree() {
             Tree::Map(fields) => {
                 if let Some(text) = fields.get("text").filter(|_| !self.streamed) {
-                    writeln!(self.out, "{}", readable(text))?;
+                    writeln!(self.out, "{}", self.wrapped(&readable(text)))?;
                 }
                 self.told_error = fields.get("error").and_then(Tree::as_text).map(str::to_owned);
                 for (name, field) in fields.iter().filter(|(name, field)| *name != "text" && **field != Tree::Null) {
                     self.own_line()?;
-                    let line = format!("{name}: {}", readable(field));
+                    let line = self.wrapped(&format!("{name}: {}", readable(field)));
                     let line = if name == "error" { self.style.red(&line) } else { self.style.dim(&line) };
                     writeln!(self.out, "{line}")?;
                 }
             }
             other => {
                 self.own_line()?;
-                writeln!(self.out, "{}", readable(other))?;
+                writeln!(self.out, "{}", self.wrapped(&readable(other)))?;
             }
         }
         self.out.flush()
@@ -210,8 +244,13 @@ impl<Out: Write, Aside: Write> Talk<Out, Aside> {
     fn on_line(&self, what: &str, line: u64, why: &str) -> String {
         match self.manner {
             Manner::Words { prompt: true } => format!("{what}: {why}"),
+            _ if self.single => format!("{what}: {why}"),
             _ => format!("line {line} {what}: {why}"),
         }
+    }
+
+    fn wrapped(&self, text: &str) -> String {
+        Wrap::new((self.width)()).feed(text)
     }
 
     fn own_line(&mut self) -> io::Result<()> {

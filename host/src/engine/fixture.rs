@@ -265,6 +265,7 @@ fn run(id: &str, policy: JobPolicy, sketch: &SketchStep, undo: Option<Undo>) -> 
         stream: sketch.stream,
         on_progress: if sketch.stream { vec![status("working")] } else { Vec::new() },
         output: None,
+        origins: Vec::new(),
     }))
 }
 
@@ -300,6 +301,7 @@ pub fn pipeline(sketch: &Sketch) -> Arc<Pipeline> {
         cancel_on: Vec::new(),
         idempotency: None,
         place: Place::whole("test.yaml"),
+        written: Vec::new(),
     };
     Arc::new(around(flow))
 }
@@ -358,7 +360,7 @@ fn around(flow: Flow) -> Pipeline {
         exports: Vec::new(),
         events: IndexMap::new(),
         resources: Arc::from([]),
-        executors: vec![DeclaredExecutor { reference, description, place: Place::whole("test.yaml") }],
+        executors: vec![DeclaredExecutor { reference, description, place: Place::whole("test.yaml"), written: Vec::new() }],
         state: StateSettings {
             initial: Map::from_iter([("status".to_owned(), Tree::from("idle"))]),
             types: Vec::new(),

@@ -162,7 +162,8 @@ impl Engine {
     }
 }
 
-fn subscriptions(pipeline: &Pipeline) -> Vec<Subscription> {
+/// Which events start which flows of a pipeline.
+pub fn subscriptions(pipeline: &Pipeline) -> Vec<Subscription> {
     let of_flow = |flow: &Arc<Flow>| {
         let event = |trigger: &Trigger| match trigger {
             Trigger::Event { types, mode } => Some(Subscription {

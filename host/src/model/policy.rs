@@ -28,6 +28,36 @@ pub enum Layer {
     Timeout,
 }
 
+impl Layer {
+    /// All of them, outermost first.
+    pub const ALL: [Self; 9] = [
+        Self::Fallback,
+        Self::Dedup,
+        Self::Cache,
+        Self::Deadline,
+        Self::Retry,
+        Self::Breaker,
+        Self::RateLimit,
+        Self::Bulkhead,
+        Self::Timeout,
+    ];
+
+    /// The key that it is written under.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fallback => "fallback",
+            Self::Dedup => "dedup",
+            Self::Cache => "cache",
+            Self::Deadline => "deadline",
+            Self::Retry => "retry",
+            Self::Breaker => "breaker",
+            Self::RateLimit => "rate_limit",
+            Self::Bulkhead => "bulkhead",
+            Self::Timeout => "timeout",
+        }
+    }
+}
+
 /// Whose state a policy has: all who name it share it.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum PolicyIdentity {
@@ -270,6 +300,14 @@ pub fn show_duration(duration: Duration) -> String {
     if shown.is_empty() { "0s".to_owned() } else { shown }
 }
 
+/// Writes a size as [`parse_size`] reads it, in the largest unit that leaves a whole number: `64MiB`, `1000B`.
+pub fn show_size(bytes: u64) -> String {
+    [(30, "GiB"), (20, "MiB"), (10, "KiB")]
+        .into_iter()
+        .find(|(bits, _)| bytes > 0 && bytes.trailing_zeros() >= *bits)
+        .map_or_else(|| format!("{bytes}B"), |(bits, unit)| format!("{}{unit}", bytes >> bits))
+}
+
 /// Reads a size with its unit: `64MiB`, `10kB`. Units are B, kB, MB, GB, KiB, MiB, GiB.
 ///
 /// # Errors
@@ -325,6 +363,7 @@ mod tests {
     #[test]
     fn sizes_know_both_kinds_of_units() {
         assert_eq!((parse_size("64MiB"), parse_size("10kB")), (Ok(64 << 20), Ok(10_000)));
+        assert_eq!([64 << 20, 1_000, 3 << 10, 0].map(show_size), ["64MiB", "1000B", "3KiB", "0B"]);
     }
 
     #[test]

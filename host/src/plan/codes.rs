@@ -23,8 +23,12 @@ codes! {
     ALIAS = "E0110", "A value begins with `*` and names no anchor";
     KEY = "E0111", "A key is not text";
     AMBIGUOUS = "E0112", "YAML readers do not agree on what a value is";
+    GIVEN_TWICE = "E0113", "A file or folder is named twice on the command line";
+    NO_PIPELINE = "E0114", "A folder holds no pipeline's file";
+    LAYOUT = "E0115", "A file cannot be laid out without changing what it means";
     EXPRESSION_IN_COMMENT = "W0101", "A comment holds `${`";
     CUT_VALUE = "W0102", "A ` #` cut a value short";
+    SKIPPED = "W0103", "A YAML file of a folder is no pipeline's and is skipped";
 
     UNKNOWN_KEY = "E0201", "A key is not known where it stands";
     WRONG_KIND = "E0202", "A value is a list, map, text, number or bool where another is wanted";

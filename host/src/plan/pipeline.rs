@@ -12,7 +12,7 @@ use crate::model::event::Scope;
 use crate::model::executor::{Description, ExecutorReference};
 use crate::model::failure::FailureKind;
 use crate::model::id::{Digest, EventType, ExecutorName, FlowName, PipelineName, StepId};
-use crate::model::policy::{AttemptSettings, CacheSettings, DedupSettings, PolicyIdentity, RetrySettings};
+use crate::model::policy::{AttemptSettings, CacheSettings, DedupSettings, Layer, PolicyIdentity, RetrySettings};
 use crate::model::port::Expression;
 use crate::model::record::{BlockNumber, StepNumber};
 use crate::model::resource::Resource;
@@ -96,6 +96,28 @@ impl Pipeline {
     }
 }
 
+/// Where a setting is written: for showing it, never for what it does. A setting that stands in no such list has its default.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Written {
+    /// Its key, with those of the maps round it, as `concurrency.max_queue`; empty for a value that stands by itself, as in `retry: 5`.
+    pub key: String,
+    /// Where its key stands.
+    pub place: Place,
+}
+
+/// Where a layer of a step's stack is written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LayerOrigin {
+    /// The layer.
+    pub layer: Layer,
+    /// The policy that it belongs to; `None` if it stands beside the step.
+    pub policy: Option<String>,
+    /// Where its value stands.
+    pub place: Place,
+    /// Which of its settings are written, and where.
+    pub written: Vec<Written>,
+}
+
 /// An executor with what it says of itself.
 #[derive(Clone, Debug)]
 pub struct DeclaredExecutor {
@@ -105,6 +127,8 @@ pub struct DeclaredExecutor {
     pub description: Description,
     /// Where it is declared, or first used if it needs no declaration.
     pub place: Place,
+    /// Which of its settings are written, and where.
+    pub written: Vec<Written>,
 }
 
 /// `state:` of a pipeline.
@@ -153,6 +177,8 @@ pub struct Flow {
     pub idempotency: Option<Idempotency>,
     /// Where it begins.
     pub place: Place,
+    /// Which of its settings are written, and where.
+    pub written: Vec<Written>,
 }
 
 impl Flow {
@@ -426,6 +452,8 @@ pub struct RunStep {
     pub on_progress: Vec<Vec<(String, Template)>>,
     /// What the output must be, where it is known.
     pub output: Option<Type>,
+    /// Where each layer of its stack is written, outermost first.
+    pub origins: Vec<LayerOrigin>,
 }
 
 /// The job half of a step's stack: what the run itself decides and waits for. `None` means that the layer is not there.

@@ -1,5 +1,6 @@
 //! The grammar: which keys may stand where, and readers of scalars that say what they wanted. Nothing of it leaves the plan.
 
+pub(in crate::plan) mod grammar;
 pub(in crate::plan) mod keys;
 pub(in crate::plan) mod policy;
 pub(in crate::plan) mod scalar;
@@ -11,6 +12,7 @@ use std::cell::RefCell;
 pub(in crate::plan) use suggestion::{closest, list};
 
 use super::codes;
+use super::pipeline::Written;
 use super::source::{Content, Key, Node, SourceFile, Span};
 use crate::model::diagnostic::{Diagnostic, Place, Severity};
 
@@ -118,6 +120,19 @@ impl<'a> Findings<'a> {
             None => format!("its keys are {}", list(known)),
         };
         self.error(codes::UNKNOWN_KEY, key.span, format!("{what} has no key `{}`", key.name), help);
+    }
+
+    /// Which keys of a map are written, and those of the maps in it.
+    pub(in crate::plan) fn written(&self, table: &Table<'_>) -> Vec<Written> {
+        let place = |key: &Key, name: String| Written { key: name, place: self.place(key.span) };
+        let mut written = Vec::new();
+        for (key, node) in table.entries {
+            written.push(place(key, key.name.clone()));
+            if let Content::Map(inner) = &node.content {
+                written.extend(inner.iter().map(|(within, _)| place(within, format!("{}.{}", key.name, within.name))));
+            }
+        }
+        written
     }
 
     /// The value of a key that has to be there.

@@ -2,6 +2,7 @@
 
 mod agree;
 mod comments;
+mod layout;
 mod parse;
 mod position;
 mod tree;

@@ -61,6 +61,26 @@ impl Template {
         }
     }
 
+    /// As it is written, in one line: literals as JSON, expressions as `${…}`.
+    pub fn source(&self) -> String {
+        match self {
+            Self::Literal(value) => value.text().to_owned(),
+            Self::Expression(expression) => format!("${{{}}}", expression.source()),
+            Self::Text(parts) => parts
+                .iter()
+                .map(|part| match part {
+                    Part::Literal(text) => text.clone(),
+                    Part::Expression(expression) => format!("${{{}}}", expression.source()),
+                })
+                .collect(),
+            Self::List(items) => format!("[{}]", items.iter().map(Self::source).collect::<Vec<_>>().join(", ")),
+            Self::Map(fields) => {
+                let fields: Vec<String> = fields.iter().map(|(name, field)| format!("{name}: {}", field.source())).collect();
+                format!("{{ {} }}", fields.join(", "))
+            }
+        }
+    }
+
     fn tree(&self, scope: &dyn Scope) -> Result<Tree, Failure> {
         match self {
             Self::List(items) => items.iter().map(|item| item.tree(scope)).collect::<Result<_, _>>().map(Tree::List),

@@ -9,8 +9,8 @@ use std::path::{Component, Path, PathBuf};
 
 use walkdir::WalkDir;
 
-use super::Watched;
 use super::content::Snapshot;
+use super::{Flat, Watched};
 
 /// So many folders are watched at most; what is beyond is compared from time to time.
 pub(super) const MOST_FOLDERS: usize = 4_096;
@@ -30,6 +30,8 @@ pub(super) struct Aim {
     hinges: BTreeSet<PathBuf>,
     /// Folders of which every file counts, absolute, with the name under which each was given.
     roots: Vec<(PathBuf, PathBuf)>,
+    /// Folders of which only what is directly in them counts, absolute.
+    flat: Vec<(PathBuf, Flat)>,
     ignored: Vec<PathBuf>,
     /// Whether there was more than fits.
     pub(super) cut: bool,
@@ -57,6 +59,11 @@ impl Aim {
             let root = absolute(folder);
             aim.follow(&root, None, 0);
             aim.roots.push((root, folder.clone()));
+        }
+        for flat in &watched.flat {
+            let root = absolute(&flat.folder);
+            aim.follow(&root, None, 0);
+            aim.flat.push((root, flat.clone()));
         }
         for entry in walk(watched) {
             let path = absolute(&entry.path);
@@ -128,6 +135,9 @@ impl Aim {
         if self.ignored.iter().any(|ignored| path.starts_with(ignored)) {
             return Meaning::Nothing;
         }
+        if let Some((_, flat)) = self.flat.iter().find(|(root, flat)| flat.counts(root, path)) {
+            return Meaning::Files(path.file_name().map(|name| flat.folder.join(name)).into_iter().collect());
+        }
         for (root, given) in &self.roots {
             let Ok(beneath) = path.strip_prefix(root) else { continue };
             if beneath.components().any(|component| is_hidden(component.as_os_str())) {
@@ -168,7 +178,17 @@ pub(super) fn walk(watched: &Watched) -> impl Iterator<Item = Entry> {
                 .filter(|entry| entry.depth() > 0)
                 .map(|entry| Entry { is_folder: entry.file_type().is_dir(), is_link: entry.path_is_symlink(), path: entry.into_path() })
         })
+        .chain(watched.flat.iter().flat_map(directly_in))
         .take(MOST_FILES)
+}
+
+fn directly_in(flat: &Flat) -> impl Iterator<Item = Entry> {
+    let entries = WalkDir::new(&flat.folder).min_depth(1).max_depth(1).follow_links(true).sort_by_file_name();
+    entries
+        .into_iter()
+        .filter_map(Result::ok)
+        .filter(|entry| flat.counts(&flat.folder, entry.path()) && !entry.file_type().is_dir())
+        .map(|entry| Entry { is_folder: false, is_link: entry.path_is_symlink(), path: entry.into_path() })
 }
 
 fn is_hidden(name: &std::ffi::OsStr) -> bool {

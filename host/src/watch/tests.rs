@@ -212,3 +212,18 @@ async fn stopping_ends_the_task() {
     let bench = Bench::new();
     bench.watch.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_flat_folder_only_the_wanted_files_directly_in_it_count() {
+    let mut bench = Bench::new();
+    let old = bench.write("all/a.yaml", "a");
+    let flat = Flat { folder: bench.path("all"), endings: &["yaml"] };
+    bench.arm(Watched { flat: vec![flat], ..Watched::default() }).await;
+    bench.write("all/notes.md", "x");
+    bench.write("all/.b.yaml", "x");
+    bench.write("all/within/c.yaml", "x");
+    let new = bench.write("all/d.yaml", "x");
+    assert_eq!(bench.change().await, [new]);
+    fs::remove_file(&old).expect("removed");
+    assert_eq!(bench.change().await, [old]);
+}

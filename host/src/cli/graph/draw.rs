@@ -2,8 +2,11 @@
 
 use std::fmt::Write;
 
+use crate::app::{Hearer, hearers};
+use crate::model::event::Scope;
+use crate::model::id::{EventType, FlowName, PipelineName};
 use crate::model::record::BlockNumber;
-use crate::plan::pipeline::{Flow, OnError, Pipeline, Plan, StandIn, Step, Trigger, Verb, Worker};
+use crate::plan::pipeline::{EventMode, Flow, OnError, Pipeline, Plan, StandIn, Step, Trigger, Verb, Worker};
 
 /// What a box is drawn as.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,7 +41,7 @@ struct Arrow {
     line: Line,
 }
 
-/// A frame round boxes: a flow.
+/// A frame round boxes: a flow, or a bus.
 #[derive(Default, Debug)]
 struct Frame {
     title: String,
@@ -51,7 +54,27 @@ pub(super) struct Sketch {
     frames: Vec<Frame>,
     nodes: Vec<Node>,
     arrows: Vec<Arrow>,
+    /// Each bus with the events on it.
+    buses: Vec<Frame>,
+    /// The event triggers, each with its box.
+    ears: Vec<Ear>,
+    /// Who emits what, each once.
+    emissions: Vec<(PipelineName, EventType)>,
 }
+
+/// Who hears events, and the box: a trigger, a step that waits, or what cancels a run.
+#[derive(Debug)]
+struct Ear {
+    pipeline: PipelineName,
+    flow: FlowName,
+    types: Vec<EventType>,
+    /// Whose events; `None` for those of all.
+    mode: Option<EventMode>,
+    node: String,
+}
+
+/// The frame of events that none of the files emits.
+const NOBODY: &str = "emitted by none of these files";
 
 impl Sketch {
     /// The drawing of a plan.
@@ -60,7 +83,43 @@ impl Sketch {
         for (number, pipeline) in plan.pipelines.values().enumerate() {
             sketch.pipeline(number, pipeline);
         }
+        sketch.hear(plan);
         sketch
+    }
+
+    /// Leads from each event to who hears it, and shows what is waited for in vain.
+    fn hear(&mut self, plan: &Plan) {
+        let ears = std::mem::take(&mut self.ears);
+        let mut heard: Vec<(usize, EventType)> = Vec::new();
+        for (source, event) in std::mem::take(&mut self.emissions) {
+            let Some(emitter) = plan.pipelines.get(&source) else { continue };
+            let triggered = hearers(plan, emitter, &event);
+            let exported = emitter.scope == Scope::Global || emitter.exports.contains(&event);
+            for (index, ear) in ears.iter().enumerate().filter(|(_, ear)| ear.types.contains(&event)) {
+                let Some(listener) = plan.pipelines.get(&ear.pipeline) else { continue };
+                let hears = match ear.mode {
+                    Some(mode) => {
+                        let whose = (mode == EventMode::Direct) == (source == ear.pipeline);
+                        let flow = |hearer: &Hearer| hearer.pipeline == ear.pipeline.as_str() && hearer.flow == ear.flow.as_str();
+                        whose && triggered.iter().any(flow)
+                    }
+                    None => exported || listener.scope == emitter.scope,
+                };
+                if hears {
+                    // It comes by the bus that both have, else by the global one.
+                    let bus = if listener.scope == emitter.scope { title(&emitter.scope) } else { title(&Scope::Global) };
+                    let on = self.on_bus(&bus, &event);
+                    self.arrow(&on, &ear.node, "", Line::Uses);
+                    heard.push((index, event.clone()));
+                }
+            }
+        }
+        for (index, ear) in ears.iter().enumerate() {
+            for event in ear.types.iter().filter(|event| !heard.contains(&(index, (*event).clone()))) {
+                let from = self.on_bus(NOBODY, event);
+                self.arrow(&from, &ear.node, "", Line::Uses);
+            }
+        }
     }
 
     fn pipeline(&mut self, number: usize, pipeline: &Pipeline) {
@@ -68,7 +127,11 @@ impl Sketch {
             let label = format!("{}\n{}", executor.reference.name, executor.description.name);
             let label =
                 if executor.reference.name.as_str() == executor.description.name { executor.description.name.clone() } else { label };
-            self.nodes.push(Node { id: format!("p{number}x{index}"), label, shape: Shape::Executor });
+            let id = format!("p{number}x{index}");
+            self.nodes.push(Node { id: id.clone(), label, shape: Shape::Executor });
+            for event in &executor.reference.grants.emit {
+                self.emits(&id, pipeline, event, "may emit");
+            }
         }
         for (index, flow) in pipeline.flows.iter().enumerate() {
             let mut drawn = Drawn { sketch: self, pipeline, flow, prefix: format!("p{number}f{index}"), owner: number, nodes: Vec::new() };
@@ -78,23 +141,54 @@ impl Sketch {
         }
     }
 
-    fn event(&mut self, event: &str) -> String {
-        let id = format!("e_{}", event.replace(|character: char| !character.is_ascii_alphanumeric(), "_"));
-        if !self.nodes.iter().any(|node| node.id == id) {
-            self.nodes.push(Node { id: id.clone(), label: event.to_owned(), shape: Shape::Event });
+    /// Leads from a box to the event on each bus that it goes onto.
+    fn emits(&mut self, from: &str, pipeline: &Pipeline, event: &EventType, label: &str) {
+        let own = self.on_bus(&title(&pipeline.scope), event);
+        self.arrow(from, &own, label, Line::Uses);
+        if pipeline.scope != Scope::Global && pipeline.exports.contains(event) {
+            let global = self.on_bus(&title(&Scope::Global), event);
+            self.arrow(&own, &global, "exports", Line::Uses);
         }
+        let emission = (pipeline.name.clone(), event.clone());
+        if !self.emissions.contains(&emission) {
+            self.emissions.push(emission);
+        }
+    }
+
+    /// The box of an event on a bus, drawn once.
+    fn on_bus(&mut self, bus: &str, event: &EventType) -> String {
+        let number = self.buses.iter().map(|frame| frame.nodes.len()).sum::<usize>();
+        let index = self.buses.iter().position(|frame| frame.title == bus).unwrap_or_else(|| {
+            self.buses.push(Frame { title: bus.to_owned(), nodes: Vec::new() });
+            self.buses.len() - 1
+        });
+        let Some(frame) = self.buses.get_mut(index) else { return String::new() };
+        if let Some(node) = frame.nodes.iter().find(|node| node.label == event.as_str()) {
+            return node.id.clone();
+        }
+        let id = format!("e{number}");
+        frame.nodes.push(Node { id: id.clone(), label: event.to_string(), shape: Shape::Event });
         id
     }
 
     fn arrow(&mut self, from: &str, to: &str, label: &str, line: Line) {
-        self.arrows.push(Arrow { from: from.to_owned(), to: to.to_owned(), label: label.to_owned(), line });
+        let arrow = Arrow { from: from.to_owned(), to: to.to_owned(), label: label.to_owned(), line };
+        if !self.arrows.contains(&arrow) {
+            self.arrows.push(arrow);
+        }
+    }
+
+    /// Flows first, then buses.
+    fn framed(&self) -> impl Iterator<Item = (String, &Frame)> {
+        let flows = self.frames.iter().enumerate().map(|(index, frame)| (format!("flow{index}"), frame));
+        flows.chain(self.buses.iter().enumerate().map(|(index, frame)| (format!("bus{index}"), frame)))
     }
 
     /// As a Mermaid flowchart.
     pub(super) fn mermaid(&self) -> String {
         let mut text = String::from("flowchart TD\n");
-        for (index, frame) in self.frames.iter().enumerate() {
-            let _ = writeln!(text, "  subgraph flow{index}[\"{}\"]", mermaid_text(&frame.title));
+        for (id, frame) in self.framed() {
+            let _ = writeln!(text, "  subgraph {id}[\"{}\"]", mermaid_text(&frame.title));
             frame.nodes.iter().for_each(|node| mermaid_node(&mut text, "    ", node));
             text.push_str("  end\n");
         }
@@ -115,8 +209,8 @@ impl Sketch {
     /// As a DOT digraph.
     pub(super) fn dot(&self) -> String {
         let mut text = String::from("digraph pipehost {\n  node [fontname=\"sans-serif\"]\n");
-        for (index, frame) in self.frames.iter().enumerate() {
-            let _ = writeln!(text, "  subgraph cluster_{index} {{\n    label=\"{}\"", dot_text(&frame.title));
+        for (id, frame) in self.framed() {
+            let _ = writeln!(text, "  subgraph cluster_{id} {{\n    label=\"{}\"", dot_text(&frame.title));
             frame.nodes.iter().for_each(|node| dot_node(&mut text, "    ", node));
             text.push_str("  }\n");
         }
@@ -145,19 +239,24 @@ impl Drawn<'_> {
         let first = self.block(BlockNumber(0));
         for (index, trigger) in self.flow.triggers.iter().enumerate() {
             let id = format!("{}t{index}", self.prefix);
-            let (label, events): (&str, &[_]) = match trigger {
-                Trigger::StdinLine => ("stdin: line", &[]),
-                Trigger::Event { types, .. } => ("event", types),
-                Trigger::Manual => ("manual", &[]),
+            let label = match trigger {
+                Trigger::StdinLine => "stdin: line",
+                Trigger::Event { mode: EventMode::Direct, .. } => "event (direct)",
+                Trigger::Event { mode: EventMode::Observe, .. } => "event (observe)",
+                Trigger::Manual => "manual",
             };
             self.nodes.push(Node { id: id.clone(), label: label.to_owned(), shape: Shape::Trigger });
-            for event in events {
-                let event = self.sketch.event(event.as_str());
-                self.sketch.arrow(&event, &id, "", Line::Uses);
+            if let Trigger::Event { types, mode } = trigger {
+                self.hears(types, Some(*mode), &id);
             }
             if let Some(first) = &first {
                 self.sketch.arrow(&id, first, "", Line::Next);
             }
+        }
+        for (index, listen) in self.flow.cancel_on.iter().enumerate() {
+            let id = format!("{}c{index}", self.prefix);
+            self.nodes.push(Node { id: id.clone(), label: "cancel_on".to_owned(), shape: Shape::Trigger });
+            self.hears(&listen.types, None, &id);
         }
         for (word, block) in [("on_error", self.flow.on_error), ("finally", self.flow.finally)] {
             let Some(first) = block.and_then(|block| self.block(block)) else { continue };
@@ -165,6 +264,11 @@ impl Drawn<'_> {
             self.nodes.push(Node { id: id.clone(), label: word.to_owned(), shape: Shape::Trigger });
             self.sketch.arrow(&id, &first, "", Line::Next);
         }
+    }
+
+    fn hears(&mut self, types: &[EventType], mode: Option<EventMode>, node: &str) {
+        let (pipeline, flow) = (self.pipeline.name.clone(), self.flow.name.clone());
+        self.sketch.ears.push(Ear { pipeline, flow, types: types.to_vec(), mode, node: node.to_owned() });
     }
 
     /// Draws the steps of a block one after the other and returns the first, if there is one.
@@ -188,7 +292,10 @@ impl Drawn<'_> {
     fn step(&mut self, step: &Step) -> String {
         let id = format!("{}s{}", self.prefix, step.number.0);
         let label = match &step.verb {
-            Verb::Run(_) => step.id.to_string(),
+            Verb::Run(run) => match &run.worker {
+                Worker::Executor(_) => step.id.to_string(),
+                Worker::Flow { pipeline, flow } => format!("{}\ncall {pipeline}.{flow}", step.id),
+            },
             Verb::Emit(_) => "emit".to_owned(),
             Verb::Set(fields) => format!("set {}", fields.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")),
             Verb::Reply(_) => "reply".to_owned(),
@@ -210,8 +317,10 @@ impl Drawn<'_> {
                     self.sketch.arrow(&id, &executor, "run", Line::Uses);
                 }
                 if let Some(event) = &run.emits {
-                    let event = self.sketch.event(event.as_str());
-                    self.sketch.arrow(&id, &event, "emits", Line::Uses);
+                    self.sketch.emits(&id, self.pipeline, event, "emits");
+                }
+                if let Some(undo) = &run.undo {
+                    self.inner(&id, undo.block, "undo");
                 }
                 if let Some(StandIn::Steps(block)) = run.policy.fallback.as_ref().map(|fallback| &fallback.stand_in) {
                     self.inner(&id, *block, "fallback");
@@ -219,16 +328,12 @@ impl Drawn<'_> {
             }
             Verb::Emit(events) => {
                 for (event, _) in events {
-                    let event = self.sketch.event(event.as_str());
-                    self.sketch.arrow(&id, &event, "", Line::Uses);
+                    self.sketch.emits(&id, self.pipeline, event, "");
                 }
             }
             Verb::Dispatch(block) => self.inner(&id, *block, "dispatch"),
             Verb::Wait(wait) => {
-                for event in &wait.listen.types {
-                    let event = self.sketch.event(event.as_str());
-                    self.sketch.arrow(&event, &id, "", Line::Uses);
-                }
+                self.hears(&wait.listen.types, None, &id);
                 self.inner(&id, wait.on_timeout, "on_timeout");
                 if let Some(remind) = &wait.remind {
                     self.inner(&id, remind.block, "remind");
@@ -258,6 +363,14 @@ impl Drawn<'_> {
         if let Some(first) = self.block(block) {
             self.sketch.arrow(from, &first, label, Line::Next);
         }
+    }
+}
+
+fn title(scope: &Scope) -> String {
+    match scope {
+        Scope::Private(pipeline) => format!("private bus of {pipeline}"),
+        Scope::Named(name) => format!("bus {name}"),
+        Scope::Global => "global bus".to_owned(),
     }
 }
 
@@ -298,8 +411,9 @@ mod tests {
         let mut sketch = Sketch::default();
         let node = Node { id: "s0".to_owned(), label: "say \"hi\" <b>".to_owned(), shape: Shape::Step };
         sketch.frames.push(Frame { title: "chatbot.main".to_owned(), nodes: vec![node] });
-        let event = sketch.event("ChatSaved");
-        assert_eq!(sketch.event("ChatSaved"), event, "an event is drawn once");
+        let event = sketch.on_bus("global bus", &"ChatSaved".into());
+        assert_eq!(sketch.on_bus("global bus", &"ChatSaved".into()), event, "an event is drawn once on a bus");
+        assert_ne!(sketch.on_bus("bus b", &"ChatSaved".into()), event, "and on each bus");
         sketch.arrow("s0", &event, "emits", Line::Uses);
         sketch
     }
@@ -307,7 +421,8 @@ mod tests {
     #[test]
     fn text_of_the_pipeline_cannot_break_the_drawing() {
         let expected = "flowchart TD\n  subgraph flow0[\"chatbot.main\"]\n    s0[\"say #quot;hi#quot; #lt;b#gt;\"]\n  end\n  \
-                        e_ChatSaved{{\"ChatSaved\"}}\n  s0 -. \"emits\" .-> e_ChatSaved\n";
+                        subgraph bus0[\"global bus\"]\n    e0{{\"ChatSaved\"}}\n  end\n  \
+                        subgraph bus1[\"bus b\"]\n    e1{{\"ChatSaved\"}}\n  end\n  s0 -. \"emits\" .-> e0\n";
         assert_eq!(sketch().mermaid(), expected);
         assert!(sketch().dot().contains(r#"s0 [label="say \"hi\" <b>" shape=box]"#));
     }

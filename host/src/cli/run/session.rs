@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -9,16 +10,18 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::cannot_begin;
+use super::host::Host;
 use crate::app::{App, Entrance, Outcome, Report, Settings};
 use crate::cli::banner::{self, Indexed};
 use crate::cli::exit::{Exit, after_writing, not_started, say};
 use crate::cli::signals::{Signal, Signals};
-use crate::cli::style::Style;
+use crate::cli::style::{Style, terminal_width};
 use crate::cli::talk::{Manner, Talk};
 use crate::cli::{diagnostics, events, notice};
 use crate::model::cancel::CancelSignal;
 use crate::model::happening::What;
 use crate::model::value::Value;
+use crate::plan::{codes, find};
 use crate::telemetry::{Detail, Subscription, Told};
 use crate::trigger::stdin::{self as stdin, Conversation, Interrupted, Lines, Said};
 
@@ -80,21 +83,25 @@ impl Session {
             Err(error) => return not_started(&cannot_begin(&error)),
         };
         // A name that is mistyped will not come; a file that is there and broken will be mended.
-        let waits = streams.prompts() && input.is_none() && settings.watch && settings.files.iter().all(|file| file.is_file());
-        let mut app = match App::new(settings) {
-            Ok(app) => app,
+        let waits = streams.prompts()
+            && input.is_none()
+            && settings.watch
+            && settings.files.iter().all(|file| file.exists())
+            && is_named_well(&settings.files);
+        let mut host = match App::new(settings) {
+            Ok(app) => Host::new(app),
             Err(failure) => return not_started(&failure),
         };
         let gone = CancelSignal::new();
         let writer = match streams.talks_on_error {
-            true => match events::start(app.subscribe(events::WAITING, Detail::Fine), gone.clone()) {
+            true => match events::start(host.app.subscribe(events::WAITING, Detail::Fine), gone.clone()) {
                 Ok(writer) => Some(writer),
                 Err(error) => return not_started(&cannot_begin(&error)),
             },
             false => None,
         };
-        let happenings = app.subscribe(HAPPENINGS, Detail::Coarse);
-        let reports = app.reports();
+        let happenings = host.app.subscribe(HAPPENINGS, Detail::Coarse);
+        let reports = host.app.reports();
         let mut beside = Beside {
             happenings,
             reports,
@@ -103,10 +110,10 @@ impl Session {
             indexed: Indexed::new(),
             started: false,
         };
-        let exit = match begin(&mut app, &mut beside, &mut signals, waits).await {
-            Begun::Ready => converse(app, input, streams, &mut beside, &mut signals, &gone).await,
-            Begun::Ended => end(app, &mut signals, Exit::Good).await,
-            Begun::Refused => end(app, &mut signals, Exit::NotStarted).await,
+        let exit = match begin(&mut host.app, &mut beside, &mut signals, waits).await {
+            Begun::Ready => converse(host, input, streams, &mut beside, &mut signals, &gone).await,
+            Begun::Ended => end(host, &mut signals, Exit::Good).await,
+            Begun::Refused => end(host, &mut signals, Exit::NotStarted).await,
         };
         drop(beside);
         match writer.map(std::thread::JoinHandle::join) {
@@ -116,6 +123,11 @@ impl Session {
             None => exit,
         }
     }
+}
+
+/// Whether each file and folder is named once: what is named wrongly cannot be mended by saving.
+fn is_named_well(given: &[PathBuf]) -> bool {
+    find(given).diagnostics.iter().all(|diagnostic| diagnostic.code != codes::GIVEN_TWICE)
 }
 
 /// How the start went.
@@ -150,7 +162,7 @@ async fn begin(app: &mut App, beside: &mut Beside, signals: &mut Signals, waits:
 }
 
 async fn converse(
-    app: App,
+    mut host: Host,
     input: Option<Value>,
     streams: Streams,
     beside: &mut Beside,
@@ -160,21 +172,30 @@ async fn converse(
     let once = input.is_some();
     let manner = if streams.talk_is_terminal() { Manner::Words { prompt: streams.prompts() && !once } } else { Manner::Lines };
     let mut talk: Voice = Talk::new(streams.talk_output(), io::stderr(), manner, streams.talk_style());
+    if !streams.talks_on_error {
+        talk = talk.fitted_to(terminal_width);
+    }
+    if once {
+        talk = talk.for_one();
+    }
     let conversation = match input {
-        Some(input) => Some(Conversation::once(input, app.activate(), Box::new(app.target(Entrance::Once)))),
-        None => match listen(&app, streams) {
+        Some(input) => Some(Conversation::once(input, host.app.activate(), Box::new(host.app.target(Entrance::Once)))),
+        None => match listen(&host.app, streams) {
             Ok(conversation) => conversation,
-            Err(error) => return end(app, signals, not_started(&cannot_begin(&error))).await,
+            Err(error) => return end(host, signals, not_started(&cannot_begin(&error))).await,
         },
     };
     beside.catch_up();
     if !once {
-        say(&banner::text(&app, &beside.indexed, beside.style, how_to_leave(conversation.is_some(), streams)));
+        #[cfg(unix)]
+        host.open().await;
+        let ways = banner::Ways { sends: host.is_open(), last: how_to_leave(conversation.is_some(), streams) };
+        say(&banner::text(&host.app, &beside.indexed, beside.style, &ways));
     }
     let typed = streams.input_is_terminal && !once;
     let Some(mut conversation) = conversation else {
         let over = attend(&mut talk, beside, signals, gone).await;
-        let exit = end(app, signals, Exit::Good).await;
+        let exit = end(host, signals, Exit::Good).await;
         return after(over, exit);
     };
     let over = speak(&mut conversation, &mut talk, beside, signals, gone, typed).await;
@@ -183,14 +204,14 @@ async fn converse(
         Over::Done => {
             // What the last runs emitted may have started others, and nobody asked for their end.
             tokio::select! {
-                () = app.quiet() => {}
+                () = host.app.quiet() => {}
                 _ = signals.next() => {}
             }
-            finish(app, &mut conversation, &mut talk, signals).await
+            finish(host, &mut conversation, &mut talk, signals).await
         }
-        Over::Ended => finish(app, &mut conversation, &mut talk, signals).await,
+        Over::Ended => finish(host, &mut conversation, &mut talk, signals).await,
         Over::Unwritable(error) => {
-            end(app, signals, Exit::Good).await;
+            end(host, signals, Exit::Good).await;
             Err(error)
         }
     };
@@ -219,7 +240,7 @@ const fn how_to_leave(listens: bool, streams: Streams) -> &'static str {
     match (listens, streams.input_is_terminal) {
         (true, true) => "Type a message. Ctrl-C cancels an answer; at the prompt it ends pipehost, and so does Ctrl-D.",
         (true, false) => "Reading messages from standard input, one a line.",
-        (false, _) => "No flow reads standard input; Ctrl-C ends pipehost.",
+        (false, _) => "No flow reads standard input. It stays until Ctrl-C or SIGTERM ends it.",
     }
 }
 
@@ -269,8 +290,8 @@ async fn attend(talk: &mut Voice, beside: &mut Beside, signals: &mut Signals, go
 }
 
 /// Stops everything while the ends of what was under way are still said. A further signal ends it by force.
-async fn finish(app: App, conversation: &mut Conversation, talk: &mut Voice, signals: &mut Signals) -> io::Result<Option<Exit>> {
-    let stopping = app.stop();
+async fn finish(host: Host, conversation: &mut Conversation, talk: &mut Voice, signals: &mut Signals) -> io::Result<Option<Exit>> {
+    let stopping = host.stop();
     tokio::pin!(stopping);
     let mut shown = Ok(());
     let mut over = false;
@@ -300,9 +321,9 @@ async fn finish(app: App, conversation: &mut Conversation, talk: &mut Voice, sig
     shown.map(|()| None)
 }
 
-async fn end(app: App, signals: &mut Signals, exit: Exit) -> Exit {
+async fn end(host: Host, signals: &mut Signals, exit: Exit) -> Exit {
     tokio::select! {
-        () = app.stop() => exit,
+        () = host.stop() => exit,
         _ = signals.next() => forced(),
     }
 }

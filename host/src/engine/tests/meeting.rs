@@ -117,6 +117,7 @@ impl Building {
             finally: None,
             cancel_on: self.cancel_on,
             idempotency: None,
+            written: Vec::new(),
             place: Place::whole("test.yaml"),
         })
     }
@@ -130,6 +131,7 @@ pub fn plan(flows: Vec<Building>) -> Pipeline {
 
 pub fn runs(worker: Worker, with: Option<Template>) -> Verb {
     Verb::Run(Box::new(RunStep {
+        origins: Vec::new(),
         worker,
         undo: None,
         optimistic: Vec::new(),

@@ -7,7 +7,7 @@ use crate::model::event::Scope;
 use crate::model::id::{EventType, PipelineName};
 use crate::model::types::Type;
 use crate::plan::codes;
-use crate::plan::raw::{Findings, closest};
+use crate::plan::raw::{Findings, closest, keys};
 use crate::plan::source::{Node, Span};
 
 /// The declared events of a file.
@@ -37,7 +37,7 @@ impl Compiler<'_> {
     /// `bus`: the scope and what is exported.
     pub(super) fn bus(&self, node: Option<&Node>, pipeline: &PipelineName, events: &Events) -> (Scope, Vec<EventType>) {
         let private = || Scope::Private(pipeline.clone());
-        let Some(table) = node.and_then(|node| self.findings.table(node, "`bus`", &["scope", "exports"], "{ scope: private }")) else {
+        let Some(table) = node.and_then(|node| self.findings.table(node, "`bus`", keys::BUS, "{ scope: private }")) else {
             return (private(), Vec::new());
         };
         let scope = match table.get("scope") {

@@ -166,7 +166,7 @@ impl<'a> Executors<'a> {
         match self.catalog.describe(&reference) {
             Ok(description) => {
                 self.files.extend(description.files.iter().cloned());
-                Some(DeclaredExecutor { reference, description, place })
+                Some(DeclaredExecutor { reference, description, place, written: Vec::new() })
             }
             Err(problem) => {
                 let inline = matches!(reference.home, Home::Script { .. });
@@ -205,6 +205,7 @@ impl<'a> Executors<'a> {
             return None;
         }
         let mut declared = self.describe(compiler, reference, span, key.span)?;
+        declared.written = findings.written(&table);
         ungranted(compiler, key, &declared);
         match (config, &declared.description.config) {
             (Some(config), wanted) => {

@@ -22,8 +22,8 @@ use crate::plan::check::fit::nullable;
 use crate::plan::check::names::{self, Seen};
 use crate::plan::check::replies;
 use crate::plan::codes;
-use crate::plan::pipeline::{Concurrency, Flow, Idempotency, RunStep, StateSettings, Step, Verb, WhenFull};
-use crate::plan::raw::Table;
+use crate::plan::pipeline::{Concurrency, Flow, Idempotency, RunStep, StateSettings, Step, Verb};
+use crate::plan::raw::{Table, keys};
 use crate::plan::source::{Node, Span};
 use crate::plan::template::Template;
 
@@ -153,6 +153,7 @@ pub(super) fn lower<'n>(
         cancel_on,
         idempotency,
         place: findings.place(table.span),
+        written: findings.written(table),
     })
 }
 
@@ -223,23 +224,17 @@ impl Compiler<'_> {
     }
 
     fn concurrency(&self, node: &Node, seen: &Seen) -> Option<Concurrency> {
-        let known = ["key", "max_concurrent", "max_queue", "when_full"];
-        let table = self.findings.table(node, "`concurrency`", &known, "{ max_concurrent: 1, when_full: queue }")?;
+        let table = self.findings.table(node, "`concurrency`", keys::CONCURRENCY, "{ max_concurrent: 1, when_full: queue }")?;
         let defaults = Concurrency::default();
-        let words = [
-            ("queue", WhenFull::Queue),
-            ("drop", WhenFull::Drop),
-            ("replace", WhenFull::Replace),
-            ("coalesce", WhenFull::Coalesce),
-            ("reject", WhenFull::Reject),
-        ];
         Some(Concurrency {
             key: table.get("key").and_then(|node| self.key(node, &seen.at_the_door(), "concurrency.key")),
             max_concurrent: table
                 .get("max_concurrent")
                 .map_or(Some(defaults.max_concurrent), |node| self.findings.whole(node, "`max_concurrent`", 1))?,
             max_queue: table.get("max_queue").map_or(Some(defaults.max_queue), |node| self.findings.whole(node, "`max_queue`", 0))?,
-            when_full: table.get("when_full").map_or(Some(defaults.when_full), |node| self.findings.word(node, "`when_full`", &words))?,
+            when_full: table
+                .get("when_full")
+                .map_or(Some(defaults.when_full), |node| self.findings.word(node, "`when_full`", &keys::WHEN_FULL))?,
         })
     }
 }

@@ -4,16 +4,16 @@ use indexmap::IndexMap;
 
 use super::flow::Lowering;
 use super::template::Compiler;
-use crate::model::policy::{AttemptSettings, PolicyIdentity, ProbeSettings};
+use crate::model::policy::{AttemptSettings, Layer, PolicyIdentity, ProbeSettings};
 use crate::model::port::Root;
 use crate::model::types::{Origin, Type};
 use crate::model::value::Value;
 use crate::plan::check::names::{self, Seen};
 use crate::plan::codes;
-use crate::plan::pipeline::{Cache, Fallback, JobPolicy, Keyed, Retry, StandIn};
+use crate::plan::pipeline::{Cache, Fallback, JobPolicy, Keyed, LayerOrigin, Retry, StandIn, Written};
 use crate::plan::raw::policy::{At, Layers, Probe};
 use crate::plan::raw::{Table, closest, keys};
-use crate::plan::source::{Node, Span};
+use crate::plan::source::{Content, Node, Span};
 use crate::plan::template::Template;
 
 /// A named policy.
@@ -93,6 +93,23 @@ impl<'n> Lowering<'_, 'n> {
             },
         };
         named.replaced_by(findings.layers(table, false, 0))
+    }
+
+    /// Where each layer is written.
+    pub(super) fn origins(&self, layers: &Layers<'n>, table: &Table<'_>) -> Vec<LayerOrigin> {
+        let policy = table.get("policy").and_then(Node::text);
+        let all = Layer::ALL.into_iter().zip(layers.nodes);
+        all.filter_map(|(layer, node)| {
+            let At { value: node, named, file, .. } = node?;
+            let findings = self.ground.compiler_of(file).findings;
+            let place = findings.place(node.span);
+            let written = match &node.content {
+                Content::Map(entries) => findings.written(&Table { span: node.span, entries }),
+                Content::Scalar(_) | Content::List(_) => vec![Written { key: String::new(), place: place.clone() }],
+            };
+            Some(LayerOrigin { layer, policy: policy.filter(|_| named).map(str::to_owned), place, written })
+        })
+        .collect()
     }
 
     fn identity<T>(&self, table: &Table<'_>, id: &str, layer: &At<T>) -> PolicyIdentity {

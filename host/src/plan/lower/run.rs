@@ -124,6 +124,7 @@ impl<'n> Lowering<'_, 'n> {
             stream: stream?,
             on_progress: on_progress?,
             output,
+            origins: self.origins(&layers, table),
         };
         Some((run, seen_output))
     }

@@ -6,7 +6,7 @@ use crate::model::value::Tree;
 use crate::plan::check::fit::{field, inner, nullable};
 use crate::plan::codes;
 use crate::plan::pipeline::StateSettings;
-use crate::plan::raw::{Table, closest};
+use crate::plan::raw::{Table, closest, keys};
 use crate::plan::source::{Key, Node};
 
 const EXAMPLE: &str = "{ initial: { status: idle } }";
@@ -15,8 +15,7 @@ impl Compiler<'_> {
     /// Reads `state`.
     pub(super) fn state(&self, node: Option<&Node>) -> StateSettings {
         let mut state = StateSettings::default();
-        let Some(table) = node.and_then(|node| self.findings.table(node, "`state`", &["initial", "types", "public", "reset"], EXAMPLE))
-        else {
+        let Some(table) = node.and_then(|node| self.findings.table(node, "`state`", keys::STATE, EXAMPLE)) else {
             return state;
         };
         state.place = node.map(|node| self.findings.place(node.span));

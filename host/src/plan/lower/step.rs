@@ -257,7 +257,7 @@ impl<'n> Lowering<'_, 'n> {
                 }
             };
         }
-        let table = findings.table(node, "`fail`", &["kind", "code", "message"], example)?;
+        let table = findings.table(node, "`fail`", keys::FAIL, example)?;
         let kinds: Vec<(&str, FailureKind)> = FailureKind::ALL.into_iter().map(|kind| (kind.as_str(), kind)).collect();
         let kind = table.get("kind").map_or(Some(FailureKind::Failed), |node| findings.word(node, "`kind`", &kinds));
         let text = |key: &str| {

@@ -131,7 +131,7 @@ impl Compiler<'_> {
                     .map(|(name, _)| EventType::from(*name))
                     .collect();
                 let mode = match table.get("mode") {
-                    Some(node) => self.findings.word(node, "`mode`", &[("direct", EventMode::Direct), ("observe", EventMode::Observe)])?,
+                    Some(node) => self.findings.word(node, "`mode`", &keys::MODES)?,
                     None => {
                         if let Some((name, span)) = written.iter().find(|(name, _)| known.emitted.contains(*name)) {
                             let message = format!("this file emits `{name}` itself, so the trigger has to say whose events it takes");

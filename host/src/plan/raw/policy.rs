@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Findings, Table};
+use super::{Findings, Table, keys};
 use crate::model::policy::{
     BreakerSettings, BulkheadSettings, CacheSettings, DedupSettings, DedupWindow, OnDuplicate, RateLimitSettings, RetrySettings,
 };
@@ -35,6 +35,8 @@ pub(in crate::plan) struct Layers<'n> {
     pub(in crate::plan) rate_limit: Option<At<RateLimitSettings>>,
     pub(in crate::plan) bulkhead: Option<At<BulkheadSettings>>,
     pub(in crate::plan) timeout: Option<At<Duration>>,
+    /// What stands at each layer, in the order of the stack.
+    pub(in crate::plan) nodes: [Option<At<&'n Node>>; keys::LAYERS.len()],
 }
 
 /// What stands in, as written.
@@ -66,6 +68,7 @@ impl<'n> Layers<'n> {
             rate_limit: beside.rate_limit.or(self.rate_limit),
             bulkhead: beside.bulkhead.or(self.bulkhead),
             timeout: beside.timeout.or(self.timeout),
+            nodes: std::array::from_fn(|layer| beside.nodes.get(layer).copied().flatten().or(self.nodes.get(layer).copied().flatten())),
         }
     }
 }
@@ -87,12 +90,13 @@ impl Findings<'_> {
             rate_limit: at(table.get("rate_limit"), home, |node| self.rate_limit(node)),
             bulkhead: at(table.get("bulkhead"), home, |node| self.bulkhead(node)),
             timeout: at(table.get("timeout"), home, |node| self.duration(node, "`timeout`")),
+            nodes: std::array::from_fn(|layer| at(table.get(keys::LAYERS.get(layer)?), home, Some)),
         }
     }
 
     fn fallback<'n>(&self, node: &'n Node) -> Option<Fallback<'n>> {
         let example = "{ value: … } or { steps: […] }";
-        let table = self.table(node, "`fallback`", &["value", "steps", "when"], example)?;
+        let table = self.table(node, "`fallback`", keys::FALLBACK, example)?;
         let found = Fallback { when: table.get("when"), value: table.get("value"), steps: table.get("steps") };
         match (found.value, found.steps) {
             (Some(_), Some(_)) => {
@@ -108,20 +112,20 @@ impl Findings<'_> {
     }
 
     fn dedup<'n>(&self, node: &'n Node) -> Option<(&'n Node, DedupSettings)> {
-        let table = self.table(node, "`dedup`", &["key", "while", "on_duplicate"], "{ key: '${…}' }")?;
+        let table = self.table(node, "`dedup`", keys::DEDUP, "{ key: '${…}' }")?;
         let key = self.required(&table, "key", "`dedup`", "write key: '${…}', what tells one job from another");
         let window = match table.get("while") {
             Some(window) if window.text() == Some("running") => Some(DedupWindow::Running),
             Some(window) => self.duration(window, "`while` (or `running`)").map(DedupWindow::Keep),
             None => Some(DedupWindow::default()),
         };
-        let words = [("join", OnDuplicate::Join), ("skip", OnDuplicate::Skip), ("reject", OnDuplicate::Reject)];
-        let on_duplicate = table.get("on_duplicate").map_or(Some(OnDuplicate::default()), |word| self.word(word, "`on_duplicate`", &words));
+        let on_duplicate =
+            table.get("on_duplicate").map_or(Some(OnDuplicate::default()), |word| self.word(word, "`on_duplicate`", &keys::ON_DUPLICATE));
         Some((key?, DedupSettings { window: window?, on_duplicate: on_duplicate? }))
     }
 
     fn cache<'n>(&self, node: &'n Node) -> Option<(&'n Node, Option<&'n Node>, CacheSettings)> {
-        let table = self.table(node, "`cache`", &["key", "ttl", "stale", "tags", "max_entries"], "{ key: '${…}', ttl: 10m }")?;
+        let table = self.table(node, "`cache`", keys::CACHE, "{ key: '${…}', ttl: 10m }")?;
         let key = self.required(&table, "key", "`cache`", "write key: '${…}', what tells one entry from another");
         let ttl = self
             .required(&table, "ttl", "`cache`", "write ttl: 10m, how long an entry is fresh")
@@ -138,8 +142,7 @@ impl Findings<'_> {
             settings.max_retries = self.whole(node, "`retry`", 0)?;
             return Some((None, settings));
         }
-        let known = ["max_retries", "base_delay", "max_delay", "multiplier", "jitter", "should_retry", "stop_after"];
-        let table = self.table(node, "`retry`", &known, "retry: 5 or retry: { max_retries: 3, base_delay: 1s }")?;
+        let table = self.table(node, "`retry`", keys::RETRY, "retry: 5 or retry: { max_retries: 3, base_delay: 1s }")?;
         if let Some(node) = table.get("max_retries") {
             settings.max_retries = self.whole(node, "`max_retries`", 0)?;
         }
@@ -172,14 +175,13 @@ impl Findings<'_> {
             settings.jitter = self.truth(node, "`jitter`")?;
         }
         if let Some(node) = table.get("stop_after") {
-            settings.stop_after_first_progress = self.word(node, "`stop_after`", &[("first_progress", true)])?;
+            settings.stop_after_first_progress = self.word(node, "`stop_after`", &keys::STOP_AFTER)?;
         }
         Some((table.get("should_retry"), settings))
     }
 
     fn breaker<'n>(&self, node: &'n Node) -> Option<(BreakerSettings, Option<Probe<'n>>)> {
-        let known = ["failures", "window", "cooldown", "half_open", "probe"];
-        let table = self.table(node, "`breaker`", &known, "{ failures: 5, window: 60s, cooldown: 30s }")?;
+        let table = self.table(node, "`breaker`", keys::BREAKER, "{ failures: 5, window: 60s, cooldown: 30s }")?;
         let probe = match table.get("probe") {
             Some(node) => Some(self.probe(node)?),
             None => None,
@@ -206,7 +208,7 @@ impl Findings<'_> {
 
     fn rate_limit(&self, node: &Node) -> Option<RateLimitSettings> {
         let example = "{ limit: 10, per: 1s }";
-        let table = self.table(node, "`rate_limit`", &["limit", "per", "burst", "max_wait"], example)?;
+        let table = self.table(node, "`rate_limit`", keys::RATE_LIMIT, example)?;
         let help = format!("write {example}: so many calls in so much time");
         let limit = self.required(&table, "limit", "`rate_limit`", &help).and_then(|node| self.whole(node, "`limit`", 1));
         let per = self.required(&table, "per", "`rate_limit`", &help).and_then(|node| self.duration(node, "`per`"));
@@ -216,7 +218,7 @@ impl Findings<'_> {
     }
 
     fn bulkhead(&self, node: &Node) -> Option<BulkheadSettings> {
-        let table = self.table(node, "`bulkhead`", &["max_concurrent", "max_queue", "max_wait"], "{ max_concurrent: 4 }")?;
+        let table = self.table(node, "`bulkhead`", keys::BULKHEAD, "{ max_concurrent: 4 }")?;
         let max_concurrent = self
             .required(&table, "max_concurrent", "`bulkhead`", "write { max_concurrent: 4 }: so many calls at once")
             .and_then(|node| self.whole(node, "`max_concurrent`", 1));

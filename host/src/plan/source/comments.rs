@@ -12,10 +12,32 @@ pub(super) fn check(file: &SourceFile, root: &Node) -> Vec<Diagnostic> {
     if !file.text.contains('#') || !file.text.contains("${") {
         return Vec::new();
     }
+    let mut found = Vec::new();
+    each(file, root, &mut |comment, text, before| {
+        if text.contains("${") {
+            found.push(warn(file, comment, text, before));
+        }
+    });
+    found
+}
+
+impl SourceFile {
+    /// The text of every comment, in their order, without white space at its end.
+    pub(in crate::plan) fn comments(&self, root: &Node) -> Vec<String> {
+        let mut comments = Vec::new();
+        each(self, root, &mut |_, text, _| comments.push(text.trim_end().to_owned()));
+        comments
+    }
+}
+
+/// Takes a comment: its place, its text, and the scalar before it.
+type Visit<'a> = dyn FnMut(Span, &str, Option<(Span, Style)>) + 'a;
+
+/// Visits each comment with its place, its text, and the scalar before it.
+fn each(file: &SourceFile, root: &Node, visit: &mut Visit<'_>) {
     let mut scalars = Vec::new();
     collect(root, &mut scalars);
     scalars.sort_unstable_by_key(|(span, _)| span.start);
-    let mut found = Vec::new();
     let mut next = 0;
     let mut at = 0;
     while let Some(character) = file.characters.get(at) {
@@ -32,16 +54,13 @@ pub(super) fn check(file: &SourceFile, root: &Node) -> Vec<Diagnostic> {
                     .position(|character| *character == '\n')
                     .map_or(file.characters.len(), |length| at + length);
                 let comment: String = file.characters.get(at..end).unwrap_or_default().iter().collect();
-                if comment.contains("${") {
-                    let before = next.checked_sub(1).and_then(|index| scalars.get(index)).map(|(span, style)| (*span, *style));
-                    found.push(warn(file, Span { start: at, end }, &comment, before));
-                }
+                let before = next.checked_sub(1).and_then(|index| scalars.get(index)).map(|(span, style)| (*span, *style));
+                visit(Span { start: at, end }, &comment, before);
                 at = end.max(at + 1);
             }
             _ => at += 1,
         }
     }
-    found
 }
 
 fn warn(file: &SourceFile, comment: Span, text: &str, before: Option<(Span, Style)>) -> Diagnostic {

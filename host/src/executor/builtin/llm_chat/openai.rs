@@ -200,18 +200,13 @@ fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
     response.headers().get(name)?.to_str().ok()
 }
 
-/// An error with what caused it: the outermost alone says nothing of use.
+/// What an error came of in the end: the layers above it only say that something went wrong below them.
 fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        cause = inner.source();
+    let mut last = error;
+    while let Some(inner) = last.source() {
+        last = inner;
     }
-    text
+    last.to_string()
 }
 
 /// What has come of an answer: a stream of events, or one JSON document where the server does not stream.

@@ -1,0 +1,56 @@
+//! Speaks to the host of a data folder: one request, then its answers.
+
+use std::io;
+use std::path::Path;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+
+use super::request::{Answer, LONGEST_ANSWER, LONGEST_REQUEST, Request, refuse};
+use super::socket::{self, NO_HOST};
+use crate::model::failure::{Failure, FailureKind};
+
+/// A connection to a running host, for one request.
+pub struct Client {
+    stream: BufReader<UnixStream>,
+}
+
+impl Client {
+    /// Connects to the host whose data is in this folder. Must be called within a Tokio runtime.
+    ///
+    /// # Errors
+    /// `not_found` with [`NO_HOST`]: nobody answers.
+    pub async fn connect(data: &Path) -> Result<Self, Failure> {
+        socket::connect(data).await.map(|stream| Self { stream: BufReader::new(stream) })
+    }
+
+    /// Asks.
+    ///
+    /// # Errors
+    /// The request is too long, or the host is gone.
+    pub async fn ask(&mut self, request: &Request) -> Result<(), Failure> {
+        let line = request.line();
+        if line.len() > LONGEST_REQUEST {
+            let message = format!("the request has {} bytes, and the limit is {LONGEST_REQUEST}; put large data into a file", line.len());
+            return Err(refuse(&message));
+        }
+        self.stream.write_all(line.as_bytes()).await.map_err(|error| gone(&error))
+    }
+
+    /// The next answer.
+    ///
+    /// # Errors
+    /// The host is gone, or says what cannot be understood.
+    pub async fn next(&mut self) -> Result<Answer, Failure> {
+        let mut line = Vec::new();
+        let read = (&mut self.stream).take(LONGEST_ANSWER as u64).read_until(b'\n', &mut line).await.map_err(|error| gone(&error))?;
+        if read == 0 || line.last() != Some(&b'\n') {
+            return Err(gone(&io::ErrorKind::UnexpectedEof.into()));
+        }
+        Answer::parse(&line)
+    }
+}
+
+fn gone(error: &io::Error) -> Failure {
+    Failure::new(FailureKind::Transient, format!("the host went away before it had answered ({error})")).with_code(NO_HOST)
+}

@@ -1,0 +1,127 @@
+//! What a run tells a connection, kept until it is written: progress is bounded and may be left out, the reply and the end are not.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::request::Answer;
+use crate::model::activation::{Requester, RunEnd};
+use crate::model::value::Value;
+
+/// So many progresses wait to be written.
+const MOST_WAITING: usize = 1_024;
+/// So many bytes of them, too.
+const MOST_BYTES: usize = 4 << 20;
+
+/// Listens to one run. Clones listen to the same.
+#[derive(Clone, Default)]
+pub(super) struct Hearing(Arc<Ear>);
+
+#[derive(Default)]
+struct Ear {
+    told: Mutex<Told>,
+    more: Notify,
+}
+
+#[derive(Default)]
+struct Told {
+    progress: VecDeque<Value>,
+    bytes: usize,
+    lost: u64,
+    reply: Option<Value>,
+    end: Option<RunEnd>,
+}
+
+impl Hearing {
+    /// Waits for what comes next; after [`Answer::Ended`] nothing does. Dropping the wait loses nothing.
+    pub(super) async fn next(&self) -> Answer {
+        loop {
+            // A permit is kept while nobody waits, so nothing falls between the look and the wait.
+            if let Some(answer) = self.take() {
+                return answer;
+            }
+            self.0.more.notified().await;
+        }
+    }
+
+    fn take(&self) -> Option<Answer> {
+        let mut told = self.lock();
+        if let Some(progress) = told.progress.pop_front() {
+            told.bytes = told.bytes.saturating_sub(progress.text().len());
+            return Some(Answer::Progress { progress });
+        }
+        if told.lost > 0 {
+            return Some(Answer::Lost { count: std::mem::take(&mut told.lost) });
+        }
+        if let Some(reply) = told.reply.take() {
+            return Some(Answer::Reply { reply });
+        }
+        told.end.take().map(|RunEnd { run, outcome, degraded, .. }| Answer::Ended { run, degraded, outcome })
+    }
+
+    fn tell(&self, change: impl FnOnce(&mut Told)) {
+        change(&mut self.lock());
+        self.0.more.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Told> {
+        self.0.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Requester for Hearing {
+    fn progress(&self, progress: &Value) {
+        let bytes = progress.text().len();
+        self.tell(|told| {
+            // Once something is lost the rest is too, until that was told: pieces with holes between them mislead.
+            if told.lost > 0 || told.progress.len() == MOST_WAITING || told.bytes + bytes > MOST_BYTES {
+                told.lost += 1;
+            } else {
+                told.bytes += bytes;
+                told.progress.push_back(progress.clone());
+            }
+        });
+    }
+
+    fn reply(&self, reply: &Value) {
+        self.tell(|told| told.reply = Some(reply.clone()));
+    }
+
+    fn end(&self, end: &RunEnd) {
+        self.tell(|told| told.end = Some(end.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::activation::RunOutcome;
+    use crate::model::id::RunId;
+
+    #[tokio::test]
+    async fn progress_is_bounded_and_counted_and_reply_and_end_always_come() {
+        let hearing = Hearing::default();
+        (0..2_000).for_each(|_| hearing.progress(&Value::string("x")));
+        hearing.reply(&Value::string("bye"));
+        hearing.end(&RunEnd { run: RunId::new(uuid::Uuid::nil()), outcome: RunOutcome::Succeeded, degraded: false, output: Value::null() });
+        for _ in 0..MOST_WAITING {
+            assert!(matches!(hearing.next().await, Answer::Progress { .. }));
+        }
+        assert_eq!(hearing.next().await, Answer::Lost { count: 2_000 - MOST_WAITING as u64 });
+        assert_eq!(hearing.next().await, Answer::Reply { reply: Value::string("bye") });
+        assert!(matches!(hearing.next().await, Answer::Ended { .. }));
+    }
+
+    #[tokio::test]
+    async fn large_progress_is_bounded_by_its_bytes() {
+        let hearing = Hearing::default();
+        let large = Value::string("x".repeat(1 << 20));
+        (0..8).for_each(|_| hearing.progress(&large));
+        let mut heard = 0;
+        while let Answer::Progress { .. } = hearing.next().await {
+            heard += 1;
+        }
+        assert_eq!(heard, 3);
+    }
+}

@@ -1,0 +1,195 @@
+//! What is said over the socket: one JSON object a line. A request is `{"version":1,"request":"send",…}`; each answer is
+//! `{"answer":"…",…}`, and the last one is `refused`, `ended`, or `accepted` where nobody waits.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
+
+use crate::model::activation::RunOutcome;
+use crate::model::failure::{Failure, FailureKind};
+use crate::model::id::RunId;
+use crate::model::value::Value;
+
+/// The version of what is said. A host refuses every other one by its number, so that an old client is told to become newer.
+pub const VERSION: u32 = 1;
+
+/// The longest line of a request, in bytes, its end included.
+pub const LONGEST_REQUEST: usize = 4 << 20;
+
+/// The longest line of an answer, in bytes: outputs are limited to less.
+pub const LONGEST_ANSWER: usize = 256 << 20;
+
+/// The code of what one side says and the other does not understand.
+pub const NOT_UNDERSTOOD: &str = "E0724";
+
+/// What is wanted of the host.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Request {
+    /// Start a flow by its name.
+    Send(SendRequest),
+}
+
+/// A wish to start a flow by its name.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SendRequest {
+    /// `pipeline.flow`, or `pipeline` if one flow of it is started by name.
+    pub target: String,
+    /// Its input: a JSON object.
+    pub input: Value,
+    /// Whether to be told of progress, reply and end; else only whether it was admitted.
+    #[serde(default = "yes")]
+    pub wait: bool,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// What the host says.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum Answer {
+    /// The run was admitted.
+    Accepted {
+        /// Which run it is; `None` if the flow forgot the message, as its `when_full: drop` says.
+        run: Option<RunId>,
+    },
+    /// A progress of a step with `stream: true`.
+    Progress {
+        /// What the executor told.
+        progress: Value,
+    },
+    /// So much progress was left out, because it came faster than it was read.
+    Lost {
+        /// How many.
+        count: u64,
+    },
+    /// The run's reply.
+    Reply {
+        /// What it is.
+        reply: Value,
+    },
+    /// The run ended. Nothing comes after it.
+    Ended {
+        /// Which run.
+        run: RunId,
+        /// Whether a fallback stood in somewhere.
+        degraded: bool,
+        /// How.
+        #[serde(flatten)]
+        outcome: RunOutcome,
+    },
+    /// It is not done. Nothing comes after it.
+    Refused {
+        /// Why.
+        failure: Failure,
+    },
+}
+
+impl Request {
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// `invalid` with [`NOT_UNDERSTOOD`]: what was wanted instead. What was sent is not repeated, as it may hold anything.
+    pub fn parse(line: &[u8]) -> Result<Self, Failure> {
+        let mut object: Map<String, Json> = serde_json::from_slice(line).map_err(|_| refuse("a request is one JSON object on one line"))?;
+        let version = object.remove("version").and_then(|version| version.as_u64());
+        if version != Some(u64::from(VERSION)) {
+            let said = version.map_or_else(|| "no version".to_owned(), |version| format!("version {version}"));
+            return Err(refuse(&format!(
+                "this host speaks version {VERSION}, and the request says {said}; use a pipehost of the same version"
+            )));
+        }
+        let word = object.remove("request");
+        match word.as_ref().and_then(Json::as_str) {
+            Some("send") => {
+                let send: SendRequest = serde_json::from_value(Json::Object(object))
+                    .map_err(|_| refuse("the request `send` has target, input and wait, and nothing else"))?;
+                Ok(Self::Send(send))
+            }
+            Some(_) => Err(refuse("this host does not know that request; it knows send")),
+            None => Err(refuse("the request does not say what is wanted, as \"request\":\"send\"")),
+        }
+    }
+
+    /// The request as one line, its end included.
+    pub fn line(&self) -> String {
+        let (word, body) = match self {
+            Self::Send(send) => ("send", serde_json::to_value(send)),
+        };
+        let mut object = Map::new();
+        object.insert("version".to_owned(), VERSION.into());
+        object.insert("request".to_owned(), word.into());
+        if let Ok(Json::Object(body)) = body {
+            object.extend(body);
+        }
+        format!("{}\n", Json::Object(object))
+    }
+}
+
+impl Answer {
+    /// The answer as one line, its end included.
+    pub fn line(&self) -> String {
+        // Values are trees of JSON, and their keys are text: there is nothing in them that cannot be written.
+        let text = serde_json::to_string(self).unwrap_or_else(|_| r#"{"answer":"lost","count":1}"#.to_owned());
+        format!("{text}\n")
+    }
+
+    /// Reads an answer.
+    ///
+    /// # Errors
+    /// `invalid` with [`NOT_UNDERSTOOD`].
+    pub fn parse(line: &[u8]) -> Result<Self, Failure> {
+        serde_json::from_slice(line)
+            .map_err(|_| refuse("the host answered what this pipehost does not understand; use the same version of both"))
+    }
+}
+
+pub(super) fn refuse(message: &str) -> Failure {
+    Failure::new(FailureKind::Invalid, message).with_code(NOT_UNDERSTOOD)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_and_each_answer_survive_their_line() {
+        let input = Value::from_text(r#"{"text":"hi\nthere","n":1.5}"#).expect("JSON");
+        let request = Request::Send(SendRequest { target: "cart.add".to_owned(), input, wait: false });
+        let line = request.line();
+        assert_eq!((line.matches('\n').count(), Request::parse(line.as_bytes())), (1, Ok(request)));
+        let run = RunId::new(uuid::Uuid::nil());
+        let failure = Failure::new(FailureKind::Denied, "no").with_code("E1");
+        for answer in [
+            Answer::Accepted { run: Some(run) },
+            Answer::Progress { progress: Value::map([("token", Value::string("He"))]) },
+            Answer::Lost { count: 3 },
+            Answer::Reply { reply: Value::null() },
+            Answer::Ended { run, degraded: true, outcome: RunOutcome::Failed { failure: failure.clone() } },
+            Answer::Ended { run, degraded: false, outcome: RunOutcome::Succeeded },
+            Answer::Refused { failure },
+        ] {
+            assert_eq!(Answer::parse(answer.line().as_bytes()), Ok(answer));
+        }
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused_with_what_is_wanted() {
+        let message = |line: &str| Request::parse(line.as_bytes()).expect_err("it is none").message;
+        for (line, words) in [
+            ("", "one JSON object"),
+            ("[]", "one JSON object"),
+            ("{}", "says no version"),
+            (r#"{"version":2,"request":"send"}"#, "speaks version 1, and the request says version 2"),
+            (r#"{"version":1}"#, "does not say what is wanted"),
+            (r#"{"version":1,"request":"rm"}"#, "it knows send"),
+            (r#"{"version":1,"request":"send","target":"a"}"#, "has target, input and wait"),
+            (r#"{"version":1,"request":"send","target":"a","input":{},"more":1}"#, "has target, input and wait"),
+        ] {
+            assert!(message(line).contains(words), "{line}: {}", message(line));
+        }
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        assert!(Request::parse(deep.as_bytes()).is_err());
+    }
+}

@@ -1,0 +1,37 @@
+//! From a request to the command of the app that does it, and from there to answers.
+
+use std::io;
+use std::sync::Arc;
+
+use super::hearing::Hearing;
+use super::request::{Answer, Request, SendRequest};
+use super::server::Out;
+use crate::app::Commands;
+
+/// Does what is asked and says what comes of it.
+///
+/// # Errors
+/// Nobody reads the answers any more. What was begun goes on.
+pub(super) async fn answer(request: Request, commands: &Commands, out: &mut Out<'_>) -> io::Result<()> {
+    match request {
+        Request::Send(request) => send(request, commands, out).await,
+    }
+}
+
+async fn send(request: SendRequest, commands: &Commands, out: &mut Out<'_>) -> io::Result<()> {
+    let SendRequest { target, input, wait } = request;
+    let hearing = Hearing::default();
+    let run = match commands.send(&target, input, Arc::new(hearing.clone())).await {
+        Ok(run) => run,
+        Err(failure) => return out.say(&Answer::Refused { failure }).await,
+    };
+    out.say(&Answer::Accepted { run }).await?;
+    while wait && run.is_some() {
+        let answer = hearing.next().await;
+        out.say(&answer).await?;
+        if matches!(answer, Answer::Ended { .. }) {
+            break;
+        }
+    }
+    Ok(())
+}

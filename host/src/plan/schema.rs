@@ -1,0 +1,217 @@
+//! The grammar as a JSON Schema (2020-12) for editors. What only the loader can know, as whether a name is declared, it does not say.
+
+use serde_json::{Map, Value as Json, json};
+
+use super::raw::grammar::{self, Entry, Kind, Names, TABLES, Table};
+use super::raw::keys;
+
+const NAME: &str = "^[a-z][a-z0-9_]{0,63}$";
+const DASHED: &str = "^[a-z][a-z0-9_-]{0,63}$";
+const EVENT: &str = "^[A-Za-z][A-Za-z0-9_.]{0,63}$";
+const DURATION: &str = r"^\s*([0-9]+(\.[0-9]*)?|\.[0-9]+)\s*(ns|us|ms|s|m|h|d)(\s*([0-9]+(\.[0-9]*)?|\.[0-9]+)\s*(ns|us|ms|s|m|h|d))*\s*$";
+const NO_TIME: &str = r"^\s*[0.]+\s*[a-z]+(\s*[0.]+\s*[a-z]+)*\s*$";
+const SIZE: &str = r"^\s*([0-9]+(\.[0-9]*)?|\.[0-9]+)\s*(B|kB|MB|GB|KiB|MiB|GiB)\s*$";
+const TYPE: &str = r"^[\s\[\]|]*((string|int|float|bool|bytes|time|duration|secret|any|null)[\s\[\]|]*)+$";
+const HOLE: &str = r"\$\{";
+
+/// The schema of a pipeline's file, in this version.
+pub fn schema() -> Json {
+    let mut definitions = Map::new();
+    for table in TABLES.into_iter().filter(|table| table.is_now()) {
+        definitions.insert(table.title.to_owned(), object_of(table));
+    }
+    definitions.insert("Step".to_owned(), step());
+    definitions.insert("SetStep".to_owned(), set_step());
+    definitions.insert("Trigger".to_owned(), trigger());
+    definitions.insert("Type".to_owned(), declared_type());
+    let file = now(&grammar::FILE, keys::LATER_FILE);
+    let flow = now(&grammar::FLOW, keys::LATER_FLOW);
+    let mut properties = properties(&file);
+    properties.extend(self::properties(&flow));
+    let none_of_flow: Map<String, Json> = flow.iter().map(|entry| (entry.name.to_owned(), json!(false))).collect();
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "pipehost pipeline",
+        "description": "A pipeline: what starts a piece of work, which steps it has, and what happens when one fails",
+        "type": "object",
+        "properties": properties,
+        "required": required(&file),
+        "additionalProperties": false,
+        "if": { "required": ["flows"] },
+        "then": { "properties": none_of_flow },
+        "else": { "required": required(&flow) },
+        "$defs": definitions,
+    })
+}
+
+/// The entries that this version has.
+fn now(entries: &[Entry], later: &[&str]) -> Vec<Entry> {
+    entries.iter().filter(|entry| !later.contains(&entry.name)).copied().collect()
+}
+
+fn later(table: &Table) -> &'static [&'static str] {
+    match table.title {
+        "Flow" => keys::LATER_FLOW,
+        "Breaker" => keys::LATER_BREAKER,
+        _ => &[],
+    }
+}
+
+fn required(entries: &[Entry]) -> Vec<&'static str> {
+    entries.iter().filter(|entry| entry.required).map(|entry| entry.name).collect()
+}
+
+fn properties(entries: &[Entry]) -> Map<String, Json> {
+    entries.iter().map(|entry| (entry.name.to_owned(), property(entry))).collect()
+}
+
+fn property(entry: &Entry) -> Json {
+    let mut about = entry.about.to_owned();
+    // A default that is a map is the defaults of its own keys.
+    if let Some(default) = entry.default.filter(|default| *default != "{}") {
+        about.push_str(&format!(". Default: {default}"));
+    }
+    match of(entry.kind) {
+        Json::Object(mut schema) => {
+            schema.insert("description".to_owned(), about.into());
+            Json::Object(schema)
+        }
+        other => other,
+    }
+}
+
+fn object(entries: &[Entry]) -> Json {
+    let mut schema = json!({ "type": "object", "properties": properties(entries), "additionalProperties": false });
+    let required = required(entries);
+    if !required.is_empty() {
+        schema["required"] = json!(required);
+    }
+    schema
+}
+
+fn object_of(table: &Table) -> Json {
+    let entries = now(table.keys, later(table));
+    let mut schema = object(&entries);
+    if !table.one_of.is_empty() {
+        schema["oneOf"] = table.one_of.iter().map(|name| json!({ "required": [name] })).collect();
+    }
+    if let Some(key) = table.short.and_then(|short| entries.iter().find(|entry| entry.name == short)) {
+        schema = json!({ "anyOf": [of(key.kind), schema] });
+    }
+    schema["description"] = json!(table.about);
+    schema
+}
+
+fn of(kind: Kind) -> Json {
+    match kind {
+        Kind::Text => json!({ "type": "string", "not": { "pattern": HOLE } }),
+        Kind::FixedText => json!({ "type": "string" }),
+        Kind::Name { dashed } => json!({ "type": "string", "pattern": if dashed { DASHED } else { NAME } }),
+        Kind::Event => json!({ "type": "string", "pattern": EVENT }),
+        Kind::Words(words) => json!({ "enum": words }),
+        Kind::Duration => json!({ "type": "string", "pattern": DURATION, "not": { "pattern": NO_TIME } }),
+        Kind::DurationOrNothing => json!({ "type": "string", "pattern": DURATION }),
+        Kind::Size => json!({ "type": "string", "pattern": SIZE }),
+        Kind::Whole(least) => json!({ "type": "integer", "minimum": least }),
+        Kind::Factor => json!({ "type": "number", "minimum": 1 }),
+        Kind::Truth => json!({ "type": "boolean" }),
+        Kind::Condition => json!({ "type": ["string", "boolean"], "not": { "type": "string", "pattern": HOLE } }),
+        Kind::Value => json!({}),
+        Kind::Key => json!({ "not": { "type": "null" } }),
+        Kind::Type => reference("Type"),
+        Kind::Steps => json!({ "type": "array", "items": reference("Step"), "minItems": 1 }),
+        Kind::SetSteps => json!({ "type": "array", "items": reference("SetStep") }),
+        Kind::Trigger => reference("Trigger"),
+        Kind::Table(table) => reference(table.title),
+        Kind::Map(names, value) => {
+            let names = match names {
+                Names::Fields => None,
+                Names::Plain => Some(NAME),
+                Names::Dashed => Some(DASHED),
+                Names::Events => Some(EVENT),
+            };
+            let mut schema = json!({ "type": "object", "additionalProperties": of(*value) });
+            if let Some(pattern) = names {
+                schema["propertyNames"] = json!({ "pattern": pattern });
+            }
+            schema
+        }
+        // Nothing would start the flow.
+        Kind::List(item @ Kind::Trigger) => json!({ "type": "array", "items": of(*item), "minItems": 1 }),
+        Kind::List(item) => json!({ "type": "array", "items": of(*item) }),
+        Kind::Either(kinds) => json!({ "anyOf": kinds.iter().map(|kind| of(*kind)).collect::<Vec<_>>() }),
+        Kind::Null => json!({ "type": "null" }),
+    }
+}
+
+fn reference(title: &str) -> Json {
+    json!({ "$ref": format!("#/$defs/{title}") })
+}
+
+/// A step has exactly one verb, and each verb its own keys beside it.
+fn step() -> Json {
+    let verbs = now(&grammar::VERBS, keys::LATER_VERBS);
+    let of_verb: Vec<Json> = verbs
+        .iter()
+        .map(|verb| {
+            let mut entries = vec![Entry { required: true, ..*verb }];
+            entries.extend(grammar::STEP);
+            entries.extend(beside(verb.name));
+            let mut schema = object(&entries);
+            schema["title"] = json!(verb.name);
+            schema
+        })
+        .collect();
+    json!({ "description": "A step: exactly one verb, and what stands beside it", "oneOf": of_verb })
+}
+
+/// The keys of this version that may stand beside a verb.
+pub(in crate::plan) fn beside(verb: &str) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    if matches!(verb, "run" | "dispatch" | "call") {
+        entries.extend(grammar::LAYERS);
+    }
+    if verb == "run" {
+        entries.extend(grammar::RUN);
+    }
+    let others = keys::BESIDE_OTHERS.iter().find(|(name, _)| *name == verb).map(|(_, keys)| *keys).unwrap_or_default();
+    let known = grammar::RUN.iter().chain(&grammar::BESIDE);
+    entries.extend(known.filter(|entry| others.contains(&entry.name)).copied());
+    now(&entries, keys::LATER_BESIDE)
+}
+
+fn set_step() -> Json {
+    let set = grammar::VERBS.iter().find(|verb| verb.name == "set").map(|verb| Entry { required: true, ..*verb });
+    object(&set.into_iter().collect::<Vec<_>>())
+}
+
+fn trigger() -> Json {
+    let kinds = now(&grammar::TRIGGERS, keys::LATER_TRIGGERS);
+    let mut all = vec![json!({ "const": "manual" })];
+    all.extend(kinds.iter().map(|kind| {
+        let mut entries = vec![Entry { required: true, ..*kind }];
+        if kind.name == "event" {
+            entries.extend(grammar::EVENT_TRIGGER);
+        }
+        object(&entries)
+    }));
+    json!({ "description": "What starts a flow", "anyOf": all })
+}
+
+fn declared_type() -> Json {
+    let long = json!({
+        "type": "object",
+        "properties": { "type": reference("Type"), "default": {}, "description": { "type": "string" } },
+        "required": ["type"],
+        "additionalProperties": false,
+    });
+    json!({
+        "description": "A type: string, int, float, bool, bytes, time, duration, secret, any, [T], { field: T }, T|null; or { type, default, description }",
+        "anyOf": [
+            { "type": "string", "pattern": TYPE },
+            { "type": "array", "items": reference("Type"), "minItems": 1, "maxItems": 1 },
+            { "type": "object", "additionalProperties": reference("Type") },
+            long,
+        ],
+    })
+}
