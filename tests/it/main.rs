@@ -15,12 +15,16 @@ mod conformance;
 mod events;
 #[cfg(target_os = "linux")]
 mod full_disk;
+mod full_flow;
 mod meetings;
 mod openai;
+mod order_choreography;
+mod order_events;
 mod parts;
 mod piped;
 mod program;
 mod reloading;
+mod resilience;
 mod seeing;
 #[cfg(unix)]
 mod sending;

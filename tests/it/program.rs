@@ -21,6 +21,7 @@ pub(crate) mod model;
 pub(crate) mod object_store;
 #[cfg(unix)]
 pub(crate) mod pseudo_terminal;
+pub(crate) mod service;
 
 /// How long one program may live. Each ends within a second or two on an idle machine.
 const LIFETIME: Duration = Duration::from_secs(60);
@@ -98,6 +99,15 @@ impl Bench {
         let mut query = database.prepare("SELECT conversation, role, text FROM messages ORDER BY rowid").expect("a table");
         let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).expect("rows");
         rows.map(|row| row.expect("a row")).collect()
+    }
+
+    /// The texts that a query finds in a database beneath the data folder of `pipelines`.
+    pub(crate) fn rows(&self, database: &str, query: &str) -> Vec<String> {
+        let path = self.path("pipelines/.pipehost").join(database);
+        let database = rusqlite::Connection::open_with_flags(&path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).expect("a database");
+        let mut query = database.prepare(query).expect("a query");
+        let rows = query.query_map([], |row| row.get(0)).expect("rows");
+        rows.map(|row| row.expect("a text")).collect()
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
