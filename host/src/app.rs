@@ -58,7 +58,7 @@ pub struct Settings {
 
 /// Everything that runs. It must be stopped with [`stop`](Self::stop): dropping it leaves runs unfinished.
 pub struct App {
-    telemetry: Telemetry,
+    telemetry: Telling,
     commands: Commands,
     registry: Arc<Registry>,
     data: PathBuf,
@@ -69,6 +69,15 @@ pub struct App {
     reports: broadcast::Sender<Arc<Report>>,
     stop: CancelSignal,
     follower: Option<JoinHandle<()>>,
+}
+
+/// Ends the telling with the app, also where it is dropped in the middle of its stop: whoever still reads then gets what waits, and the end.
+struct Telling(Telemetry);
+
+impl Drop for Telling {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 /// A flow that can be started from the outside.
@@ -118,7 +127,7 @@ impl App {
         let (reports, _) = broadcast::channel(REPORTS);
         let (stop, watching) = (CancelSignal::new(), settings.watch);
         let reload = Some(reload);
-        Ok(Self { telemetry, commands, registry, data, owner, watching, reload, reports, stop, follower: None })
+        Ok(Self { telemetry: Telling(telemetry), commands, registry, data, owner, watching, reload, reports, stop, follower: None })
     }
 
     /// Puts the files in force, and from then on whatever they become, if files are watched. A refused start is no error here: who
@@ -133,7 +142,7 @@ impl App {
                 registry: Arc::clone(&self.registry),
                 clock: Arc::clone(&self.commands.clock),
                 reports: self.reports.clone(),
-                sink: Arc::new(self.telemetry.clone()),
+                sink: Arc::new(self.telemetry.0.clone()),
                 data: self.data.clone(),
             };
             self.follower = Some(tokio::spawn(follower.run(began, self.stop.clone())));
@@ -143,7 +152,7 @@ impl App {
 
     /// What happens from now on; see [`Telemetry::subscribe`].
     pub fn subscribe(&self, capacity: usize, detail: Detail) -> Subscription {
-        self.telemetry.subscribe(capacity, detail)
+        self.telemetry.0.subscribe(capacity, detail)
     }
 
     /// What comes of every later change of the files.
@@ -207,7 +216,7 @@ impl App {
             let _ = follower.await;
         }
         self.commands.engine.stop(CancelReason::Shutdown).await;
-        self.telemetry.close();
+        self.telemetry.0.close();
         drop(self.owner);
     }
 }

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value as Json;
 
+#[cfg(unix)]
+use crate::program::service::{Manner, Service};
 use crate::program::{Bench, CHATBOT, text};
 
 fn events(bench: &Bench) -> (Vec<Json>, String) {
@@ -91,4 +93,32 @@ fn a_save_that_may_succeed_later_is_tried_again_and_the_answer_is_not() {
     let started: Vec<&str> = named(&events, "job_started").into_iter().map(|event| text(event, "step")).collect();
     assert_eq!(started, ["context", "answer", "save", "save"]);
     assert_eq!(bench.messages().len(), 2);
+}
+
+#[test]
+#[cfg(unix)]
+fn a_program_that_is_ended_by_force_ends_its_events_too() {
+    let service = Service::start();
+    service.does("/work", &[Manner::Silent]);
+    service.does("/after", &[Manner::Silent]);
+    let (bench, origin) = (Bench::empty(), service.origin());
+    bench.write(
+        "slow.yaml",
+        format!(
+            "pipeline: slow
+trigger: {{ stdin: line }}
+executors: {{ ask: {{ builtin: http.request, grants: {{ http: ['{origin}'] }} }} }}
+steps: [{{ run: ask, with: {{ url: '{origin}/work' }} }}]
+finally: [{{ run: ask, with: {{ url: '{origin}/after' }} }}]
+"
+        ),
+    );
+    let mut program = bench.start(&["run", "slow.yaml", "--events", "json"]);
+    program.say("go");
+    service.wait_until_asked("/work", 1);
+    program.signal("TERM");
+    // What it does at its end would take 30 s, and whoever says it again does not want to wait for that.
+    service.wait_until_asked("/after", 1);
+    program.signal("TERM");
+    program.finish().ends_with(1).says(&["ended by force"]);
 }

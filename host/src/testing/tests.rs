@@ -220,12 +220,13 @@ pipeline: a
 events: { Asked: { run: string }, Answered: { run: string } }
 flows:
   ask: { trigger: manual, steps: [{ emit: { Asked: { run: '${run.id}' } } }] }
-  hear: { trigger: { event: Answered, mode: direct }, input: { run: string }, steps: [{ reply: '${input.run}' }] }
+  hear: { trigger: { event: Answered, mode: observe }, input: { run: string }, steps: [{ reply: '${input.run}' }] }
 tests:
   - name: the answer names the run
     steps:
       - send: {}
       - emit: { Answered: { run: '${events.Asked[0].data.run}' } }
+        from: b
       - send: { run: '${runs[0].id}' }
         flow: hear
         caller: { id: anna }

@@ -203,13 +203,13 @@ async fn converse(
     let over = match over {
         Over::Done => {
             // What the last runs emitted may have started others, and nobody asked for their end.
-            tokio::select! {
-                () = host.app.quiet() => {}
-                _ = signals.next() => {}
-            }
-            finish(host, &mut conversation, &mut talk, signals).await
+            let asked = tokio::select! {
+                () = host.app.quiet() => false,
+                _ = signals.next() => true,
+            };
+            finish(host, &mut conversation, &mut talk, signals, asked).await
         }
-        Over::Ended => finish(host, &mut conversation, &mut talk, signals).await,
+        Over::Ended => finish(host, &mut conversation, &mut talk, signals, true).await,
         Over::Unwritable(error) => {
             end(host, signals, Exit::Good).await;
             Err(error)
@@ -289,8 +289,15 @@ async fn attend(talk: &mut Voice, beside: &mut Beside, signals: &mut Signals, go
     }
 }
 
-/// Stops everything while the ends of what was under way are still said. A further signal ends it by force.
-async fn finish(host: Host, conversation: &mut Conversation, talk: &mut Voice, signals: &mut Signals) -> io::Result<Option<Exit>> {
+/// Stops everything while the ends of what was under way are still said. Once somebody has `asked` for the end, a further signal ends it by
+/// force; where the input has ended, the first one only asks for what is done already: both come at once when a shell ends a whole pipe.
+async fn finish(
+    host: Host,
+    conversation: &mut Conversation,
+    talk: &mut Voice,
+    signals: &mut Signals,
+    mut asked: bool,
+) -> io::Result<Option<Exit>> {
     let stopping = host.stop();
     tokio::pin!(stopping);
     let mut shown = Ok(());
@@ -307,7 +314,10 @@ async fn finish(host: Host, conversation: &mut Conversation, talk: &mut Voice, s
                 said => shown = talk.show(said),
             },
             () = &mut stopping => break,
-            _ = signals.next() => return Ok(Some(forced())),
+            _ = signals.next() => match asked {
+                true => return Ok(Some(forced())),
+                false => asked = true,
+            },
         }
     }
     // What was said in the last moment; nothing more can come.
