@@ -184,6 +184,7 @@ fn a_graph_of_several_files_shows_who_hears_what_on_which_bus() {
         "e0 -. \"exports\" .-> e1",
         "e1 -.-> p1f0t0",
         "-.-> p1f1t0",
+        "p1f0s0[\"run log\"]",
     ] {
         assert!(drawn.contains(words), "{words:?} is not in\n{drawn}");
     }

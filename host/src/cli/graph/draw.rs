@@ -292,10 +292,18 @@ impl Drawn<'_> {
     fn step(&mut self, step: &Step) -> String {
         let id = format!("{}s{}", self.prefix, step.number.0);
         let label = match &step.verb {
-            Verb::Run(run) => match &run.worker {
-                Worker::Executor(_) => step.id.to_string(),
-                Worker::Flow { pipeline, flow } => format!("{}\ncall {pipeline}.{flow}", step.id),
-            },
+            Verb::Run(run) => {
+                // The number of a step that has no id says nothing to whoever looks at the drawing.
+                let is_named = !step.id.as_str().starts_with('#');
+                match &run.worker {
+                    Worker::Flow { pipeline, flow } if is_named => format!("{}\ncall {pipeline}.{flow}", step.id),
+                    Worker::Flow { pipeline, flow } => format!("call {pipeline}.{flow}"),
+                    Worker::Executor(number) => match self.pipeline.executors.get(*number) {
+                        Some(executor) if !is_named => format!("run {}", executor.reference.name),
+                        _ => step.id.to_string(),
+                    },
+                }
+            }
             Verb::Emit(_) => "emit".to_owned(),
             Verb::Set(fields) => format!("set {}", fields.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")),
             Verb::Reply(_) => "reply".to_owned(),
