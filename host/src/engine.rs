@@ -15,6 +15,7 @@ mod idempotency;
 mod installed;
 mod probes;
 mod recovery;
+mod resting;
 pub mod run;
 mod shareable;
 mod shared;
@@ -22,6 +23,7 @@ mod states;
 mod telling;
 #[cfg(test)]
 mod tests;
+mod timers;
 mod waits;
 mod work;
 

@@ -22,8 +22,26 @@ pub(super) const LETTERS: usize = 1_024;
 pub struct Control {
     pub(super) signal: CancelSignal,
     reason: OnceLock<CancelReason>,
-    letters: Mutex<VecDeque<Letter>>,
+    letters: Mutex<Letters>,
     woken: AtomicWaker,
+}
+
+/// What lies before the run.
+#[derive(Default)]
+struct Letters {
+    waiting: VecDeque<Letter>,
+    /// Whether the run has left this control, to rest.
+    left: bool,
+}
+
+/// What became of a letter.
+pub enum Posted {
+    /// The run will look at it.
+    In,
+    /// There was no room.
+    Full,
+    /// The run rests: it has to be reached anew.
+    Left(Letter),
 }
 
 /// An event that meets waits of the run.
@@ -37,10 +55,19 @@ pub struct Letter {
 }
 
 impl Control {
-    /// Asks it to stop; the first reason counts.
-    pub fn cancel(&self, reason: CancelReason) {
+    /// Asks it to stop; the first reason counts. Returns whether the run will hear it: one that rests has to be reached anew.
+    pub fn cancel(&self, reason: CancelReason) -> bool {
         let _ = self.reason.set(reason);
         self.signal.cancel();
+        !self.letters().left
+    }
+
+    /// The run leaves this control, unless somebody has asked something of it. Returns whether it left.
+    pub fn leave(&self) -> bool {
+        let mut letters = self.letters();
+        // Whoever cancels sets the signal before it looks whether the run has left.
+        letters.left = letters.waiting.is_empty() && !self.signal.is_cancelled();
+        letters.left
     }
 
     /// Why it was asked to stop.
@@ -48,25 +75,28 @@ impl Control {
         self.reason.get().copied().unwrap_or(CancelReason::Requested)
     }
 
-    /// Brings an event. Returns whether there was room.
-    pub fn post(&self, letter: Letter) -> bool {
+    /// Brings an event.
+    pub fn post(&self, letter: Letter) -> Posted {
         let mut letters = self.letters();
-        if letters.len() >= LETTERS {
-            return false;
+        if letters.left {
+            return Posted::Left(letter);
         }
-        letters.push_back(letter);
+        if letters.waiting.len() >= LETTERS {
+            return Posted::Full;
+        }
+        letters.waiting.push_back(letter);
         drop(letters);
         self.woken.wake();
-        true
+        Posted::In
     }
 
     /// The next event; the waker is woken when one comes.
     pub fn next_letter(&self, waker: &Waker) -> Option<Letter> {
         self.woken.register(waker);
-        self.letters().pop_front()
+        self.letters().waiting.pop_front()
     }
 
-    fn letters(&self) -> MutexGuard<'_, VecDeque<Letter>> {
+    fn letters(&self) -> MutexGuard<'_, Letters> {
         self.letters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

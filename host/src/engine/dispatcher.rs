@@ -12,7 +12,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -26,11 +25,10 @@ use crate::model::cancel::CancelSignal;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::happening::{Happening, StateChange, What};
 use crate::model::id::{Digest, EventId, JobId};
-use crate::model::job::{CancelReason, JobOutcome, ResultSource};
+use crate::model::job::{CancelReason, JobOutcome};
 use crate::model::port::{Attempt, Executor, Sleep, StoreError};
 use crate::model::record::{Batch, Fact, LaneId, RefusedAnswer, StepNumber};
 use crate::model::time::Timestamp;
-use crate::model::types::Origin;
 use crate::model::value::Value;
 use crate::plan::pipeline::{RunStep, Verb, Worker};
 
@@ -46,12 +44,11 @@ use super::telling::{Labels, run_label};
 use super::work::Work;
 
 mod publishing;
+mod refreshing;
+mod resting;
 mod resuming;
 
 use publishing::Listening;
-
-/// The time that a refresh behind an old result has, if its step has no deadline.
-const REFRESH: Duration = Duration::from_secs(30);
 
 fn no_state() -> Failure {
     Failure::new(FailureKind::Bug, "the pipeline has no state").with_code("no_state")
@@ -86,6 +83,8 @@ pub struct Driver {
     behind: Option<JoinHandle<()>>,
     /// The calls that come back to the run which they started before the host ended.
     rejoining: Vec<JobId>,
+    /// Whether it left its task to rest: its waits stay open.
+    rested: bool,
 }
 
 /// What a run needs to be driven.
@@ -116,7 +115,9 @@ struct Refused {
 impl Drop for Driver {
     fn drop(&mut self) {
         self.settle_all();
-        self.stop_listening();
+        if !self.rested {
+            self.stop_listening();
+        }
     }
 }
 
@@ -144,6 +145,7 @@ impl Driver {
             cancel_keys,
             behind: None,
             rejoining: Vec::new(),
+            rested: false,
         }
     }
 
@@ -168,6 +170,7 @@ impl Driver {
             }
             input = match self.inputs.pop_front() {
                 Some(input) => input,
+                None if self.rest() => return,
                 None => self.wait(&mut busy).await,
             };
         }
@@ -325,45 +328,6 @@ impl Driver {
             self.claims.push((job, claim));
         }
         self.inputs.push_back(Input::Claimed { job, verdict });
-    }
-
-    /// Fetches anew what the cache served although it was old. Nobody waits for it and nobody hears of it but the cache.
-    fn refresh(&self, job: JobId, claim: &Claim) {
-        let Some(mut prepared) = self.prepare(job, true) else { return };
-        let Some(active) = self.state.job(job) else { return };
-        let declared = match &self.state.flow().step(active.step).verb {
-            Verb::Run(step) => step.output.clone(),
-            _ => None,
-        };
-        let (shared, claim) = (Arc::clone(&self.shared), claim.clone());
-        let due = active.deadline.unwrap_or(shared.ports.clock.now() + REFRESH);
-        let mut busy = shared.ports.activity.enter();
-        self.shared.tasks.spawn(async move {
-            // The attempt counts itself; the wait for it does not.
-            let ended = busy.rest(async {
-                tokio::select! {
-                    biased;
-                    () = shared.stop.cancelled() => None,
-                    input = std::future::poll_fn(|context| prepared.poll(context)) => Some(input),
-                    () = shared.ports.clock.sleep_until(due) => None,
-                }
-            });
-            let result = match ended.await {
-                Some(Input::AttemptEnded { result: Ok(output), .. }) => match declared {
-                    Some(declared) => declared.conform(&output, Origin::Data).ok(),
-                    None => Some(output),
-                },
-                Some(_) => None,
-                // Others may have missed meanwhile and wait for it: it goes on for them.
-                None if !shared.stop.is_cancelled() && shared.flights.hand_on(job, &claim, Some(prepared)).is_none() => return,
-                None => None,
-            };
-            let outcome = match result {
-                Some(output) => JobOutcome::Succeeded { output, from: ResultSource::Executor },
-                None => JobOutcome::Cancelled { reason: CancelReason::Requested },
-            };
-            shared.flights.refreshed(job, &claim, &outcome, shared.ports.clock.now());
-        });
     }
 
     fn set_state(&mut self, lane: LaneId, step: StepNumber) {
@@ -590,7 +554,7 @@ impl Driver {
         if self.shared.ports.sink.wants_routine() || outcome != RunOutcome::Succeeded {
             self.tell(Some(What::RunEnded { outcome: outcome.clone(), elapsed: now.since(beginning.at) }));
         }
-        self.shared.left(beginning);
+        self.shared.left(beginning.run);
         if let Some(requester) = &self.requester {
             requester.end(&RunEnd { run: beginning.run, outcome, degraded: self.state.is_degraded(), output: self.state.output() });
         }

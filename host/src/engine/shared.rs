@@ -36,6 +36,7 @@ use super::handle::{Ports, RunView};
 use super::idempotency::{self, Fan, Repeats, Request};
 use super::installed::Installed;
 use super::probes::Probes;
+use super::resting::Resting;
 use super::run::{Extra, RunScope, RunState};
 use super::shareable;
 use super::states::States;
@@ -43,6 +44,7 @@ use super::telling::run_label;
 use super::waits::{Waits, keys};
 
 pub mod offering;
+pub mod resting;
 mod reviving;
 mod sending;
 
@@ -60,7 +62,10 @@ pub struct Shared {
     ended: Notify,
     installed: RwLock<HashMap<PipelineName, Arc<Installed>>>,
     door: Mutex<Door<Ticket>>,
+    /// Those that have a task.
     runs: Mutex<HashMap<RunId, Running>>,
+    /// Those that only wait. Locked after `runs`.
+    resting: Resting,
     /// What the runs are heard by that were called before the host ended, until their callers come back to them.
     rejoins: Mutex<HashMap<RunId, Arc<Callee>>>,
     /// When the runs of a store were taken up, if they were.
@@ -136,16 +141,21 @@ impl Activate for Shared {
     }
 
     fn cancel(&self, run: RunId, reason: CancelReason) {
-        let mut door = self.lock_door();
-        let control = self.lock_runs().get(&run).map(|running| Arc::clone(&running.control));
-        if let Some(control) = control {
+        loop {
+            let mut door = self.lock_door();
+            let Some(control) = self.reach(run) else {
+                let waiting = door.withdraw(run);
+                drop(door);
+                if let Some(ticket) = waiting {
+                    self.never_run(ticket, reason);
+                }
+                return;
+            };
             drop(door);
-            return control.cancel(reason);
-        }
-        let waiting = door.withdraw(run);
-        drop(door);
-        if let Some(ticket) = waiting {
-            self.never_run(ticket, reason);
+            // One that has just come to rest is woken for it.
+            if control.cancel(reason) {
+                return;
+            }
         }
     }
 }
@@ -173,6 +183,7 @@ impl Shared {
             installed: RwLock::default(),
             door: Mutex::default(),
             runs: Mutex::default(),
+            resting: Resting::default(),
             rejoins: Mutex::default(),
             recovered: OnceLock::new(),
             states: States::default(),
@@ -220,7 +231,10 @@ impl Shared {
     }
 
     pub(super) fn views(&self) -> Vec<RunView> {
-        let mut views: Vec<_> = self.lock_runs().values().map(|running| running.view.clone()).collect();
+        let runs = self.lock_runs();
+        let mut views: Vec<_> = runs.values().map(|running| running.view.clone()).collect();
+        views.extend(self.resting_views());
+        drop(runs);
         views.sort_by_key(|view| (view.since, view.run));
         views
     }
@@ -243,16 +257,23 @@ impl Shared {
         for guest in waiting {
             self.never_run(guest.ticket, reason);
         }
-        for running in self.lock_runs().values() {
+        let runs = self.lock_runs();
+        // Nobody that runs comes to rest any more once it hears this.
+        for running in runs.values() {
             running.control.cancel(reason);
+        }
+        let resting = self.resting.map(|run, _| run);
+        drop(runs);
+        for control in resting.into_iter().filter_map(|run| self.reach(run)) {
+            control.cancel(reason);
         }
     }
 
     /// A run has ended: its place is free for those who wait.
-    pub(super) fn left(&self, beginning: &Beginning) {
+    pub(super) fn left(&self, run: RunId) {
         let mut door = self.lock_door();
-        let Some(running) = self.lock_runs().remove(&beginning.run) else { return };
-        let next = door.leave(&running.door, beginning.run);
+        let Some(running) = self.lock_runs().remove(&run) else { return };
+        let next = door.leave(&running.door, run);
         next.iter().for_each(|ticket| self.register(ticket));
         drop(door);
         for ticket in next {
@@ -268,7 +289,10 @@ impl Shared {
             let mut ended = std::pin::pin!(ended);
             ended.as_mut().enable();
             self.ports.activity.idle().await;
-            if self.lock_runs().is_empty() {
+            let runs = self.lock_runs();
+            let nobody = runs.is_empty() && self.resting.is_empty();
+            drop(runs);
+            if nobody {
                 return;
             }
             ended.await;
@@ -493,7 +517,7 @@ impl Shared {
         let (now, run) = (self.ports.clock.now(), Some(run_label(beginning)));
         let what = What::RunEnded { outcome: outcome.clone(), elapsed: now.since(beginning.at) };
         self.ports.sink.accept(Happening { time: now, run, what });
-        self.left(beginning);
+        self.left(beginning.run);
         if let Some(requester) = requester {
             requester.end(&RunEnd { run: beginning.run, outcome, degraded: false, output: Value::null() });
         }

@@ -36,6 +36,7 @@ use crate::policy::Policies;
 
 mod meeting;
 mod recovery;
+mod resting;
 
 type Script = Box<dyn Fn(Arc<Job>, Attempt) -> Processing<'static> + Send + Sync>;
 

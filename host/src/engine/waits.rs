@@ -3,6 +3,7 @@
 //! The table only finds the way: whether a wait takes an event is decided by its run, whose facts are what counts.
 
 mod key;
+mod open;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,7 @@ pub(in crate::journal) async fn all<S: Store + 'static>(new: impl Fn() -> Arc<S>
     an_unknown_run_has_no_facts(&*new()).await;
     what_does_not_follow_is_refused_and_changes_nothing(&*new()).await;
     runs_do_not_meet(&*new()).await;
+    a_run_that_rests_is_what_it_was_and_goes_on(&*new()).await;
     a_batch_stands_or_falls_as_one(&*new()).await;
     a_commit_is_there_when_it_has_ended(&*new()).await;
     only_one_of_two_writers_gets_a_number(new()).await;
@@ -27,7 +28,7 @@ pub(in crate::journal) async fn all<S: Store + 'static>(new: impl Fn() -> Arc<S>
 }
 
 /// The first fact of a run.
-fn began(number: u128, event: Option<Event>) -> Beginning {
+pub(in crate::journal) fn began(number: u128, event: Option<Event>) -> Beginning {
     Beginning {
         run: run(number),
         pipeline: "p".into(),
@@ -152,6 +153,24 @@ async fn runs_do_not_meet(store: &dyn Store) {
     store.commit(batch(2, 0, &["b"])).await.expect("it follows");
     store.commit(batch(1, 1, &["c"])).await.expect("it follows");
     assert_eq!((texts(store, 1).await, texts(store, 2).await), (vec!["a".to_owned(), "c".to_owned()], vec!["b".to_owned()]));
+}
+
+async fn a_run_that_rests_is_what_it_was_and_goes_on(store: &dyn Store) {
+    for number in 1..4 {
+        let began = Fact::Began(Arc::new(began(number, None)));
+        let batch = Batch { run: run(number), first: 0, facts: Arc::new(vec![began, filler(&format!("{number}"))]) };
+        store.commit(batch).await.expect("it follows");
+        let before = store.facts(run(number)).await;
+        store.rest(run(number));
+        store.rest(run(number));
+        assert_eq!(store.facts(run(number)).await, before);
+    }
+    store.rest(run(9));
+    assert_eq!(store.pending().await.expect("the store is not broken").runs, [3, 2, 1].map(run));
+    assert!(store.commit(batch(2, 1, &["x"])).await.is_err());
+    store.commit(batch(2, 2, &["x"])).await.expect("it follows");
+    assert_eq!(texts(store, 2).await, ["", "2", "x"]);
+    assert_eq!(store.pending().await.expect("the store is not broken").runs, [3, 2, 1].map(run));
 }
 
 async fn a_batch_stands_or_falls_as_one(store: &dyn Store) {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
 
+use super::compact::{Compactor, Packed};
 use crate::model::event::Event;
 use crate::model::id::{IdMap, RunId};
 use crate::model::job::JobOutcome;
@@ -42,11 +43,14 @@ pub struct MemoryStore(Arc<Inside>);
 struct Inside {
     bounds: Bounds,
     kept: Mutex<Kept>,
+    compactor: Compactor,
 }
 
 #[derive(Default)]
 struct Kept {
     runs: IdMap<RunId, History>,
+    /// The histories of runs that rest, in few bytes.
+    packed: IdMap<RunId, Resting>,
     /// The ended ones, the one that ended first in front.
     ended: VecDeque<RunId>,
     ended_bytes: usize,
@@ -66,6 +70,19 @@ struct History {
     ended: bool,
 }
 
+/// The history of a run that rests.
+struct Resting {
+    packed: Packed,
+    facts: u32,
+    bytes: u32,
+}
+
+/// What is packed is no larger: the data of a large history is what it takes, and reading it back would hold up the run that wakes.
+const PACKED: usize = 64 << 10;
+
+/// The map of histories is not made smaller below.
+const SMALL: usize = 1_024;
+
 impl MemoryStore {
     /// An empty store with the default bounds.
     pub fn new() -> Self {
@@ -74,13 +91,13 @@ impl MemoryStore {
 
     /// An empty store with other bounds.
     pub fn with_bounds(bounds: Bounds) -> Self {
-        Self(Arc::new(Inside { bounds, kept: Mutex::default() }))
+        Self(Arc::new(Inside { bounds, kept: Mutex::default(), compactor: Compactor::default() }))
     }
 
     /// How many runs it knows, and how many of them have ended.
     pub fn runs(&self) -> (usize, usize) {
         let kept = self.kept();
-        (kept.runs.len(), kept.ended.len())
+        (kept.runs.len() + kept.packed.len(), kept.ended.len())
     }
 
     fn append(&self, batch: Batch) -> Result<(), StoreError> {
@@ -89,6 +106,7 @@ impl MemoryStore {
         let ends = batch.facts.iter().any(|fact| matches!(fact, Fact::Ended { .. }));
         let bounds = self.0.bounds;
         let mut kept = self.kept();
+        kept.unpack(batch.run);
         let Kept { runs, ended, ended_bytes, live_bytes, .. } = &mut *kept;
         let history = runs.entry(batch.run);
         let expected = match &history {
@@ -131,12 +149,48 @@ impl MemoryStore {
         Ok(())
     }
 
+    /// Packs what the store has of a run.
+    fn pack(&self, run: RunId) {
+        let Some(batches) =
+            self.kept().runs.get(&run).filter(|history| !history.ended && history.bytes <= PACKED).map(|history| history.batches.clone())
+        else {
+            return;
+        };
+        let facts: Vec<Fact> = batches.iter().flat_map(|batch| batch.iter().cloned()).collect();
+        drop(batches);
+        // Outside the lock: it takes as long as a small step.
+        let Some(packed) = self.0.compactor.pack(run, &facts) else { return };
+        let mut kept = self.kept();
+        let Some(history) = kept.runs.get(&run).filter(|history| history.facts == facts.len() as u64) else { return };
+        let (Ok(facts), Ok(bytes)) = (u32::try_from(history.facts), u32::try_from(history.bytes)) else { return };
+        let unpacked = kept.runs.remove(&run);
+        if kept.runs.capacity() > SMALL && kept.runs.len() < kept.runs.capacity() / 8 {
+            let room = kept.runs.len() * 2;
+            kept.runs.shrink_to(room);
+        }
+        kept.packed.insert(run, Resting { packed, facts, bytes });
+        drop(kept);
+        drop(unpacked);
+    }
+
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.0.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Kept {
+    /// Has a run's history as it is added to.
+    fn unpack(&mut self, run: RunId) {
+        let Some(resting) = self.packed.remove(&run) else { return };
+        let facts = Arc::new(unpack(run, &resting.packed));
+        let history = History { batches: vec![facts], facts: resting.facts.into(), bytes: resting.bytes as usize, ended: false };
+        self.runs.insert(run, history);
+        if self.packed.capacity() > SMALL && self.packed.len() < self.packed.capacity() / 8 {
+            let room = self.packed.len() * 2;
+            self.packed.shrink_to(room);
+        }
+    }
+
     /// What has to be known of a run's beginning even when its facts are forgotten.
     fn note(&mut self, beginning: &Beginning) {
         match (&beginning.event, beginning.parent, &beginning.part) {
@@ -159,14 +213,19 @@ impl Kept {
     fn pending(&self) -> Pending {
         let mut runs = Vec::new();
         let mut pending = Pending::default();
-        for (run, history) in &self.runs {
-            for fact in history.batches.iter().flat_map(|batch| batch.iter()) {
+        let unpacked: Vec<(RunId, Vec<Arc<Vec<Fact>>>)> =
+            self.packed.iter().map(|(run, resting)| (*run, vec![Arc::new(unpack(*run, &resting.packed))])).collect();
+        let resting = unpacked.iter().map(|(run, batches)| (run, batches, false));
+        let others = self.runs.iter().map(|(run, history)| (run, &history.batches, history.ended));
+        for (run, batches, ended) in others.chain(resting) {
+            for fact in batches.iter().flat_map(|batch| batch.iter()) {
                 match fact {
-                    Fact::Began(beginning) if !history.ended => runs.push((beginning.at, *run)),
+                    Fact::Began(beginning) if !ended => runs.push((beginning.at, *run)),
                     Fact::Emitted { events, .. } | Fact::JobEnded { events, .. } => pending.events.extend(events.iter().cloned()),
                     Fact::Dispatched { run: dispatched, .. } => {
-                        let began =
-                            self.runs.contains_key(dispatched) || self.parts.get(run).is_some_and(|parts| parts.contains(dispatched));
+                        let began = self.runs.contains_key(dispatched)
+                            || self.packed.contains_key(dispatched)
+                            || self.parts.get(run).is_some_and(|parts| parts.contains(dispatched));
                         if !began {
                             pending.dispatched.push((*run, *dispatched));
                         }
@@ -202,9 +261,19 @@ impl Store for MemoryStore {
     }
 
     fn facts(&self, run: RunId) -> BoxFuture<'static, Result<Vec<Fact>, StoreError>> {
-        let facts = self.kept().runs.get(&run).map(|history| history.batches.clone()).unwrap_or_default();
-        let facts = facts.iter().flat_map(|batch| batch.iter().cloned()).collect();
+        let kept = self.kept();
+        let packed = kept.packed.get(&run).map(|resting| resting.packed.clone());
+        let batches = kept.runs.get(&run).map(|history| history.batches.clone()).unwrap_or_default();
+        drop(kept);
+        let facts = match packed {
+            Some(packed) => unpack(run, &packed),
+            None => batches.iter().flat_map(|batch| batch.iter().cloned()).collect(),
+        };
         Box::pin(ready(Ok(facts)))
+    }
+
+    fn rest(&self, run: RunId) {
+        self.pack(run);
     }
 
     fn pending(&self) -> BoxFuture<'static, Result<Pending, StoreError>> {
@@ -222,6 +291,11 @@ const INBOX: usize = 100_000;
 const FACT: usize = 200;
 /// What a value is taken to hold that has only an executor's own form: to know better would mean converting it.
 const NATIVE: usize = 1_024;
+
+fn unpack(run: RunId, packed: &Packed) -> Vec<Fact> {
+    // It came back the same when it was packed.
+    packed.unpack(run).unwrap_or_default()
+}
 
 fn weigh_fact(fact: &Fact) -> usize {
     let data = match fact {

@@ -84,6 +84,10 @@ impl Store for SeenStore {
         })
     }
 
+    fn rest(&self, run: RunId) {
+        self.store.rest(run);
+    }
+
     fn pending(&self) -> BoxFuture<'static, Result<Pending, StoreError>> {
         self.store.pending()
     }

@@ -11,7 +11,7 @@ use crate::model::record::{Fact, LaneId, RefusedAnswer, StepNumber};
 use crate::plan::pipeline::Verb;
 
 use super::Driver;
-use crate::engine::run::{Input, RunState};
+use crate::engine::run::{Input, OpenWait, RunState};
 use crate::engine::shared::offering::{Heard, refusals};
 use crate::engine::waits::{Closing, Place, keys};
 
@@ -20,6 +20,14 @@ pub(super) struct Listening {
     lane: LaneId,
     step: StepNumber,
     keys: Vec<Digest>,
+}
+
+impl Listening {
+    /// A wait that others find already.
+    pub(super) fn of(state: &RunState, wait: &OpenWait) -> Option<Self> {
+        let keys = wait_keys(state, wait.step, &wait.matching)?;
+        Some(Self { lane: wait.lane, step: wait.step, keys })
+    }
 }
 
 impl Driver {

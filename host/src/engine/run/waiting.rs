@@ -40,6 +40,12 @@ impl RunState {
         self.lanes.waits().values()
     }
 
+    /// Whether it goes on only when a wait or a sleep of it does: nobody has to answer it, and its end has not begun.
+    pub fn may_rest(&self) -> bool {
+        let is_idle = self.ended.is_none() && self.unwinding.is_none() && self.jobs.is_empty() && self.publishing().next().is_none();
+        is_idle && (self.waits().next().is_some() || self.lanes.next_rest().is_some())
+    }
+
     /// When something of a wait is due next: a reminder, its end.
     pub(super) fn wait_due(&self, wait: &OpenWait) -> Timestamp {
         self.reminder_due(wait).unwrap_or(wait.due).min(wait.due)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::Shared;
-use crate::engine::control::Letter;
+use crate::engine::control::{Letter, Posted};
 use crate::engine::handle::{Emitted, Outside};
 use crate::engine::shareable;
 use crate::model::event::{Caller, Causation, Event, Scope};
@@ -43,10 +43,8 @@ impl Shared {
         let mut all: Vec<Heard> = found.over.into_iter().map(|(run, reason)| heard(run, Answer::Refused(reason))).collect();
         for offer in found.offers {
             let run = offer.run;
-            let control = self.lock_runs().get(&run).map(|running| Arc::clone(&running.control));
             let (sender, receiver) = oneshot::channel();
-            let posted = control.is_none_or(|control| control.post(Letter { event: Arc::clone(event), offer, answer: sender }));
-            // The letter of a run that has just ended is dropped, which is an answer too.
+            let posted = self.post(run, Letter { event: Arc::clone(event), offer, answer: sender });
             all.push(heard(run, if posted { Answer::Asked(receiver) } else { Answer::Refused(RefusedAnswer::Full) }));
         }
         all.iter().for_each(|heard| {
@@ -55,6 +53,19 @@ impl Shared {
             }
         });
         all
+    }
+
+    /// Brings a letter to a run; false if there was no room. The letter of a run that has just ended is dropped, which is an answer too.
+    fn post(&self, run: RunId, mut letter: Letter) -> bool {
+        while let Some(control) = self.reach(run) {
+            match control.post(letter) {
+                Posted::In => return true,
+                Posted::Full => return false,
+                // It came to rest in between.
+                Posted::Left(back) => letter = back,
+            }
+        }
+        true
     }
 
     /// Puts an event on a pipeline's bus as from outside.

@@ -47,7 +47,7 @@ impl Shared {
 
     /// Whether a run is under way.
     pub(in crate::engine) fn is_live(&self, run: RunId) -> bool {
-        self.lock_runs().contains_key(&run)
+        self.is_under_way(run)
     }
 
     /// A call will come back to that run.

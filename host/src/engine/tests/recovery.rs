@@ -56,6 +56,10 @@ impl Store for Ending {
         self.inner.facts(run)
     }
 
+    fn rest(&self, run: RunId) {
+        self.inner.rest(run);
+    }
+
     fn pending(&self) -> BoxFuture<'static, Result<Pending, StoreError>> {
         self.inner.pending()
     }

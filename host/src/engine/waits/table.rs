@@ -1,6 +1,7 @@
 //! The table of waits. Pure: it takes values and a time, and says whom an event concerns.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use crate::model::time::Timestamp;
 use crate::plan::pipeline::{Listen, Pipeline};
 
 use super::key::of_event;
+use super::open::{Open, OpenWaits};
 
 /// So many events are kept for waits that begin after them; the oldest go.
 pub(super) const KEPT: usize = 10_000;
@@ -73,7 +75,7 @@ pub struct Offer {
 pub(super) struct Table {
     /// By type: the lists of fields, each sorted, that waits look at.
     shapes: HashMap<EventType, Vec<Vec<String>>>,
-    open: HashMap<Digest, Vec<Open>>,
+    open: OpenWaits,
     closed: HashMap<Digest, Vec<Closed>>,
     /// The order in which they were closed.
     closed_order: VecDeque<(Timestamp, Digest, Place)>,
@@ -89,13 +91,6 @@ pub(super) struct Table {
 struct Listening {
     since: u64,
     pipeline: Arc<Pipeline>,
-}
-
-struct Open {
-    run: RunId,
-    /// `None` is a `cancel_on`.
-    wait: Option<(LaneId, StepNumber)>,
-    order: u64,
 }
 
 struct Closed {
@@ -146,18 +141,17 @@ impl Table {
     }
 
     pub(super) fn open(&mut self, place: Place, keys: &[Digest]) -> Vec<Arc<Event>> {
-        let order = self.number();
+        let order = self.order();
         for key in keys {
-            let open = Open { run: place.run, wait: Some((place.lane, place.step)), order };
-            self.open.entry(*key).or_insert_with(|| Vec::with_capacity(1)).push(open);
+            self.open.push(key, Open::new(place.run, Some((place.lane, place.step)), order));
         }
         self.came_before(place.run, keys)
     }
 
     pub(super) fn cancel_on(&mut self, run: RunId, keys: &[Digest]) -> bool {
-        let order = self.number();
+        let order = self.order();
         for key in keys {
-            self.open.entry(*key).or_insert_with(|| Vec::with_capacity(1)).push(Open { run, wait: None, order });
+            self.open.push(key, Open::new(run, None, order));
         }
         !self.came_before(run, keys).is_empty()
     }
@@ -165,7 +159,7 @@ impl Table {
     pub(super) fn close(&mut self, place: Place, keys: &[Digest], closing: Closing, now: Timestamp) {
         let scope = self.runs.get(&place.run).map(|listening| listening.pipeline.scope.clone());
         for key in keys {
-            self.remove_open(*key, |open| open.run == place.run && open.wait == Some((place.lane, place.step)));
+            self.open.remove(key, |open| open.run() == place.run && open.wait() == Some((place.lane, place.step)));
             if let Some(scope) = &scope {
                 self.closed.entry(*key).or_default().push(Closed { place, scope: scope.clone(), closing, at: now });
                 self.closed_order.push_back((now, *key, place));
@@ -212,20 +206,21 @@ impl Table {
     }
 
     fn find_open(&self, event: &Event, exported: bool, keys: &[Digest], found: &mut Found) {
-        let mut open: Vec<&Open> = keys.iter().filter_map(|key| self.open.get(key)).flatten().collect();
-        open.retain(|open| self.hears(open.run, event, exported));
-        open.sort_by_key(|open| open.order);
+        let mut open: Vec<&Open> = keys.iter().flat_map(|key| self.open.get(key)).collect();
+        open.retain(|open| self.hears(open.run(), event, exported));
+        open.sort_by_key(|open| open.order());
         for open in open {
-            let Some(wait) = open.wait else {
-                if !found.cancels.contains(&open.run) {
-                    found.cancels.push(open.run);
+            let run = open.run();
+            let Some(wait) = open.wait() else {
+                if !found.cancels.contains(&run) {
+                    found.cancels.push(run);
                 }
                 continue;
             };
-            match found.offers.iter_mut().find(|offer| offer.run == open.run) {
+            match found.offers.iter_mut().find(|offer| offer.run == run) {
                 Some(offer) if offer.waits.contains(&wait) => {}
                 Some(offer) => offer.waits.push(wait),
-                None => found.offers.push(Offer { run: open.run, waits: vec![wait], otherwise: None, keys: keys.to_vec() }),
+                None => found.offers.push(Offer { run, waits: vec![wait], otherwise: None, keys: keys.to_vec() }),
             }
         }
     }
@@ -303,23 +298,20 @@ impl Table {
         }
     }
 
-    fn remove_open(&mut self, key: Digest, is_it: impl Fn(&Open) -> bool) {
-        let Some(open) = self.open.get_mut(&key) else { return };
-        open.retain(|open| !is_it(open));
-        if open.is_empty() {
-            self.open.remove(&key);
-        }
-    }
-
     pub(super) fn stop_cancelling(&mut self, run: RunId, keys: &[Digest]) {
         for key in keys {
-            self.remove_open(*key, |open| open.run == run && open.wait.is_none());
+            self.open.remove(key, |open| open.run() == run && open.wait().is_none());
         }
     }
 
-    const fn number(&mut self) -> u64 {
+    fn number(&mut self) -> u64 {
         self.next += 1;
         self.next
+    }
+
+    /// The place of a wait in the order in which waits were opened.
+    fn order(&mut self) -> NonZeroU64 {
+        NonZeroU64::MIN.saturating_add(self.number())
     }
 
     #[cfg(test)]

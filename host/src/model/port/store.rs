@@ -19,6 +19,9 @@ pub trait Store: Send + Sync {
     /// The facts of a run in their order; empty if it is unknown or has been forgotten.
     fn facts(&self, run: RunId) -> BoxFuture<'static, Result<Vec<Fact>, StoreError>>;
 
+    /// Nothing will be added to this run for a while: a store may keep it in less room. What it gives of it stays the same.
+    fn rest(&self, run: RunId);
+
     /// What a host that starts has to take up.
     fn pending(&self) -> BoxFuture<'static, Result<Pending, StoreError>>;
 
