@@ -130,7 +130,7 @@ impl App {
         Ok(Self { telemetry: Telling(telemetry), commands, registry, data, owner, watching, reload, reports, stop, follower: None })
     }
 
-    /// Puts the files in force, and from then on whatever they become, if files are watched. A refused start is no error here: who
+    /// Puts the files in force, and from then on whatever they become, if files are watched: every write after this returns is seen. A refused start is no error here: who
     /// waits for better files need only wait for the next [report](Self::reports). Does nothing more when it is called again.
     pub async fn start(&mut self) -> Option<Arc<Report>> {
         let mut reload = self.reload.take()?;
@@ -144,8 +144,11 @@ impl App {
                 reports: self.reports.clone(),
                 sink: Arc::new(self.telemetry.0.clone()),
                 data: self.data.clone(),
+                preparing: None,
             };
-            self.follower = Some(tokio::spawn(follower.run(began, self.stop.clone())));
+            // Before this returns, so that whoever writes a file from now on need not hope that the watch was quicker.
+            let watch = follower.watch(began).await;
+            self.follower = Some(tokio::spawn(follower.run(watch, self.stop.clone())));
         }
         Some(report)
     }

@@ -11,6 +11,7 @@ use tokio::task::spawn_blocking;
 
 use crate::executor::registry::Registry;
 use crate::model::diagnostic::{Diagnostic, Place};
+use crate::model::executor::{ExecutorReference, Home};
 use crate::model::happening::{Happening, What};
 use crate::model::id::PipelineName;
 use crate::model::port::{CatalogProblem, Clock, Sink};
@@ -99,6 +100,17 @@ impl Reload {
     /// Whether a change is about the plan, not only about documents.
     pub fn is_about_plan(&self, change: &Change) -> bool {
         change.files.iter().any(|file| self.files.contains(file) || plan::belongs(&self.parts.files, file))
+    }
+
+    /// The executors in force whose code is in one of these files and has to be compiled: worth preparing before it is known whether they
+    /// changed.
+    pub fn compiled_from(&self, files: &[PathBuf]) -> Vec<ExecutorReference> {
+        let declared = self.bounds.iter().flat_map(|bound| &bound.pipeline.executors);
+        let concerned = |declared: &&DeclaredExecutor| match &declared.reference.home {
+            Home::Wasm(path) => files.contains(path),
+            Home::Builtin(_) | Home::Rhai(_) | Home::Script { .. } => false,
+        };
+        declared.filter(concerned).map(|declared| declared.reference.clone()).collect()
     }
 
     /// Puts the files in force as they are now. `change` is what was noticed; `None` at the start.

@@ -28,6 +28,10 @@ use quiet::Quiet;
 /// How long nothing more may be written before what was written is looked at.
 pub const QUIET: Duration = Duration::from_millis(150);
 
+/// After so long without a further hint the files are told as touched: most saves are complete by then, and who has
+/// much to prepare need not wait for the end of [`QUIET`].
+pub const PAUSE: Duration = Duration::from_millis(10);
+
 /// After so long it is looked at even if something is still written all the time.
 pub const LONGEST: Duration = Duration::from_secs(5);
 
@@ -89,6 +93,9 @@ pub struct Change {
 pub enum Notice {
     /// Content changed.
     Changed(Change),
+    /// Something was written to these files, and a change may follow when it is quiet. A hint: it may be missing, come more than once, and be
+    /// about files that are half written or have the same bytes as before.
+    Touched(Vec<PathBuf>),
     /// Files were written, and all have the same bytes as before.
     Unchanged,
     /// From now on content is compared every [`POLL`], because the system cannot watch everything.
@@ -155,6 +162,7 @@ struct Watcher {
     /// Told in one go when the other side has time, so that a slow listener gets one change for many.
     change: Option<Change>,
     unchanged: bool,
+    touched: Vec<PathBuf>,
     trouble: Option<String>,
     poll_at: Option<Timestamp>,
 }
@@ -171,6 +179,7 @@ impl Watcher {
             quiet: Quiet::default(),
             change: None,
             unchanged: false,
+            touched: Vec::new(),
             trouble: None,
             poll_at: None,
         }
@@ -178,7 +187,7 @@ impl Watcher {
 
     async fn run(mut self, mut orders: mpsc::Receiver<Order>, notices: mpsc::Sender<Notice>) {
         loop {
-            let due = [self.quiet.due(), self.poll_at].into_iter().flatten().min();
+            let due = [self.quiet.due(), self.quiet.pause_due(), self.poll_at].into_iter().flatten().min();
             let clock = Arc::clone(&self.clock);
             let waking = async move {
                 match due {
@@ -234,7 +243,10 @@ impl Watcher {
     /// Looks because it is quiet, or because it is time to compare.
     async fn look(&mut self) {
         let now = self.clock.now();
+        self.touched.extend(self.quiet.take_pause(now));
         if let Some(burst) = self.quiet.take(now) {
+            // It is told what became of them.
+            self.touched.clear();
             if burst.all {
                 self.aim().await;
             }
@@ -299,7 +311,7 @@ impl Watcher {
     }
 
     const fn has_news(&self) -> bool {
-        self.change.is_some() || self.unchanged || self.trouble.is_some()
+        self.change.is_some() || self.unchanged || self.trouble.is_some() || !self.touched.is_empty()
     }
 
     fn news(&mut self) -> Option<Notice> {
@@ -310,7 +322,10 @@ impl Watcher {
             self.unchanged = false;
             return Some(Notice::Changed(change));
         }
-        std::mem::take(&mut self.unchanged).then_some(Notice::Unchanged)
+        if std::mem::take(&mut self.unchanged) {
+            return Some(Notice::Unchanged);
+        }
+        (!self.touched.is_empty()).then(|| Notice::Touched(std::mem::take(&mut self.touched)))
     }
 }
 

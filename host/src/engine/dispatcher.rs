@@ -64,6 +64,8 @@ pub struct Driver {
     control: Arc<Control>,
     /// Whether a cancel was heard: a run is cancelled once.
     heard: bool,
+    /// Whether events may meet it: its flow has a `wait` or a `cancel_on`.
+    meets: bool,
     /// Made when the run first has to wait; most small runs never do.
     cancelled: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     works: Vec<Work>,
@@ -122,10 +124,11 @@ impl Drop for Driver {
 }
 
 impl Driver {
-    /// A run that is about to begin.
-    pub fn new(driving: Driving) -> Self {
+    /// A run that is about to begin. Boxed: its task is moved about until it runs, and this is most of it.
+    pub fn new(driving: Driving) -> Box<Self> {
         let Driving { shared, installed, state, cell, requester, control, cancel_keys } = driving;
-        Self {
+        let meets = installed.meets(&state.beginning().flow);
+        Box::new(Self {
             shared,
             installed,
             state,
@@ -133,6 +136,7 @@ impl Driver {
             requester,
             control,
             heard: false,
+            meets,
             cancelled: None,
             works: Vec::new(),
             claims: Vec::new(),
@@ -146,16 +150,16 @@ impl Driver {
             behind: None,
             rejoining: Vec::new(),
             rested: false,
-        }
+        })
     }
 
     /// Drives the run to its end.
-    pub async fn drive(self, busy: Busy) {
+    pub async fn drive(self: Box<Self>, busy: Busy) {
         let began = Fact::Began(Arc::clone(self.state.beginning()));
         self.go(Input::Start, Some(began), busy).await;
     }
 
-    async fn go(mut self, mut input: Input, mut begun: Option<Fact>, mut busy: Busy) {
+    async fn go(mut self: Box<Self>, mut input: Input, mut begun: Option<Fact>, mut busy: Busy) {
         loop {
             let first = self.state.facts() - u64::from(begun.is_some());
             let (mut facts, commands) = self.decide(input);
@@ -163,7 +167,7 @@ impl Driver {
                 facts.insert(0, began);
             }
             if let Err(refused) = self.keep(first, facts, commands).await {
-                return self.give_up(first, &refused).await;
+                return Box::pin(self.give_up(first, &refused)).await;
             }
             if let Some(outcome) = self.state.ended().cloned() {
                 return self.end(outcome);
@@ -203,9 +207,11 @@ impl Driver {
             for fact in &*facts {
                 self.follow(fact).await;
             }
-            self.follow_waits(&facts);
-            self.tell_asker(&facts);
-        } else {
+            if self.meets {
+                self.follow_waits(&facts);
+                self.tell_asker(&facts);
+            }
+        } else if self.meets {
             self.tell_asker(&[]);
         }
         for command in commands {
@@ -245,7 +251,7 @@ impl Driver {
                 self.keep_promise(*job, matches!(outcome, JobOutcome::Succeeded { .. }));
                 for event in events {
                     // Nobody waits for what the waits make of it: the job has ended.
-                    drop(self.publish(event.clone()).await);
+                    drop(Box::pin(self.publish(event.clone())).await);
                 }
                 self.tell(told);
                 self.labels.forget(*job);
@@ -256,10 +262,10 @@ impl Driver {
                 self.keep_promise(*job, false);
                 self.tell(told);
             }
-            Fact::Emitted { lane, step, events } => self.publish_step(*lane, *step, events).await,
+            Fact::Emitted { lane, step, events } => Box::pin(self.publish_step(*lane, *step, events)).await,
             Fact::Dispatched { run, part, .. } => {
                 let (shared, state) = (&self.shared, &self.state);
-                shared.send_off(&self.installed, state.shared_flow(), state.beginning(), *run, part).await;
+                Box::pin(shared.send_off(&self.installed, state.shared_flow(), state.beginning(), *run, part)).await;
                 self.tell(told);
             }
             Fact::Replied { reply } => {
@@ -385,20 +391,19 @@ impl Driver {
             Worker::Executor(number) => Some(number),
             Worker::Flow { .. } => None,
         };
-        let ports = &self.shared.ports;
         let on_progress = (handles_progress(step) && !silent).then(|| {
             let cell = Arc::clone(self.cell.as_ref()?);
             let key = self.state.beginning().state_key.clone();
             let run = self.state.seen_from(active.lane);
-            Some(OnProgress { run, lane: active.lane, step: active.step, cell, key, random: Arc::clone(&ports.random) })
+            Some(OnProgress { run, lane: active.lane, step: active.step, cell, key, random: Arc::clone(&self.shared.ports.random) })
         });
         Some(Parts {
-            run: run_label(self.state.beginning()),
-            job: self.labels.get(job)?.clone(),
-            sink: Arc::clone(&ports.sink),
-            clock: Arc::clone(&ports.clock),
+            shared: Arc::clone(&self.shared),
+            installed: Arc::clone(&self.installed),
+            beginning: Arc::clone(self.state.beginning()),
+            job: Arc::clone(&active.job),
+            undo: self.labels.get(job)?.undo,
             requester: if step.stream && !silent { self.requester.clone() } else { None },
-            pipeline: Arc::clone(&self.installed.bound.pipeline),
             executor,
             on_progress: on_progress.flatten().map(Box::new),
         })
@@ -467,7 +472,9 @@ impl Driver {
         if self.is_unheard() {
             return Poll::Ready(self.hear());
         }
-        if let Some(input) = self.next_letter(context) {
+        if self.meets
+            && let Some(input) = self.next_letter(context)
+        {
             return Poll::Ready(input);
         }
         for index in 0..self.answers.len() {
@@ -511,7 +518,7 @@ impl Driver {
 
     /// The store does not take the run's facts any more: nothing may follow from them, so the run stops where it is. The end of what the
     /// store has of it is offered all the same, since that is what makes room.
-    async fn give_up(mut self, first: u64, refused: &Refused) {
+    async fn give_up(&mut self, first: u64, refused: &Refused) {
         self.settle_all();
         self.works.clear();
         let failure = Failure::new(FailureKind::Permanent, refused.error.to_string()).with_code("store");
@@ -547,13 +554,14 @@ impl Driver {
         }
     }
 
-    fn end(mut self, outcome: RunOutcome) {
+    fn end(&mut self, outcome: RunOutcome) {
         self.stop_listening();
         let beginning = self.state.beginning();
         let now = self.shared.ports.clock.now();
         if self.shared.ports.sink.wants_routine() || outcome != RunOutcome::Succeeded {
             self.tell(Some(What::RunEnded { outcome: outcome.clone(), elapsed: now.since(beginning.at) }));
         }
+        self.installed.learn(&beginning.flow, now.since(beginning.at));
         self.shared.left(beginning.run);
         if let Some(requester) = &self.requester {
             requester.end(&RunEnd { run: beginning.run, outcome, degraded: self.state.is_degraded(), output: self.state.output() });

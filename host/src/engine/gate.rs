@@ -7,19 +7,22 @@ use crate::executor::grants;
 use crate::model::activation::Requester;
 use crate::model::executor::ExecutorReference;
 use crate::model::failure::{Failure, FailureKind};
-use crate::model::happening::{Happening, JobLabel, LogLevel, RunLabel, StateChange, What};
+use crate::model::happening::{Happening, JobLabel, LogLevel, StateChange, What};
 use crate::model::id::EventType;
-use crate::model::job::Emission;
-use crate::model::port::{Clock, JobChannel, Random, Sink};
-use crate::model::record::LaneId;
+use crate::model::job::{Emission, Job};
+use crate::model::port::{JobChannel, Random};
+use crate::model::record::{Beginning, LaneId};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::plan::pipeline::{Pipeline, RunStep, Verb};
 use crate::plan::template::Template;
 
+use super::installed::Installed;
 use super::run::{Extra, RunScope, RunState};
 use super::shareable;
+use super::shared::Shared;
 use super::states::{self, Fields, StateCell};
+use super::telling::run_label;
 
 /// Where an attempt's progress, events and log lines go. Shut exactly once; whatever comes later is dropped, counted and told.
 ///
@@ -31,20 +34,20 @@ pub struct Gate {
     late: AtomicU64,
 }
 
-/// What a gate needs of the outside.
+/// What a gate needs of the outside. Handles only: labels are made when something is told, and of most attempts nothing is.
 pub struct Parts {
+    /// What all runs share.
+    pub shared: Arc<Shared>,
+    /// The revision that the run is pinned to, for what is declared and granted.
+    pub installed: Arc<Installed>,
     /// Whose it is.
-    pub run: RunLabel,
+    pub beginning: Arc<Beginning>,
     /// The job.
-    pub job: JobLabel,
-    /// Where happenings go.
-    pub sink: Arc<dyn Sink>,
-    /// What time it is.
-    pub clock: Arc<dyn Clock>,
+    pub job: Arc<Job>,
+    /// Whether the job undoes another one.
+    pub undo: bool,
     /// Who hears the progress of a step with `stream: true`.
     pub requester: Option<Arc<dyn Requester>>,
-    /// The pipeline, for what is declared and granted.
-    pub pipeline: Arc<Pipeline>,
     /// The number of the executor in the pipeline; `None` for a called flow, whose events are its own.
     pub executor: Option<usize>,
     /// What each progress sets.
@@ -116,7 +119,7 @@ impl Gate {
         inner.emissions.retain(|emission| parts.may_emit(&emission.event_type).is_ok());
         for _ in inner.emissions.len()..before {
             self.late.fetch_add(1, Ordering::Relaxed);
-            parts.tell(What::LateDropped { job: parts.job.clone(), what: "emit" });
+            parts.tell(What::LateDropped { job: parts.label(), what: "emit" });
         }
     }
 
@@ -135,17 +138,26 @@ impl Gate {
         let parts = Arc::clone(&inner.parts);
         drop(inner);
         self.late.fetch_add(1, Ordering::Relaxed);
-        parts.tell(What::LateDropped { job: parts.job.clone(), what });
+        parts.tell(What::LateDropped { job: parts.label(), what });
     }
 }
 
 impl Parts {
     fn tell(&self, what: What) {
-        self.sink.accept(Happening { time: self.clock.now(), run: Some(self.run.clone()), what });
+        let ports = &self.shared.ports;
+        ports.sink.accept(Happening { time: ports.clock.now(), run: Some(run_label(&self.beginning)), what });
+    }
+
+    fn label(&self) -> JobLabel {
+        JobLabel { step: self.job.step.clone(), job: self.job.id, executor: self.job.executor.clone(), undo: self.undo }
+    }
+
+    fn pipeline(&self) -> &Pipeline {
+        &self.installed.bound.pipeline
     }
 
     fn reference(&self) -> Option<&ExecutorReference> {
-        self.pipeline.executors.get(self.executor?).map(|declared| &declared.reference)
+        self.pipeline().executors.get(self.executor?).map(|declared| &declared.reference)
     }
 
     fn may_emit(&self, event_type: &EventType) -> Result<(), Failure> {
@@ -154,9 +166,9 @@ impl Parts {
 
     fn set_state(&self, handler: &OnProgress, progress: &Value) {
         let Verb::Run(step) = &handler.run.flow().step(handler.step).verb else { return };
-        let settings = &self.pipeline.state;
+        let settings = &self.pipeline().state;
         for fields in &step.on_progress {
-            let now = self.clock.now();
+            let now = self.shared.ports.clock.now();
             let again = || {
                 if !states::depends_on_state(fields) {
                     return None;
@@ -175,11 +187,7 @@ impl Parts {
                 }
                 // A progress is no step: what is wrong with its handler is told, and does not fail the job.
                 Err(failure) => {
-                    self.tell(What::Log {
-                        job: self.job.clone(),
-                        level: LogLevel::Warn,
-                        message: format!("on_progress failed: {failure}"),
-                    });
+                    self.tell(What::Log { job: self.label(), level: LogLevel::Warn, message: format!("on_progress failed: {failure}") });
                 }
             }
         }
@@ -200,8 +208,8 @@ impl JobChannel for Gate {
         if let Some(requester) = &parts.requester {
             requester.progress(&progress);
         }
-        if parts.sink.wants_detail() {
-            parts.tell(What::Progress { job: parts.job.clone(), progress });
+        if parts.shared.ports.sink.wants_detail() {
+            parts.tell(What::Progress { job: parts.label(), progress });
         }
     }
 
@@ -219,7 +227,7 @@ impl JobChannel for Gate {
                 format!("{} emitted more than {} events in one attempt; raise limits.events", reference.name, reference.limits.events);
             return Err(Failure::new(FailureKind::Permanent, message).with_code("limit_events"));
         }
-        let data = shareable::event_data(&parts.pipeline, &event_type, data)?;
+        let data = shareable::event_data(parts.pipeline(), &event_type, data)?;
         inner.emissions.push(Emission { event_type, data });
         Ok(())
     }
@@ -240,7 +248,7 @@ impl JobChannel for Gate {
         };
         let parts = Arc::clone(&inner.parts);
         drop(inner);
-        parts.tell(What::Log { job: parts.job.clone(), level, message });
+        parts.tell(What::Log { job: parts.label(), level, message });
     }
 }
 

@@ -1,7 +1,8 @@
 //! A pipeline in force, with the attempt half of its policies made ready: what a run is pinned to.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use crate::model::id::FlowName;
 use crate::model::record::StepNumber;
@@ -9,15 +10,32 @@ use crate::plan::Bound;
 use crate::plan::pipeline::{Flow, Verb};
 use crate::policy::{AttemptStack, Policies};
 
+use super::waits::listens;
+
+/// A run that takes at most this from its beginning to its end is short.
+const SHORT: Duration = Duration::from_micros(100);
+/// So many short runs of a flow in a row, and the next begins in its caller's own task.
+const TRUSTED_AFTER: u32 = 16;
+
 /// A pipeline in force.
 ///
 /// The stacks are made once, when it is put in force: that is the instant at which changed numbers apply, and a run of an older revision
 /// must not bring the old numbers back with each of its attempts.
 pub(super) struct Installed {
     pub(super) bound: Arc<Bound>,
-    stacks: HashMap<FlowName, Vec<AttemptStack>>,
-    /// The flows with a `wait`.
-    waiting: HashSet<FlowName>,
+    /// A list: a pipeline has a few flows, and every attempt looks into it.
+    flows: Vec<OfFlow>,
+}
+
+/// What is made ready for one flow.
+struct OfFlow {
+    name: FlowName,
+    /// By step number.
+    stacks: Vec<AttemptStack>,
+    /// Whether events may meet its runs: it has a `wait` or a `cancel_on`.
+    meets: bool,
+    /// How many runs in a row were short, as far as that is counted.
+    short_runs: AtomicU32,
 }
 
 impl Installed {
@@ -26,21 +44,41 @@ impl Installed {
             Verb::Run(run) => policies.stack(&run.attempt),
             _ => AttemptStack::default(),
         };
-        let stacks = bound.pipeline.flows.iter().map(|flow| {
-            let stacks = flow.steps.iter().map(|step| stack(&step.verb)).collect();
-            (flow.name.clone(), stacks)
-        });
-        let waits = |flow: &&Arc<Flow>| flow.steps.iter().any(|step| matches!(step.verb, Verb::Wait(_)));
-        let waiting = bound.pipeline.flows.iter().filter(waits).map(|flow| flow.name.clone()).collect();
-        Self { stacks: stacks.collect(), waiting, bound }
+        let of_flow = |flow: &Arc<Flow>| OfFlow {
+            name: flow.name.clone(),
+            stacks: flow.steps.iter().map(|step| stack(&step.verb)).collect(),
+            meets: listens(flow).next().is_some(),
+            short_runs: AtomicU32::new(0),
+        };
+        Self { flows: bound.pipeline.flows.iter().map(of_flow).collect(), bound }
     }
 
-    /// Whether a flow's runs may wait for events.
-    pub(super) fn waits(&self, flow: &FlowName) -> bool {
-        self.waiting.contains(flow)
+    /// Whether events may meet a flow's runs; runs of another flow are spared what only these need.
+    pub(super) fn meets(&self, flow: &FlowName) -> bool {
+        self.flow(flow).is_some_and(|flow| flow.meets)
+    }
+
+    /// Whether the last runs of a flow were short.
+    pub(super) fn is_quick(&self, flow: &FlowName) -> bool {
+        self.flow(flow).is_some_and(|flow| flow.short_runs.load(Ordering::Relaxed) >= TRUSTED_AFTER)
+    }
+
+    /// A run of a flow took so long.
+    pub(super) fn learn(&self, flow: &FlowName, took: Duration) {
+        let Some(flow) = self.flow(flow) else { return };
+        let runs = flow.short_runs.load(Ordering::Relaxed);
+        let after = if took <= SHORT { runs.saturating_add(1).min(TRUSTED_AFTER) } else { 0 };
+        // Written only when it changes: other threads read it.
+        if after != runs {
+            flow.short_runs.store(after, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn stack(&self, flow: &FlowName, step: StepNumber) -> AttemptStack {
-        self.stacks.get(flow).and_then(|stacks| stacks.get(step.0 as usize)).cloned().unwrap_or_default()
+        self.flow(flow).and_then(|flow| flow.stacks.get(step.0 as usize)).cloned().unwrap_or_default()
+    }
+
+    fn flow(&self, name: &FlowName) -> Option<&OfFlow> {
+        self.flows.iter().find(|flow| flow.name == *name)
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -16,7 +17,7 @@ use crate::model::activation::{Activation, Admission, Patience, Requester, RunEn
 use crate::model::cancel::CancelSignal;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::happening::{Happening, What};
-use crate::model::id::{CorrelationId, Digest, FlowName, PipelineName, RunId};
+use crate::model::id::{CorrelationId, Digest, FlowName, IdMap, PipelineName, RunId};
 use crate::model::job::{CancelReason, Job};
 use crate::model::port::{Activate, Forget, Invalidate, Scope};
 use crate::model::record::{Batch, Beginning, Fact, InboxKey};
@@ -43,6 +44,7 @@ use super::states::States;
 use super::telling::run_label;
 use super::waits::{Waits, keys};
 
+mod inline;
 pub mod offering;
 pub mod resting;
 mod reviving;
@@ -61,13 +63,13 @@ pub struct Shared {
     /// Told whenever a run has ended.
     ended: Notify,
     installed: RwLock<HashMap<PipelineName, Arc<Installed>>>,
-    door: Mutex<Door<Ticket>>,
+    door: Mutex<Door<Box<Ticket>>>,
     /// Those that have a task.
-    runs: Mutex<HashMap<RunId, Running>>,
+    runs: Mutex<IdMap<RunId, Running>>,
     /// Those that only wait. Locked after `runs`.
     resting: Resting,
     /// What the runs are heard by that were called before the host ended, until their callers come back to them.
-    rejoins: Mutex<HashMap<RunId, Arc<Callee>>>,
+    rejoins: Mutex<IdMap<RunId, Arc<Callee>>>,
     /// When the runs of a store were taken up, if they were.
     recovered: OnceLock<Timestamp>,
     states: States,
@@ -79,7 +81,7 @@ struct Running {
     installed: Arc<Installed>,
     control: Arc<Control>,
     door: DoorKey,
-    view: RunView,
+    since: Timestamp,
 }
 
 /// A run that has not begun.
@@ -91,8 +93,6 @@ struct Ticket {
     requester: Option<Arc<dyn Requester>>,
     door: DoorKey,
     limits: Limits,
-    /// As `pipeline.flow`.
-    target: String,
     /// The time for the whole run, from when it begins; what it was handed down stands in the beginning.
     own_deadline: Option<Duration>,
     /// By which its `cancel_on` is found.
@@ -124,8 +124,9 @@ impl Activate for Shared {
             }
             let admission = match self.prepare(activation) {
                 Ok(mut ticket) => match ticket.circles.take() {
-                    Some(failure) => self.record_refused(ticket, failure).await,
-                    None => self.admit_once(ticket, patience).await,
+                    Some(failure) => Box::pin(self.record_refused(ticket, failure)).await,
+                    None if ticket.idempotency.is_some() => Box::pin(self.admit_once(ticket, patience)).await,
+                    None => self.admit(ticket, patience).await,
                 },
                 Err(failure) => Admission::Refused(failure),
             };
@@ -214,12 +215,12 @@ impl Shared {
     /// Changed numbers of `concurrency` apply at once: whoever waits and has a place now starts.
     fn adjust_door(&self) {
         let mut door = self.lock_door();
-        let start = door.adjust(|key| {
+        let mut start = door.adjust(|key| {
             let installed = self.find(&key.pipeline)?;
             let flow = installed.bound.pipeline.flows.iter().find(|flow| flow.name == key.flow)?;
             Some(limits(flow))
         });
-        start.iter().for_each(|ticket| self.register(ticket));
+        self.register_all(&mut start);
         drop(door);
         for ticket in start {
             self.start(ticket);
@@ -231,8 +232,12 @@ impl Shared {
     }
 
     pub(super) fn views(&self) -> Vec<RunView> {
+        let view = |(run, running): (&RunId, &Running)| {
+            let target = format!("{}.{}", running.door.pipeline, running.door.flow);
+            RunView { run: *run, target, since: running.since }
+        };
         let runs = self.lock_runs();
-        let mut views: Vec<_> = runs.values().map(|running| running.view.clone()).collect();
+        let mut views: Vec<_> = runs.iter().map(view).collect();
         views.extend(self.resting_views());
         drop(runs);
         views.sort_by_key(|view| (view.since, view.run));
@@ -273,8 +278,8 @@ impl Shared {
     pub(super) fn left(&self, run: RunId) {
         let mut door = self.lock_door();
         let Some(running) = self.lock_runs().remove(&run) else { return };
-        let next = door.leave(&running.door, run);
-        next.iter().for_each(|ticket| self.register(ticket));
+        let mut next = door.leave(&running.door, run);
+        self.register_all(&mut next);
         drop(door);
         for ticket in next {
             self.start(ticket);
@@ -300,7 +305,7 @@ impl Shared {
     }
 
     /// Checks an activation: whether there is such a flow, whether its causes go in circles, whether its input is what is declared.
-    fn prepare(&self, activation: Activation) -> Result<Ticket, Failure> {
+    fn prepare(&self, activation: Activation) -> Result<Box<Ticket>, Failure> {
         if self.stopping.load(Ordering::SeqCst) {
             return Err(Failure::new(FailureKind::Rejected, "the host is stopping").with_code("stopping"));
         }
@@ -358,7 +363,8 @@ impl Shared {
         if !bound.pipeline.state.initial.is_empty() {
             self.states.check(&beginning.pipeline, beginning.state_key.as_deref())?;
         }
-        Ok(Ticket {
+        // Boxed: it goes through the door and through several hands.
+        Ok(Box::new(Ticket {
             control: Arc::new(Control::default()),
             own_deadline: flow.deadline,
             requester: activation.requester,
@@ -368,15 +374,14 @@ impl Shared {
             flow,
             beginning,
             door,
-            target,
             cancel_keys,
             idempotency,
             circles,
-        })
+        }))
     }
 
     /// Through the door, unless it repeats a request that is known.
-    async fn admit_once(&self, mut ticket: Ticket, patience: Patience) -> Admission {
+    async fn admit_once(&self, mut ticket: Box<Ticket>, patience: Patience) -> Admission {
         let Some((key, retention)) = ticket.idempotency else { return self.admit(ticket, patience).await };
         let fan = Fan::new(idempotency::Parts {
             run: ticket.beginning.run,
@@ -402,7 +407,7 @@ impl Shared {
         admission
     }
 
-    async fn admit(&self, mut ticket: Ticket, patience: Patience) -> Admission {
+    async fn admit(&self, mut ticket: Box<Ticket>, patience: Patience) -> Admission {
         let run = ticket.beginning.run;
         let (limits, key) = (ticket.limits, ticket.door.clone());
         let started = (patience != Patience::AsDeclared).then(|| {
@@ -421,7 +426,10 @@ impl Shared {
         };
         match arrival {
             Arrival::Start(ticket) => {
-                self.start(ticket);
+                match ticket.installed.is_quick(&ticket.flow.name) {
+                    true => self.start_here(ticket).await,
+                    false => self.start(ticket),
+                }
                 Admission::Started(run)
             }
             Arrival::Waits { outside, cancel, superseded } => {
@@ -443,20 +451,43 @@ impl Shared {
         }
     }
 
-    fn start(&self, ticket: Ticket) {
-        let Some(shared) = self.weak.upgrade() else { return };
-        let now = self.ports.clock.now();
-        // The time at the door is not the run's, but it is its caller's.
-        let due = deadline::earliest(now, ticket.own_deadline, ticket.beginning.deadline);
-        let beginning = Beginning { at: now, deadline: due, ..ticket.beginning };
+    fn start(&self, ticket: Box<Ticket>) {
+        if let Some(task) = self.task(ticket) {
+            self.tasks.spawn(task);
+        }
+    }
+
+    /// Starts a run in the caller's own task: to its end, if it never has to wait; else it goes on in a task of its own.
+    ///
+    /// Only for flows whose runs are short by experience: making a task and going over to it costs as much as such a run's work, while
+    /// the others are worth another thread.
+    async fn start_here(&self, ticket: Box<Ticket>) {
+        let Some(mut task) = self.task(ticket) else { return };
+        // Who waits for all tasks waits for this one too.
+        let counted = self.tasks.token();
+        let is_over = match inline::Turn::begin() {
+            Some(_turn) => std::future::poll_fn(|context| Poll::Ready(task.as_mut().poll(context).is_ready())).await,
+            None => false,
+        };
+        if !is_over {
+            self.tasks.spawn(task);
+        }
+        drop(counted);
+    }
+
+    /// The task of a run that has its place. Boxed: spawning moves a future about several times.
+    fn task(&self, ticket: Box<Ticket>) -> Option<BoxFuture<'static, ()>> {
+        let shared = self.weak.upgrade()?;
+        let due = deadline::earliest(ticket.beginning.at, ticket.own_deadline, ticket.beginning.deadline);
+        let beginning = Beginning { deadline: due, ..ticket.beginning };
         let control = ticket.control;
         if self.stopping.load(Ordering::SeqCst) {
             control.cancel(CancelReason::Shutdown);
         }
         let beginning = Arc::new(beginning);
         let pipeline = &ticket.installed.bound.pipeline;
-        let (waits, cancel_keys) = (ticket.installed.waits(&beginning.flow), ticket.cancel_keys);
-        if waits || !cancel_keys.is_empty() {
+        let cancel_keys = ticket.cancel_keys;
+        if ticket.installed.meets(&beginning.flow) {
             self.waits.begin(beginning.run, pipeline);
             self.waits.cancel_on(beginning.run, &cancel_keys);
         }
@@ -479,15 +510,15 @@ impl Shared {
         }
         // Counted from here, so that no clock takes the moment before its first turn for quiet.
         let busy = self.ports.activity.enter();
-        self.tasks.spawn(async move {
+        Some(Box::pin(async move {
             if AssertUnwindSafe(driver.drive(busy)).catch_unwind().await.is_err() {
                 shared.broke_off(&beginning, requester.as_deref());
             }
-        });
+        }))
     }
 
     /// A run that is over before its first step: recorded as failed, for whoever looks for it.
-    async fn record_refused(&self, ticket: Ticket, failure: Failure) -> Admission {
+    async fn record_refused(&self, ticket: Box<Ticket>, failure: Failure) -> Admission {
         let at = self.ports.clock.now();
         let outcome = RunOutcome::Failed { failure: failure.clone() };
         let beginning = Arc::new(ticket.beginning);
@@ -504,10 +535,21 @@ impl Shared {
 
     /// From the moment at which it has a place, a run can be found and cancelled.
     fn register(&self, ticket: &Ticket) {
-        let view = RunView { run: ticket.beginning.run, target: ticket.target.clone(), since: self.ports.clock.now() };
-        let running =
-            Running { installed: Arc::clone(&ticket.installed), control: Arc::clone(&ticket.control), door: ticket.door.clone(), view };
-        self.lock_runs().insert(ticket.beginning.run, running);
+        let Ticket { installed, control, beginning, door, .. } = ticket;
+        let (installed, control, door) = (Arc::clone(installed), Arc::clone(control), door.clone());
+        self.lock_runs().insert(beginning.run, Running { installed, control, door, since: beginning.at });
+    }
+
+    /// Those who waited at the door have a place now. The time at the door is not the run's, but it is its caller's.
+    fn register_all(&self, tickets: &mut [Box<Ticket>]) {
+        if tickets.is_empty() {
+            return;
+        }
+        let now = self.ports.clock.now();
+        for ticket in tickets {
+            ticket.beginning.at = now;
+            self.register(ticket);
+        }
     }
 
     /// A run's task panicked: a mistake in pipehost, which must not take the run's place and its caller with it.
@@ -524,7 +566,7 @@ impl Shared {
     }
 
     /// One that waited and never will run still has its one end.
-    fn never_run(&self, ticket: Ticket, reason: CancelReason) {
+    fn never_run(&self, ticket: Box<Ticket>, reason: CancelReason) {
         let outcome = RunOutcome::Cancelled { reason };
         let what = What::RunEnded { outcome: outcome.clone(), elapsed: std::time::Duration::ZERO };
         let run = Some(run_label(&ticket.beginning));
@@ -553,11 +595,11 @@ impl Shared {
         self.installed.read().unwrap_or_else(PoisonError::into_inner).get(pipeline).cloned()
     }
 
-    fn lock_runs(&self) -> MutexGuard<'_, HashMap<RunId, Running>> {
+    fn lock_runs(&self) -> MutexGuard<'_, IdMap<RunId, Running>> {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock_door(&self) -> MutexGuard<'_, Door<Ticket>> {
+    fn lock_door(&self) -> MutexGuard<'_, Door<Box<Ticket>>> {
         self.door.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,7 +1,7 @@
 //! Facts in memory: bounded, and quick enough to stand on the path of every step.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::future::ready;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -59,7 +59,7 @@ struct Kept {
     inbox: HashSet<InboxKey>,
     inbox_order: VecDeque<InboxKey>,
     /// By the run that dispatched them: the runs that began.
-    parts: HashMap<RunId, Vec<RunId>>,
+    parts: IdMap<RunId, Vec<RunId>>,
 }
 
 #[derive(Default)]

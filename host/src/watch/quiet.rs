@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::{LONGEST, QUIET};
+use super::{LONGEST, PAUSE, QUIET};
 use crate::model::time::Timestamp;
 
 /// So many files of one burst are told apart; with more, everything is looked at.
@@ -15,6 +15,8 @@ pub(super) struct Quiet {
     files: BTreeSet<PathBuf>,
     all: bool,
     times: Option<(Timestamp, Timestamp)>,
+    /// Whether the pause since the last hint was told.
+    paused: bool,
 }
 
 /// A burst that is over.
@@ -46,6 +48,22 @@ impl Quiet {
     fn touch(&mut self, now: Timestamp) {
         let first = self.times.map_or(now, |(first, _)| first);
         self.times = Some((first, now));
+        self.paused = false;
+    }
+
+    /// When a first pause is long enough to be told.
+    pub(super) fn pause_due(&self) -> Option<Timestamp> {
+        let (_, last) = self.times.filter(|_| !self.paused)?;
+        Some(last + PAUSE)
+    }
+
+    /// The files that were hinted at, if a pause is long enough and was not told; which others there may be is not looked up for that.
+    pub(super) fn take_pause(&mut self, now: Timestamp) -> Vec<PathBuf> {
+        if self.pause_due().is_none_or(|due| due > now) {
+            return Vec::new();
+        }
+        self.paused = true;
+        self.files.iter().cloned().collect()
     }
 
     /// When to look; `None` if there is nothing to look at.
@@ -87,6 +105,19 @@ mod tests {
         let burst = quiet.take(at(299)).expect("it is due");
         assert_eq!((burst.files.len(), burst.last_write), (2, at(149)));
         assert_eq!(quiet.due(), None);
+    }
+
+    #[test]
+    fn a_pause_is_told_once_and_anew_after_each_further_hint() {
+        let mut quiet = Quiet::default();
+        quiet.note(at(0), file("a"));
+        assert_eq!((quiet.take_pause(at(9)), quiet.pause_due()), (Vec::new(), Some(at(10))));
+        assert_eq!(quiet.take_pause(at(10)), file("a"));
+        assert_eq!((quiet.take_pause(at(100)), quiet.pause_due()), (Vec::new(), None));
+        quiet.note(at(100), file("b"));
+        assert_eq!(quiet.take_pause(at(110)), [PathBuf::from("a"), PathBuf::from("b")]);
+        assert!(quiet.take(at(250)).is_some());
+        assert_eq!(quiet.pause_due(), None);
     }
 
     #[test]

@@ -111,6 +111,9 @@ impl Driver {
 
     /// Nobody finds this run's waits any more.
     pub(super) fn stop_listening(&mut self) {
+        if !std::mem::take(&mut self.meets) {
+            return;
+        }
         self.close_waits(|_| true, Closing::GivenUp);
         let run = self.state.beginning().run;
         self.shared.waits.stop_cancelling(run, &self.cancel_keys);

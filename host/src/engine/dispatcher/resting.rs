@@ -35,14 +35,14 @@ impl Driver {
     }
 
     /// One that rested and whose waits others find as before.
-    pub fn awake(driving: Driving) -> Self {
+    pub fn awake(driving: Driving) -> Box<Self> {
         let mut driver = Self::new(driving);
         driver.listening = driver.state.waits().filter_map(|wait| Listening::of(&driver.state, wait)).collect();
         driver
     }
 
     /// Goes on with whatever woke it, as if it had waited in its task.
-    pub async fn wake(mut self, mut busy: Busy) {
+    pub async fn wake(mut self: Box<Self>, mut busy: Busy) {
         let input = self.wait(&mut busy).await;
         self.go(input, None, busy).await;
     }

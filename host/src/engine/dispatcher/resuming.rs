@@ -10,7 +10,7 @@ use crate::model::record::Fact;
 
 impl Driver {
     /// A run that is about to go on. From here on others find its waits and its shared jobs.
-    pub fn again(driving: Driving, facts: &[Fact]) -> Self {
+    pub fn again(driving: Driving, facts: &[Fact]) -> Box<Self> {
         let mut driver = Self::new(driving);
         driver.labels.learn(&driver.state, facts);
         driver.labels.keep(&driver.state);
@@ -23,7 +23,7 @@ impl Driver {
     }
 
     /// Drives it to its end. What these `emit` steps emitted may not have reached everybody.
-    pub async fn resume(mut self, publish: Vec<Fact>, busy: Busy) {
+    pub async fn resume(mut self: Box<Self>, publish: Vec<Fact>, busy: Busy) {
         for fact in publish {
             if let Fact::Emitted { lane, step, events } = fact {
                 self.publish_step(lane, step, &events).await;

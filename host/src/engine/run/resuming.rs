@@ -31,7 +31,7 @@ impl RunState {
     /// What the jobs under way hold of the tables of dedup and cache.
     pub fn held(&mut self, around: &Surroundings<'_>) -> Vec<(JobId, Claim)> {
         let working = |active: &&ActiveJob| matches!(active.phase, JobPhase::Running | JobPhase::BackOff(_));
-        let jobs: Vec<JobId> = self.jobs.values().filter(working).map(|active| active.job.id).collect();
+        let jobs: Vec<JobId> = self.jobs().filter(working).map(|active| active.job.id).collect();
         let machine = Machine { state: self, around, facts: Vec::new(), commands: Vec::new() };
         let claim = |job: JobId| {
             let (_, lane, step) = machine.parts(job)?;
@@ -52,7 +52,7 @@ impl Machine<'_> {
         }
         let jobs: Vec<(JobId, JobPhase, u32, bool)> = {
             let of_job = |active: &ActiveJob| (active.job.id, active.phase.clone(), active.job.attempt, self.state.is_call(active));
-            self.state.jobs.values().map(of_job).collect()
+            self.state.jobs().map(of_job).collect()
         };
         for (job, phase, attempt, is_call) in jobs {
             match phase {

@@ -134,7 +134,8 @@ impl Machine<'_> {
         // What `on_error` and `finally` do is not taken back: they are what takes back.
         let active = self.state.job(job).filter(|_| self.state.unwinding.is_none())?;
         let Verb::Run(run) = &self.state.flow.step(active.step).verb else { return None };
-        Some((self.state.lane(active.lane)?.clone(), active.step, run.undo?))
+        let undo = run.undo?;
+        Some((self.state.lane(active.lane)?.clone(), active.step, undo))
     }
 
     fn undo_input(&self, job: JobId, lane: &Lane, step: StepNumber, undo: Undo, output: &Value) -> Result<Value, Failure> {

@@ -26,7 +26,8 @@ pub struct RunState {
     /// By step number: the output of each of the flow's own steps that is done, and of those of `on_error` and `finally`; null for one that
     /// was skipped. What is inside a step has its outputs in its lane.
     pub(super) outputs: Vec<Option<Value>>,
-    pub(super) jobs: BTreeMap<JobId, ActiveJob>,
+    /// Boxed: a map's node has room for eleven, and most runs have one job at a time.
+    pub(super) jobs: BTreeMap<JobId, Box<ActiveJob>>,
     /// What is to be undone if the run does not succeed.
     pub(super) saga: Saga,
     pub(super) replied: bool,
@@ -153,12 +154,12 @@ impl RunState {
 
     /// The jobs without a terminal event.
     pub fn jobs(&self) -> impl Iterator<Item = &ActiveJob> {
-        self.jobs.values()
+        self.jobs.values().map(|active| &**active)
     }
 
     /// A job, unless it has its terminal event.
     pub fn job(&self, id: JobId) -> Option<&ActiveJob> {
-        self.jobs.get(&id)
+        self.jobs.get(&id).map(|active| &**active)
     }
 
     /// A copy for expressions of one lane: of a run with thousands of them, only what that one sees.
@@ -220,7 +221,7 @@ impl RunState {
             Fact::StepFailed { lane, failure, .. } | Fact::HealFailed { lane, failure, .. } => self.fail(*lane, failure.clone()),
             Fact::JobDispatched { lane, step, job, input, at, deadline } => {
                 let active = self.new_job(*lane, *step, *job, input.clone(), *at, *deadline);
-                self.jobs.insert(*job, active);
+                self.jobs.insert(*job, Box::new(active));
                 self.lanes.set_job(*lane, *job);
             }
             Fact::JobJoined { job, leader } => self.set_phase(*job, JobPhase::Joined(*leader)),
@@ -397,7 +398,7 @@ impl RunState {
 impl PartialEq for RunState {
     fn eq(&self, other: &Self) -> bool {
         let jobs = |state: &Self| -> Vec<_> {
-            let job = |active: &ActiveJob| {
+            let job = |active: &Box<ActiveJob>| {
                 let place = (active.lane, active.step, active.deadline);
                 (active.job.id, active.job.attempt, place, active.phase.clone(), active.doubtful)
             };

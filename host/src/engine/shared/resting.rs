@@ -31,9 +31,9 @@ impl Shared {
         let Some(shared) = self.weak.upgrade() else { return false };
         let mut runs = self.lock_runs();
         // Under the lock of the runs, so that whoever finds that the control is left finds the stub.
-        let Some(Running { installed, door, view, .. }) = runs.get(&run).filter(|_| control.leave()) else { return false };
-        let group = self.resting.group(installed, door, &view.target);
-        let stub = Stub { group, since: view.since, due: due.unwrap_or(Timestamp::MAX), held };
+        let Some(Running { installed, door, since, .. }) = runs.get(&run).filter(|_| control.leave()) else { return false };
+        let group = self.resting.group(installed, door, &format!("{}.{}", door.pipeline, door.flow));
+        let stub = Stub { group, since: *since, due: due.unwrap_or(Timestamp::MAX), held };
         runs.remove(&run);
         let unwatched = self.resting.lay_down(run, stub);
         drop(runs);
@@ -55,9 +55,8 @@ impl Shared {
         let stub = self.resting.take(run)?;
         let control = Arc::new(Control::default());
         let group = &stub.group;
-        let view = RunView { run, target: group.target.clone(), since: stub.since };
         let (installed, door) = (Arc::clone(&group.installed), group.door.clone());
-        runs.insert(run, Running { installed, control: Arc::clone(&control), door, view });
+        runs.insert(run, Running { installed, control: Arc::clone(&control), door, since: stub.since });
         drop(runs);
         // Counted from here, so that no clock takes the moment before its first turn for quiet.
         let busy = self.ports.activity.enter();

@@ -10,7 +10,6 @@ use super::{Running, Shared, cancel_keys_of, evaluate_key, request_key};
 use crate::engine::calls::Callee;
 use crate::engine::dispatcher::{Driver, Driving};
 use crate::engine::door::{DoorKey, Limits};
-use crate::engine::handle::RunView;
 use crate::engine::idempotency::{self, Fan, Request};
 use crate::engine::recovery::Revived;
 use crate::engine::run::{Extra, RunScope};
@@ -25,7 +24,7 @@ use crate::plan::pipeline::Concurrency;
 
 /// A run that is about to go on.
 pub struct Resuming {
-    driver: Driver,
+    driver: Box<Driver>,
     publish: Vec<Fact>,
     beginning: Arc<Beginning>,
     requester: Option<Arc<dyn Requester>>,
@@ -82,12 +81,11 @@ impl Shared {
             Some((key, retention)) => self.fan_again(&beginning, key, retention, requester, &facts),
             None => requester,
         };
-        let view = RunView { run: beginning.run, target: format!("{}.{}", beginning.pipeline, door.flow), since: beginning.at };
         {
             let mut lines = self.lock_door();
             lines.resume(&door, limits, beginning.run);
-            self.lock_runs()
-                .insert(beginning.run, Running { installed: Arc::clone(&installed), control: Arc::clone(&control), door, view });
+            let (installed, control, since) = (Arc::clone(&installed), Arc::clone(&control), beginning.at);
+            self.lock_runs().insert(beginning.run, Running { installed, control, door, since });
         }
         if self.waits.cancel_on(beginning.run, &cancel_keys) {
             control.cancel(CancelReason::Event);

@@ -26,7 +26,7 @@ impl Shared {
             return self.tell(What::NotAdmitted { target, reason: failure.to_string() });
         }
         let Concurrency { max_concurrent, max_queue, when_full, .. } = Concurrency::default();
-        let ticket = Ticket {
+        let ticket = Box::new(Ticket {
             installed: Arc::clone(installed),
             flow: Arc::clone(flow),
             control: Arc::new(Control::default()),
@@ -34,13 +34,12 @@ impl Shared {
             requester: None,
             door: DoorKey { pipeline: by.pipeline.clone(), flow: FlowName::new(format!("{}.{step}", by.flow)), key: None },
             limits: Limits { max_concurrent, max_queue, when_full },
-            target: target.clone(),
             circles: None,
             started: None,
             own_deadline: None,
             cancel_keys: Vec::new(),
             idempotency: None,
-        };
+        });
         if let Admission::Refused(failure) = self.admit(ticket, Patience::AsDeclared).await {
             self.tell(What::NotAdmitted { target, reason: failure.to_string() });
         }
