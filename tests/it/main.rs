@@ -7,6 +7,8 @@
     reason = "a test fails by panicking, and its helpers stand outside #[test] functions"
 )]
 
+#[cfg(unix)]
+mod auth;
 mod bad_input;
 mod cases;
 mod chatbot;
@@ -29,6 +31,8 @@ mod seeing;
 #[cfg(unix)]
 mod sending;
 mod several;
+#[cfg(unix)]
+mod shop;
 mod structures;
 #[cfg(unix)]
 mod terminal;

@@ -17,6 +17,8 @@ use std::time::Duration;
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
+#[cfg(unix)]
+pub(crate) mod auth_server;
 pub(crate) mod model;
 pub(crate) mod object_store;
 #[cfg(unix)]

@@ -324,7 +324,7 @@ impl Shared {
             Ok(passed) => (passed, None),
             Err(failure) => (before.to_vec(), Some(failure)),
         };
-        let input = flow.input.conform(&activation.input, activation.origin).map_err(|mismatches| {
+        let input = flow.input.receive(&activation.input, activation.origin).map_err(|mismatches| {
             let mismatches = shareable::all(&mismatches);
             Failure::new(FailureKind::Invalid, format!("the input of {target} is not what it declares: {mismatches}")).with_code("input")
         })?;

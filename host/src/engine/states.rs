@@ -10,7 +10,7 @@ use crate::model::failure::{Failure, FailureKind};
 use crate::model::happening::StateChange;
 use crate::model::id::{Digest, JobId, PipelineName};
 use crate::model::port::Root;
-use crate::model::types::Origin;
+use crate::model::types::{Origin, Type};
 use crate::model::value::{Map, Tree, Value};
 use crate::plan::pipeline::StateSettings;
 use crate::plan::template::Template;
@@ -220,8 +220,12 @@ fn whole(set: &Map, settings: &StateSettings) -> Map {
 }
 
 fn conform(name: &str, value: &Value, settings: &StateSettings) -> Result<Tree, Failure> {
-    let declared_secret = settings.types.iter().any(|(field, declared)| field == name && *declared == crate::model::types::Type::Secret);
-    if !declared_secret {
+    // A field without a first value is null at first, so that its type is `secret|null`.
+    let is_secret = |declared: &Type| match declared {
+        Type::Nullable(inner) => **inner == Type::Secret,
+        declared => *declared == Type::Secret,
+    };
+    if !settings.types.iter().any(|(field, declared)| field == name && is_secret(declared)) {
         shareable::check(value, &format!("the value for state field {name}"))?;
     }
     let Some((_, declared)) = settings.types.iter().find(|(field, _)| field == name) else { return Ok(value.tree().clone()) };
@@ -234,7 +238,7 @@ fn conform(name: &str, value: &Value, settings: &StateSettings) -> Result<Tree, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::types::Type;
+    use crate::model::secret::Secret;
 
     fn revision() -> Digest {
         Digest::of(b"p")
@@ -262,6 +266,19 @@ mod tests {
         let refused = cell.change(&settings, |_| Ok(vec![("count".to_owned(), Value::string("many"))]), || None);
         assert_eq!(refused.err().and_then(|failure| failure.code).as_deref(), Some("state_type"));
         assert_eq!(cell.view(&settings, revision()).text(), r#"{"status":"idle","count":0}"#);
+    }
+
+    #[test]
+    fn a_secret_is_kept_where_one_is_declared_and_refused_elsewhere() {
+        let (cell, mut settings) = (StateCell::default(), settings());
+        settings.types.push(("token".to_owned(), Type::Nullable(Box::new(Type::Secret))));
+        settings.initial.insert("token".to_owned(), Tree::Null);
+        let set = |name: &str, value: Tree| cell.change(&settings, |_| Ok(vec![(name.to_owned(), Value::from(value))]), || None);
+        let secret = || Tree::Secret(Secret::new("token", "hunter2"));
+        assert_eq!(set("token", secret()).expect("it is declared").after.text(), r#"{"token":"«secret token»"}"#);
+        assert_eq!(set("status", secret()).err().and_then(|failure| failure.code).as_deref(), Some("secret"));
+        set("token", Tree::Null).expect("it may be null again");
+        assert_eq!(cell.view(&settings, revision()).text(), r#"{"status":"idle","count":0,"token":null}"#);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::value::{Map, Tree, Value};
 
 mod fits;
 mod schema;
+mod seal;
 
 /// What a value must be.
 #[derive(Clone, PartialEq, Debug, Default)]

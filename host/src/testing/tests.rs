@@ -423,7 +423,8 @@ events: { Checked: { ok: bool } }
 resources: { main: { sqlite: b.db } }
 executors: { check: { builtin: sql.query, grants: { sql: [main] } } }
 trigger: { event: Placed, mode: observe }
-steps: [{ id: check, run: check, with: { database: main, statement: x } }, { emit: { Checked: { ok: true } } }]
+state: { initial: { checks: 0 } }
+steps: [{ id: check, run: check, with: { database: main, statement: x } }, { set: { checks: 1 } }, { emit: { Checked: { ok: true } } }]
 ",
     );
     let report = bench.run(
@@ -439,7 +440,12 @@ tests:
     files: [b.yaml]
     mocks: { b.check: { output: { rows: [] } } }
     send: {}
-    expect: { runs: [{ flow: place }, { pipeline: b, outcome: succeeded }, { flow: hear }], calls: { b.check: 1 } }
+    expect:
+      runs:
+        - { flow: place }
+        - { pipeline: b, outcome: succeeded, steps: { check: { rows: [] } }, state: { checks: 1 }, state_history: { checks: [1] } }
+        - { flow: hear }
+      calls: { b.check: 1 }
 ",
     );
     assert_eq!(wrong(&report), [""; 0]);

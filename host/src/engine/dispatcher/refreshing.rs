@@ -38,7 +38,7 @@ impl Driver {
             });
             let result = match ended.await {
                 Some(Input::AttemptEnded { result: Ok(output), .. }) => match declared {
-                    Some(declared) => declared.conform(&output, Origin::Data).ok(),
+                    Some(declared) => declared.receive(&output, Origin::Data).ok(),
                     None => Some(output),
                 },
                 Some(_) => None,

@@ -153,7 +153,7 @@ impl Machine<'_> {
         let Some(active) = self.state.job(job) else { return Ok((output, Vec::new())) };
         let Verb::Run(run) = &flow.step(active.step).verb else { return Ok((output, Vec::new())) };
         let output = match &run.output {
-            Some(declared) => declared.conform(&output, Origin::Data).map_err(|mismatches| {
+            Some(declared) => declared.receive(&output, Origin::Data).map_err(|mismatches| {
                 let mismatches = shareable::all(&mismatches);
                 let message = format!("the output of {} is not what it declares: {mismatches}", active.job.executor);
                 Failure::new(FailureKind::Bug, message).with_code("output_type")

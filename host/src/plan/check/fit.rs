@@ -7,6 +7,8 @@ use crate::model::value::Tree;
 pub(in crate::plan) fn may_be(found: &Type, wanted: &Type) -> bool {
     match (found, wanted) {
         (Type::Secret, _) => matches!(inner(wanted), Type::Secret),
+        // One that may be null is one all the same: it would slip through as something that may be anything.
+        (Type::Nullable(found), _) if *inner(found) == Type::Secret => may_be(inner(found), wanted),
         (Type::Any, _) | (_, Type::Any) => true,
         (Type::Nullable(found), wanted) => may_be(found, inner(wanted)),
         (found, Type::Nullable(wanted)) => may_be(found, wanted),
@@ -95,6 +97,7 @@ mod tests {
     fn a_secret_fits_only_where_one_is_declared() {
         assert!(may_be(&Type::Secret, &nullable(Type::Secret)));
         assert!(!may_be(&Type::Secret, &Type::Any));
+        assert!(!may_be(&nullable(Type::Secret), &Type::Any) && may_be(&nullable(Type::Secret), &nullable(Type::Secret)));
         assert!(!may_be(&Type::Secret, &Type::String));
     }
 }

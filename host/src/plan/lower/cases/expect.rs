@@ -54,6 +54,8 @@ impl<'a> Reader<'a> {
 
     fn of_run(&self, table: &Table<'_>) {
         let findings = self.compiler.findings;
+        // Of another pipeline's run neither the steps nor the state are known here.
+        let is_own = table.get("pipeline").and_then(Node::text).is_none_or(|name| name == self.pipeline.name.as_str());
         if let Some(node) = table.get("outcome") {
             let words: Vec<(&str, ())> = OUTCOMES.iter().map(|word| (*word, ())).collect();
             findings.word(node, "`outcome`", &words);
@@ -74,13 +76,15 @@ impl<'a> Reader<'a> {
         }
         if let Some(node) = table.get("steps") {
             for (key, _) in self.entries(node, "`steps` of an expectation", "{ context: { passages: [] } }") {
-                self.known_step(&key.name, key.span);
+                if is_own {
+                    self.known_step(&key.name, key.span);
+                }
             }
         }
         for field in ["state", "state_history"] {
             let Some(node) = table.get(field) else { continue };
             for (key, value) in self.entries(node, &format!("`{field}`"), "{ status: idle }") {
-                if !self.pipeline.state.types.iter().any(|(name, _)| *name == key.name) {
+                if is_own && !self.pipeline.state.types.iter().any(|(name, _)| *name == key.name) {
                     self.compiler.undeclared_field(&key.name, key.span, &self.pipeline.state);
                 }
                 if field == "state_history" {
@@ -90,7 +94,9 @@ impl<'a> Reader<'a> {
         }
         if let Some(node) = table.get("undone") {
             for (id, span) in findings.texts(node, "`undone`", "[charge, reserve]") {
-                self.known_step(id, span);
+                if is_own {
+                    self.known_step(id, span);
+                }
             }
         }
     }

@@ -21,6 +21,7 @@ const FAIL: &[&str] = &["kind", "code", "message", "status", "retry_after"];
 struct Known {
     target: MockTarget,
     input: Type,
+    /// With texts in the place of secrets: they are sealed when the mock has answered.
     output: Type,
 }
 
@@ -49,7 +50,7 @@ impl<'a> Reader<'a> {
             return Some(Known {
                 target: MockTarget::Executor(number),
                 input: description.input.clone().unwrap_or_default(),
-                output: description.output.clone().unwrap_or_default(),
+                output: description.output.as_ref().map(Type::unsealed).unwrap_or_default(),
             });
         }
         let id = name.strip_prefix("steps.").unwrap_or(name);
@@ -68,7 +69,7 @@ impl<'a> Reader<'a> {
             return Some(Known {
                 target: MockTarget::Step(step.id.clone(), executor),
                 input: description.and_then(|description| description.input.clone()).unwrap_or_default(),
-                output: description.and_then(|description| description.output.clone()).unwrap_or_default(),
+                output: description.and_then(|description| description.output.as_ref()).map(Type::unsealed).unwrap_or_default(),
             });
         }
         if let Some((pipeline, executor)) = name.split_once('.').filter(|_| foreign) {

@@ -1,0 +1,181 @@
+//! An API with tokens on a real socket: `POST /login`, `POST /refresh`, and everything else for whoever has the newest access token.
+//!
+//! It is as careless as servers are: what it refuses it repeats in its answer, tokens too.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+
+use serde_json::{Value as Json, json};
+
+use super::{LIFETIME, lock};
+
+/// The one password that it takes.
+pub(crate) const PASSWORD: &str = "correct-horse-battery";
+
+/// The API. Its threads end with the tests.
+pub(crate) struct AuthServer {
+    origin: String,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// How many pairs of tokens were given out; the last one is good, unless it has expired.
+    pairs: usize,
+    expired: bool,
+    /// What `/refresh` answers in the place of tokens, each once.
+    refresh_fails: Vec<u16>,
+    /// So many requests with a token that has run out have to be there before any of them is answered.
+    together: usize,
+    waiting: usize,
+    /// What was asked: `POST /login`, `GET /orders 2` with the number of the token's pair, in the order of the answers.
+    asked: Vec<String>,
+}
+
+impl AuthServer {
+    pub(crate) fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let origin = format!("http://{}", listener.local_addr().expect("an address"));
+        let shared = Arc::new(Shared::default());
+        let server = Arc::clone(&shared);
+        thread::spawn(move || {
+            for socket in listener.incoming() {
+                let (shared, socket) = (Arc::clone(&server), socket.expect("a connection"));
+                thread::spawn(move || serve(socket, &shared));
+            }
+        });
+        Self { origin, shared }
+    }
+
+    /// Its scheme, host and port.
+    pub(crate) fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// The access token that is good now is so no longer.
+    pub(crate) fn expire(&self) {
+        lock(&self.shared.state).expired = true;
+    }
+
+    /// `/refresh` answers with these, one after the other, before it gives tokens again.
+    pub(crate) fn refresh_fails(&self, statuses: &[u16]) {
+        lock(&self.shared.state).refresh_fails.extend(statuses.iter().rev());
+    }
+
+    /// Refuses nobody for a token that has run out until so many ask with one.
+    pub(crate) fn refuses_together(&self, requests: usize) {
+        lock(&self.shared.state).together = requests;
+    }
+
+    /// What was asked so far, and forgets it.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut lock(&self.shared.state).asked)
+    }
+
+    /// Every token that was ever given out.
+    pub(crate) fn tokens(&self) -> Vec<String> {
+        (1..=lock(&self.shared.state).pairs).flat_map(|pair| [access(pair), refresh(pair)]).collect()
+    }
+}
+
+fn access(pair: usize) -> String {
+    format!("acc3ss-{pair:04}-t0ken")
+}
+
+fn refresh(pair: usize) -> String {
+    format!("r3fresh-{pair:04}-t0ken")
+}
+
+fn serve(socket: TcpStream, shared: &Shared) {
+    let mut writer = socket.try_clone().expect("a socket");
+    let mut reader = BufReader::new(socket);
+    while let Some(request) = Request::read(&mut reader) {
+        let (status, answer) = answer(&request, shared);
+        let body = answer.to_string();
+        let head = format!("HTTP/1.1 {status} x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+        if writer.write_all(format!("{head}{body}").as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+fn answer(request: &Request, shared: &Shared) -> (u16, Json) {
+    let refused = |status: u16, what: &str| (status, json!({ "message": format!("refused {what}") }));
+    let mut state = lock(&shared.state);
+    let tokens = |state: &mut State| {
+        state.pairs += 1;
+        state.expired = false;
+        (200, json!({ "access_token": access(state.pairs), "refresh_token": refresh(state.pairs), "more": access(state.pairs) }))
+    };
+    match request.target.as_str() {
+        "/login" => {
+            state.asked.push("POST /login".to_owned());
+            if request.password == PASSWORD { tokens(&mut state) } else { refused(401, &request.password) }
+        }
+        "/refresh" => {
+            state.asked.push("POST /refresh".to_owned());
+            match state.refresh_fails.pop() {
+                Some(status) => refused(status, &request.bearer),
+                None if request.bearer == refresh(state.pairs) => tokens(&mut state),
+                None => refused(401, &request.bearer),
+            }
+        }
+        target => {
+            let pair = (1..=state.pairs).find(|pair| access(*pair) == request.bearer).unwrap_or_default();
+            let is_good = pair == state.pairs && !state.expired;
+            if !is_good {
+                state.waiting += 1;
+                shared.changed.notify_all();
+                let enough = |state: &mut State| state.waiting < state.together;
+                let (held, late) =
+                    shared.changed.wait_timeout_while(state, LIFETIME, enough).unwrap_or_else(std::sync::PoisonError::into_inner);
+                assert!(!late.timed_out(), "not all of them came");
+                state = held;
+            }
+            state.asked.push(format!("{} {target} {pair}", request.method));
+            if is_good { (200, json!({ "path": target })) } else { refused(401, &request.bearer) }
+        }
+    }
+}
+
+struct Request {
+    method: String,
+    target: String,
+    bearer: String,
+    password: String,
+}
+
+impl Request {
+    /// `None` when the other side has hung up.
+    fn read(reader: &mut BufReader<TcpStream>) -> Option<Self> {
+        let mut lines = Vec::new();
+        loop {
+            let mut line = String::new();
+            if reader.read_line(&mut line).ok()? == 0 {
+                return None;
+            }
+            if line.trim().is_empty() {
+                break;
+            }
+            lines.push(line.trim().to_owned());
+        }
+        let header = |name: &str| {
+            let found = lines.iter().filter_map(|line| line.split_once(": ")).find(|(other, _)| other.eq_ignore_ascii_case(name));
+            found.map(|(_, value)| value.to_owned()).unwrap_or_default()
+        };
+        let mut first = lines.first()?.split(' ');
+        let (method, target) = (first.next()?.to_owned(), first.next()?.to_owned());
+        let length: usize = header("content-length").parse().unwrap_or_default();
+        reader.read_exact(&mut vec![0; length]).ok()?;
+        let bearer = header("authorization").strip_prefix("Bearer ").unwrap_or_default().to_owned();
+        Some(Self { method, target, bearer, password: header("x-password") })
+    }
+}
