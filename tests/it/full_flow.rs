@@ -10,11 +10,11 @@ use crate::program::{Bench, Program, text};
 const FILE: &str = "pipelines/full_flow.yaml";
 const ENDS: [&str; 6] = ["Succeeded", "Skipped", "TimedOut", "CircuitOpened", "Failed", "Cancelled"];
 
-/// The pipeline with a thousandth of its waits and a twentieth of its time limit.
+/// The pipeline with a thousandth of its waits and a fifth of its time limit.
 fn bench(service: &Service) -> Bench {
     let bench = Bench::chatbot().with("SERVICE_URL", service.origin());
     bench.replace(FILE, "base_delay: 1s", "base_delay: 1ms");
-    bench.replace(FILE, "timeout: 10s", "timeout: 500ms");
+    bench.replace(FILE, "timeout: 10s", "timeout: 2s");
     bench
 }
 
@@ -112,7 +112,7 @@ fn a_job_that_nobody_waits_for_any_more_is_cancelled_once_and_hangs_up() {
     let service = Service::start();
     service.does("/silent", &[Manner::Silent]);
     let bench = bench(&service);
-    bench.replace(FILE, "timeout: 500ms", "timeout: 5m");
+    bench.replace(FILE, "timeout: 2s", "timeout: 5m");
     let mut program = bench.start(&["run", FILE, "--events", "json"]);
     program.say("silent");
     service.wait_until_asked("/silent", 1);

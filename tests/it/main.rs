@@ -27,6 +27,8 @@ mod piped;
 mod program;
 mod reloading;
 mod resilience;
+#[cfg(unix)]
+mod search;
 mod seeing;
 #[cfg(unix)]
 mod sending;
@@ -38,3 +40,4 @@ mod structures;
 mod terminal;
 mod tests_in_files;
 mod tidy;
+mod upload;

@@ -1,12 +1,11 @@
 //! The built-ins with real parts, from the real binary: an object store over HTTP, files, stores and indexes.
 
 use std::fmt::Write as _;
-use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::thread;
 
-use crate::program::object_store::{Fault, ObjectStore, Operation, digest_of_parts, pattern};
+use crate::program::object_store::{Fault, ObjectStore, Operation, digest_of_parts, pattern, pattern_file};
 use crate::program::{Bench, text};
 
 /// The input of a pipeline that is run once.
@@ -68,21 +67,7 @@ on_error:
 /// Writes `files/big.bin`: the digests of its parts as the store has them.
 fn big_file(bench: &Bench, size: u64, part: u64) -> Vec<String> {
     bench.write("files/big.bin", "");
-    let mut file = File::create(bench.path("files/big.bin")).expect("made");
-    let mut digests = Vec::new();
-    let mut offset = 0;
-    while offset < size {
-        let end = (offset + part).min(size);
-        let mut hasher = blake3::Hasher::new();
-        while offset < end {
-            let bytes = pattern(offset, usize::try_from((end - offset).min(MIB)).expect("it is small"));
-            file.write_all(&bytes).expect("written");
-            hasher.update(&bytes);
-            offset += bytes.len() as u64;
-        }
-        digests.push(hasher.finalize().to_hex().to_string());
-    }
-    digests
+    pattern_file(&bench.path("files/big.bin"), size, part)
 }
 
 /// Uploads a file of that size: the memory that the program took before and at most, in bytes.

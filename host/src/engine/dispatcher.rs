@@ -89,6 +89,9 @@ pub struct Driver {
     rested: bool,
 }
 
+/// Who does the work of an attempt, and where a called flow says that it was degraded.
+type Doing = (Arc<dyn Executor>, Option<Arc<AtomicBool>>);
+
 /// What a run needs to be driven.
 pub struct Driving {
     /// What all runs share.
@@ -439,8 +442,7 @@ impl Driver {
         Some(Work::attempt(job, active.job.attempt, gate, cancel, future.boxed()))
     }
 
-    /// Who does the work of an attempt, and where a called flow says that it was degraded.
-    fn worker(&self, job: JobId, step: &RunStep, silent: bool) -> Option<(Arc<dyn Executor>, Option<Arc<AtomicBool>>)> {
+    fn worker(&self, job: JobId, step: &RunStep, silent: bool) -> Option<Doing> {
         match &step.worker {
             Worker::Executor(number) => Some((Arc::clone(self.installed.bound.executors.get(*number)?), None)),
             Worker::Flow { pipeline, flow } => {

@@ -258,7 +258,7 @@ impl Tables {
 
     fn settle_dedup(&mut self, job: JobId, claim: &Claim, outcome: &JobOutcome, now: Timestamp) {
         let Some((identity, key, _)) = &claim.dedup else { return };
-        let degraded = matches!(outcome, JobOutcome::Succeeded { from: ResultSource::Fallback, .. });
+        let degraded = matches!(outcome, JobOutcome::Succeeded { from, .. } if from.is_degraded());
         self.dedup.settle(identity, key, job, outcome, degraded, now);
     }
 }

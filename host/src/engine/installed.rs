@@ -14,8 +14,12 @@ use super::waits::listens;
 
 /// A run that takes at most this from its beginning to its end is short.
 const SHORT: Duration = Duration::from_micros(100);
-/// So many short runs of a flow in a row, and the next begins in its caller's own task.
-const TRUSTED_AFTER: u32 = 16;
+/// The credit with which a run begins in its caller's own task, and the most that a flow can have. Each short run gives one.
+const TRUSTED: u32 = 16;
+const MOST_CREDIT: u32 = 32;
+/// What a run costs that is not short: a flow that has become slow is found out after a few, and one of which a run was short of the
+/// processor stays what it is.
+const SLOW_RUN: u32 = 8;
 
 /// A pipeline in force.
 ///
@@ -34,8 +38,8 @@ struct OfFlow {
     stacks: Vec<AttemptStack>,
     /// Whether events may meet its runs: it has a `wait` or a `cancel_on`.
     meets: bool,
-    /// How many runs in a row were short, as far as that is counted.
-    short_runs: AtomicU32,
+    /// What its short runs have earned, less what the others cost.
+    credit: AtomicU32,
 }
 
 impl Installed {
@@ -48,7 +52,7 @@ impl Installed {
             name: flow.name.clone(),
             stacks: flow.steps.iter().map(|step| stack(&step.verb)).collect(),
             meets: listens(flow).next().is_some(),
-            short_runs: AtomicU32::new(0),
+            credit: AtomicU32::new(0),
         };
         Self { flows: bound.pipeline.flows.iter().map(of_flow).collect(), bound }
     }
@@ -58,19 +62,19 @@ impl Installed {
         self.flow(flow).is_some_and(|flow| flow.meets)
     }
 
-    /// Whether the last runs of a flow were short.
+    /// Whether a flow's runs are short, by experience.
     pub(super) fn is_quick(&self, flow: &FlowName) -> bool {
-        self.flow(flow).is_some_and(|flow| flow.short_runs.load(Ordering::Relaxed) >= TRUSTED_AFTER)
+        self.flow(flow).is_some_and(|flow| flow.credit.load(Ordering::Relaxed) >= TRUSTED)
     }
 
     /// A run of a flow took so long.
     pub(super) fn learn(&self, flow: &FlowName, took: Duration) {
         let Some(flow) = self.flow(flow) else { return };
-        let runs = flow.short_runs.load(Ordering::Relaxed);
-        let after = if took <= SHORT { runs.saturating_add(1).min(TRUSTED_AFTER) } else { 0 };
+        let before = flow.credit.load(Ordering::Relaxed);
+        let after = if took <= SHORT { (before + 1).min(MOST_CREDIT) } else { before.saturating_sub(SLOW_RUN) };
         // Written only when it changes: other threads read it.
-        if after != runs {
-            flow.short_runs.store(after, Ordering::Relaxed);
+        if after != before {
+            flow.credit.store(after, Ordering::Relaxed);
         }
     }
 

@@ -3,6 +3,7 @@
 mod full_queue;
 mod optimistic;
 mod probing;
+mod quick;
 mod single_flight;
 mod structure;
 

@@ -102,6 +102,16 @@ pub enum ResultSource {
     /// The executor did it for this job, and what it did is degraded: a called flow in which a fallback stood in. Undone like any other,
     /// not kept by dedup or cache, and the run is degraded.
     Degraded,
+    /// Another job did it, now, and its result is degraded; so is the run that joined it.
+    JoinedDegraded,
+}
+
+impl ResultSource {
+    /// Whether the result only stands in for the one that was asked for: no cache, dedup or idempotency keeps it, and the run is degraded.
+    #[must_use]
+    pub const fn is_degraded(self) -> bool {
+        matches!(self, Self::Fallback | Self::Degraded | Self::JoinedDegraded)
+    }
 }
 
 /// Why a run or a job was cancelled.

@@ -8,11 +8,19 @@ use tempfile::TempDir;
 use crate::executor::registry::{Registry, RegistrySettings, SecretSource};
 use crate::model::executor::{ExecutorReference, Home};
 use crate::model::failure::{Failure, FailureKind};
-use crate::model::port::{CatalogProblem, Clock, Executor, Sink};
+use crate::model::port::{CatalogProblem, Clock, Executor, Invalidate, Sink};
 use crate::plan::Environment;
 
-/// The built-ins that do nothing but compute and tell.
-const PURE: [&str; 2] = ["log", "transform"];
+/// The built-ins that do nothing but compute, tell, and forget what the host has kept.
+const PURE: [&str; 4] = [ON_CACHES, "index.merge", "log", "transform"];
+
+/// The built-in that works on its host's own caches.
+const ON_CACHES: &str = "cache.invalidate";
+
+/// Whether an executor must be opened by the test's own registry, as it works on the host that the test has to itself.
+pub(super) fn works_on_its_host(reference: &ExecutorReference) -> bool {
+    matches!(&reference.home, Home::Builtin(name) if name.as_str() == ON_CACHES)
+}
 
 /// Why an executor that nothing stands in for must not run for real; `None` if it needs nothing from outside.
 pub(super) fn reaches_outside(reference: &ExecutorReference) -> Option<String> {
@@ -52,6 +60,11 @@ impl OwnRegistry {
         let _ = copy_files(compiled, &data.join("compiled"));
         let registry = Registry::new(RegistrySettings { data, secrets: secrets(environment), clock, sink })?;
         Ok(Self { registry, _folder: folder })
+    }
+
+    /// From now on `cache.invalidate` works on these.
+    pub(super) fn connect(&self, caches: &Arc<dyn Invalidate>) {
+        self.registry.caches().connect(caches);
     }
 
     /// Opens an executor with its resources.

@@ -1,5 +1,7 @@
 //! Tests of the tests: files as people write them, and what comes of them.
 
+mod sharing;
+
 use std::path::PathBuf;
 use std::time::Duration;
 

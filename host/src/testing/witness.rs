@@ -9,7 +9,7 @@ use crate::model::event::Event;
 use crate::model::failure::Failure;
 use crate::model::happening::{Happening, What};
 use crate::model::id::{Digest, EventId, ExecutorName, FlowName, JobId, PipelineName, RunId, StepId};
-use crate::model::job::{JobOutcome, ResultSource};
+use crate::model::job::JobOutcome;
 use crate::model::port::Sink;
 use crate::model::record::{Batch, Fact, LaneId, LanePurpose, StepNumber};
 use crate::model::value::{Map, Value};
@@ -205,7 +205,7 @@ impl SeenRun {
                 return Some(*step);
             }
             Fact::JobEnded { job, outcome: JobOutcome::Succeeded { output, from }, .. } => {
-                self.degraded |= matches!(from, ResultSource::Fallback | ResultSource::Degraded);
+                self.degraded |= from.is_degraded();
                 self.undone.extend(self.undo_jobs.remove(job));
                 let step = self.jobs.remove(job)?;
                 self.outputs.insert(step, output.clone());

@@ -5,8 +5,10 @@
 //! attributes `{ size, digest }`; `GET KEY?pattern=SIZE` → so many bytes of [`pattern`]. Bytes are counted and digested, never kept.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
@@ -37,6 +39,7 @@ pub(crate) enum Fault {
 pub(crate) struct ObjectStore {
     origin: String,
     state: Arc<Mutex<State>>,
+    hangs: mpsc::Receiver<()>,
     hung_up: mpsc::Receiver<()>,
 }
 
@@ -56,18 +59,23 @@ struct Part {
 
 impl ObjectStore {
     pub(crate) fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        Self::at("127.0.0.1:0")
+    }
+
+    /// One that listens at this address.
+    pub(crate) fn at(address: &str) -> Self {
+        let listener = TcpListener::bind(address).expect("a port");
         let origin = format!("http://{}", listener.local_addr().expect("an address"));
         let state = Arc::new(Mutex::new(State::default()));
         let shared = Arc::clone(&state);
-        let (tell, hung_up) = mpsc::channel();
+        let ((begins, hangs), (ends, hung_up)) = (mpsc::channel(), mpsc::channel());
         thread::spawn(move || {
             for socket in listener.incoming() {
-                let (state, tell, socket) = (Arc::clone(&shared), tell.clone(), socket.expect("a connection"));
+                let (state, tell, socket) = (Arc::clone(&shared), [begins.clone(), ends.clone()], socket.expect("a connection"));
                 thread::spawn(move || serve(socket, &state, &tell));
             }
         });
-        Self { origin, state, hung_up }
+        Self { origin, state, hangs, hung_up }
     }
 
     /// Its scheme, host and port: what has to be granted.
@@ -95,6 +103,11 @@ impl ObjectStore {
         lock(&self.state).uploads.len()
     }
 
+    /// Waits until it lets somebody hang.
+    pub(crate) fn wait_until_it_hangs(&self) {
+        self.hangs.recv_timeout(LIFETIME).expect("somebody asks");
+    }
+
     /// Waits until somebody whom it let hang has hung up.
     pub(crate) fn wait_for_hang_up(&self) {
         self.hung_up.recv_timeout(LIFETIME).expect("somebody hangs up");
@@ -115,7 +128,26 @@ pub(crate) fn pattern(offset: u64, length: usize) -> Vec<u8> {
     (0..length as u64).map(|index| ((offset + index) / 4093 + (offset + index) % 251) as u8).collect()
 }
 
-fn serve(socket: TcpStream, state: &Mutex<State>, tell: &mpsc::Sender<()>) {
+/// Writes a file of so many bytes of [`pattern`]: the digests of its parts as the store has them.
+pub(crate) fn pattern_file(path: &Path, size: u64, part: u64) -> Vec<String> {
+    let mut file = File::create(path).expect("made");
+    let mut digests = Vec::new();
+    let mut offset = 0;
+    while offset < size {
+        let end = (offset + part).min(size);
+        let mut hasher = blake3::Hasher::new();
+        while offset < end {
+            let bytes = pattern(offset, usize::try_from((end - offset).min(1 << 20)).expect("it is small"));
+            file.write_all(&bytes).expect("written");
+            hasher.update(&bytes);
+            offset += bytes.len() as u64;
+        }
+        digests.push(hasher.finalize().to_hex().to_string());
+    }
+    digests
+}
+
+fn serve(socket: TcpStream, state: &Mutex<State>, [begins, ends]: &[mpsc::Sender<()>; 2]) {
     let mut writer = socket.try_clone().expect("a socket");
     let mut reader = BufReader::with_capacity(64 << 10, socket);
     while let Some(request) = Request::read(&mut reader) {
@@ -128,8 +160,9 @@ fn serve(socket: TcpStream, state: &Mutex<State>, tell: &mpsc::Sender<()>) {
         };
         let (status, answer) = match fault {
             Some(Fault::Hang) => {
+                let _ = begins.send(());
                 let _ = reader.read(&mut [0]);
-                let _ = tell.send(());
+                let _ = ends.send(());
                 return;
             }
             // As careless as servers are: it repeats what it was given.

@@ -37,7 +37,8 @@ impl Driver {
                 }
             });
             let result = match ended.await {
-                Some(Input::AttemptEnded { result: Ok(output), .. }) => match declared {
+                // What only stands in does not take the place of an old result, which is a real one.
+                Some(Input::AttemptEnded { result: Ok(output), degraded: false, .. }) => match declared {
                     Some(declared) => declared.receive(&output, Origin::Data).ok(),
                     None => Some(output),
                 },

@@ -89,8 +89,9 @@ impl Machine<'_> {
             return;
         }
         match outcome {
-            Some(JobOutcome::Succeeded { output, .. }) => {
-                self.end_job(job, JobOutcome::Succeeded { output, from: ResultSource::Joined }, Vec::new());
+            Some(JobOutcome::Succeeded { output, from }) => {
+                let from = if from.is_degraded() { ResultSource::JoinedDegraded } else { ResultSource::Joined };
+                self.end_job(job, JobOutcome::Succeeded { output, from }, Vec::new());
             }
             Some(JobOutcome::Failed { failure } | JobOutcome::TimedOut { failure }) => self.settle_failure(job, failure),
             Some(JobOutcome::Cancelled { .. }) | None => self.claim_again(job),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::model::activation::RunOutcome;
 use crate::model::failure::Failure;
 use crate::model::id::JobId;
-use crate::model::job::{Job, JobOutcome, ResultSource};
+use crate::model::job::{Job, JobOutcome};
 use crate::model::record::{Beginning, Fact, LaneId, LanePurpose, LaneResult, StepNumber};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
@@ -380,7 +380,7 @@ impl RunState {
         let Some(active) = self.jobs.remove(&id) else { return };
         match outcome {
             JobOutcome::Succeeded { output, from } => {
-                self.degraded |= matches!(from, ResultSource::Fallback | ResultSource::Degraded);
+                self.degraded |= from.is_degraded();
                 self.complete(active.lane, active.step, output.clone(), true);
             }
             JobOutcome::Failed { failure } | JobOutcome::TimedOut { failure } => {

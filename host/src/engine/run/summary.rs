@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::model::activation::RunOutcome;
 use crate::model::id::JobId;
-use crate::model::job::{JobOutcome, ResultSource};
+use crate::model::job::JobOutcome;
 use crate::model::record::{Fact, LaneId, LanePurpose};
 use crate::model::value::Value;
 
@@ -20,7 +20,7 @@ pub fn summary(facts: &[Fact]) -> (bool, Value) {
                 lanes.insert(*job, *lane);
             }
             Fact::JobEnded { job, outcome: JobOutcome::Succeeded { output: of_job, from }, .. } => {
-                degraded |= matches!(from, ResultSource::Fallback | ResultSource::Degraded);
+                degraded |= from.is_degraded();
                 if main.is_some() && lanes.get(job).copied() == main {
                     output = of_job.clone();
                 }

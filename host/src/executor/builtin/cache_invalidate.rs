@@ -1,6 +1,6 @@
 //! `cache.invalidate`: takes results out of a cache.
 
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use futures_util::FutureExt;
 
@@ -16,14 +16,18 @@ use crate::model::value::{Tree, Value};
 /// Its dotted name.
 pub(super) const NAME: &str = "cache.invalidate";
 
-/// The caches, which are made after the executors: set once, when both are there. Weak, since who has the caches has the executors too.
+/// The caches, which are made after the executors: set when both are there. Weak, since who has the caches has the executors too.
 #[derive(Clone, Default)]
-pub struct Caches(Arc<OnceLock<Weak<dyn Invalidate>>>);
+pub struct Caches(Arc<Mutex<Option<Weak<dyn Invalidate>>>>);
 
 impl Caches {
-    /// From now on these are the caches. Only the first call counts.
+    /// From now on these are the caches: a test's host is killed and comes again with others.
     pub fn connect(&self, caches: &Arc<dyn Invalidate>) {
-        let _ = self.0.set(Arc::downgrade(caches));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::downgrade(caches));
+    }
+
+    fn get(&self) -> Option<Arc<dyn Invalidate>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(Weak::upgrade)
     }
 }
 
@@ -69,7 +73,7 @@ impl Executor for CacheInvalidate {
                     return Err(Failure::new(FailureKind::Invalid, message).with_code("input"));
                 }
             };
-            let Some(caches) = self.caches.0.get().and_then(Weak::upgrade) else {
+            let Some(caches) = self.caches.get() else {
                 return Err(Failure::new(FailureKind::Rejected, "the host is stopping, and its caches are gone").with_code("stopping"));
             };
             let removed = caches.invalidate(&job, text(input.tree(), "policy"), &forget)?;

@@ -15,12 +15,13 @@ use crate::model::port::{Attempt, Executor, Processing};
 use crate::model::types::Type;
 use crate::model::value::{Tree, Value};
 
-/// Input `{ index, query, vector, top_k, offset }`; output `{ passages: [{ id, text, file, lines, heading, score, rank, data }] }`.
+/// Input `{ index, query, vector, min_nearness, top_k, offset }`; output `{ passages: [{ id, text, file, lines, heading, score, rank, data }] }`.
 pub(super) fn description() -> Description {
     let input = record([
         optional("index", Type::String, "the index, if more than one is granted"),
         optional("query", Type::String, "words; what holds more of them, and rarer ones, is better"),
         optional("vector", list(Type::Float), "what is near to it is better; with a query the two rankings are merged"),
+        optional("min_nearness", Type::Float, "what the vector finds is at least so near: a cosine from -1 to 1; null: however far"),
         with_default("top_k", Type::Int, 6, "how many passages at most, from 1 to 1000"),
         with_default("offset", Type::Int, 0, "how many passages are passed over; with top_k at most 1000"),
     ]);
@@ -61,7 +62,8 @@ impl Executor for IndexSearch {
             let tree = input.tree();
             let (top_k, offset) = page(tree)?;
             let query = tree.field("query").and_then(Tree::as_text);
-            let search = Search { text: query.map(str::to_owned), vector: vector(tree)?, top_k, offset };
+            let min_nearness = tree.field("min_nearness").and_then(Tree::as_float);
+            let search = Search { text: query.map(str::to_owned), vector: vector(tree)?, min_nearness, top_k, offset };
             if search.text.is_none() && search.vector.is_none() {
                 return Err(
                     Failure::new(FailureKind::Invalid, "a search goes by query, by vector, or by both; give one").with_code("input")

@@ -17,6 +17,8 @@ pub struct Search {
     pub text: Option<String>,
     /// What the vectors of the finds are near to.
     pub vector: Option<Vector>,
+    /// What a vector finds has at least this cosine; `None`: everything is near enough.
+    pub min_nearness: Option<f64>,
     /// How many hits at most.
     pub top_k: u32,
     /// How many hits are passed over. With `top_k` at most [`DEEPEST`].
@@ -34,7 +36,7 @@ pub(super) fn find(session: &Session<'_>, search: &Search) -> Result<Value, Fail
         Some(None) => Some(Vec::new()),
         None => None,
     };
-    let by_vector = search.vector.as_ref().map(|vector| nearest(session, vector)).transpose()?;
+    let by_vector = search.vector.as_ref().map(|vector| nearest(session, vector, search.min_nearness)).transpose()?;
     let hits = match (by_text, by_vector) {
         (Some(by_text), Some(by_vector)) => {
             let rows = |hits: Vec<Place>| hits.into_iter().map(|(row, _)| row).collect::<Vec<_>>();
@@ -54,8 +56,8 @@ pub(super) fn find(session: &Session<'_>, search: &Search) -> Result<Value, Fail
     Ok(Value::from(Tree::List(found)))
 }
 
-/// All vectors are looked at, the nearest kept: an exact answer, in a time that grows with their number.
-fn nearest(session: &Session<'_>, vector: &Vector) -> Result<Vec<Place>, Failure> {
+/// All vectors are looked at, the nearest kept if they are near enough: an exact answer, in a time that grows with their number.
+fn nearest(session: &Session<'_>, vector: &Vector, least: Option<f64>) -> Result<Vec<Place>, Failure> {
     // Cut when there are four times as many as are wanted: sorted seldom, and bounded.
     let mut hits: Vec<Place> = Vec::new();
     let mut stored = None;
@@ -68,8 +70,13 @@ fn nearest(session: &Session<'_>, vector: &Vector) -> Result<Vec<Place>, Failure
     session.each(all, &[], |row| {
         let [Cell::Int(row), Cell::Bytes(bytes)] = row else { return };
         match vector.cosine(bytes) {
-            // As many places as a stored number is good for: the last bits of a sum are nobody's business.
-            Some(cosine) => hits.push((*row, (cosine * 1e6).round() / 1e6)),
+            Some(cosine) => {
+                // As many places as a stored number is good for: the last bits of a sum are nobody's business.
+                let cosine = (cosine * 1e6).round() / 1e6;
+                if least.is_none_or(|least| cosine >= least) {
+                    hits.push((*row, cosine));
+                }
+            }
             None => stored = Some(bytes.len() / 4),
         }
         if hits.len() >= 4 * most {

@@ -156,7 +156,7 @@ async fn find(
     (offset, top_k): (u32, u32),
 ) -> Result<Vec<(String, i64, f64)>, Failure> {
     let vector = vector.map(|numbers| Vector::new(numbers).expect("a vector"));
-    let hits = fixture.index.find(Search { text: text.map(str::to_owned), vector, top_k, offset }).await?;
+    let hits = fixture.index.find(Search { text: text.map(str::to_owned), vector, top_k, offset, ..Search::default() }).await?;
     let triple = |hit: &Tree| Some((hit.field("id")?.as_text()?.to_owned(), hit.field("rank")?.as_int()?, hit.field("score")?.as_float()?));
     Ok(hits.tree().as_list().expect("a list").iter().filter_map(triple).collect())
 }
@@ -188,6 +188,21 @@ async fn the_nearest_vectors_come_first_and_equal_ones_in_one_order() {
     assert_eq!((failure.kind, failure.code.as_deref()), (FailureKind::Invalid, Some("vector")));
     let put = Entry { id: "x".to_owned(), vector: Some(Vector::new(&[1.0]).expect("a vector")), ..Entry::default() };
     assert_eq!(fixture.index.put(put).await.expect_err("one number").kind, FailureKind::Invalid);
+}
+
+#[tokio::test]
+async fn what_is_not_near_enough_is_not_found_by_its_vector_and_still_by_its_words() {
+    let fixture = with_vectors().await;
+    let near = async |text: Option<&str>, least| {
+        let vector = Some(Vector::new(&[0.0, 1.0]).expect("a vector"));
+        let search = Search { text: text.map(str::to_owned), vector, min_nearness: Some(least), top_k: 10, offset: 0 };
+        let hits = fixture.index.find(search).await.expect("hits");
+        hits.tree().as_list().expect("a list").iter().filter_map(|hit| hit.field("id")?.as_text().map(str::to_owned)).collect::<Vec<_>>()
+    };
+    assert_eq!(near(None, 0.8).await, ["north#1", "both#1", "again#1"], "as near as is wanted is near enough");
+    assert_eq!(near(None, 0.81).await, ["north#1"]);
+    assert!(near(None, 1.1).await.is_empty());
+    assert_eq!(near(Some("warm"), 0.81).await, ["east#1", "north#1"], "equal scores: words go first");
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ use crate::plan::{Bound, Install, codes};
 use crate::policy::Policies;
 use crate::testing::cliff::{Cliff, SeenStore};
 use crate::testing::double::{Double, Otherwise, Stage};
-use crate::testing::real::{OwnRegistry, reaches_outside};
+use crate::testing::real::{OwnRegistry, reaches_outside, works_on_its_host};
 
 /// A host: an engine over the test's store, with buses and policies of its own.
 pub(super) fn host(stage: &Stage, random: &Arc<SeededRandom>, store: &MemoryStore, cliff: &Arc<Cliff>) -> Engine {
@@ -112,9 +112,10 @@ impl World<'_> {
         for (number, declared) in pipeline.executors.iter().enumerate() {
             let reference = &declared.reference;
             let is_real = is_own && self.stage.case.case().real.contains(&reference.name);
-            let otherwise = if self.stage.is_mocked(&pipeline.name, number, &reference.name) && !is_real {
+            let is_mocked = self.stage.is_mocked(&pipeline.name, number, &reference.name);
+            let otherwise = if is_mocked && !is_real {
                 Otherwise::Refused("it is mocked".to_owned())
-            } else if is_real {
+            } else if is_real || works_on_its_host(reference) {
                 let opened = match self.own_registry() {
                     Ok(registry) => registry.open(reference).await.map_err(|problem| problem.message),
                     Err(failure) => Err(failure.message),
@@ -152,6 +153,8 @@ impl World<'_> {
                 OwnRegistry::new(&self.prepared.compiled, &self.prepared.environment, clock, sink)?
             }
         };
+        // The host may be another one than when the registry was made.
+        registry.connect(&self.engine.caches());
         Ok(self.own.insert(registry))
     }
 }
