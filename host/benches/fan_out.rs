@@ -161,10 +161,11 @@ fn median(mut times: Vec<Duration>) -> Duration {
 /// A flow that emits, and a hundred of one step that hear it.
 fn pipeline() -> String {
     let mut text = String::from(
-        "pipeline: fan\nevents:\n  Told: { what: string }\nflows:\n  main:\n    trigger: manual\n    steps:\n      - { emit: Told, with: { what: hello } }\n",
+        "pipeline: fan\nevents:\n  Told: { what: string }\nflows:\n  main:\n    trigger: manual\n    steps:\n      - emit: { Told: { what: hello } }\n",
     );
     for number in 0..SUBSCRIBERS {
-        let flow = format!("  hears{number}:\n    trigger: {{ event: Told }}\n    steps:\n      - reply: '${{input.what}}'\n");
+        let flow =
+            format!("  hears{number}:\n    trigger: {{ event: Told, mode: direct }}\n    steps:\n      - reply: '${{input.what}}'\n");
         text.push_str(&flow);
     }
     text

@@ -24,7 +24,7 @@ pub mod template;
 pub use bound::{Bound, Install};
 pub use diff::{Diff, diff};
 pub use expand::expanded;
-pub use given::{ENDINGS, Given, belongs, find, load_given};
+pub use given::{ENDINGS, Given, belongs, find, libraries_only, load_given};
 pub use layout::{Layout, layout};
 pub use load::{Environment, Loaded, load};
 pub use lower::outline::{Outline, outline};

@@ -16,7 +16,7 @@ use crate::model::happening::{Happening, What};
 use crate::model::id::PipelineName;
 use crate::model::port::{CatalogProblem, Clock, Sink};
 use crate::plan::pipeline::{DeclaredExecutor, Pipeline, Plan};
-use crate::plan::{self, Bound, Environment, Install, Loaded, Sources, diff, load_given, misfits};
+use crate::plan::{self, Bound, Environment, Install, Loaded, Sources, diff, libraries_only, load_given, misfits};
 use crate::watch::Change;
 
 /// The loader broke off: a mistake in pipehost itself.
@@ -121,6 +121,11 @@ impl Reload {
             self.watch_also(files);
             return self.refuse(change, diagnostics, sources);
         };
+        if plan.pipelines.is_empty() {
+            diagnostics.push(libraries_only(&self.parts.files));
+            self.watch_also(files);
+            return self.refuse(change, diagnostics, sources);
+        }
         let difference = diff(&self.plan, &plan);
         if difference.changed.is_empty() && difference.removed.is_empty() {
             self.files = files;

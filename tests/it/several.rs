@@ -71,3 +71,37 @@ fn what_is_named_wrongly_is_told_with_the_way_out() {
     bench.run(&["check", "."], b"").ends_with(0).says(&["1 pipeline: no mistakes"]);
     bench.run(&["check", "nowhere"], b"").ends_with(1);
 }
+
+#[test]
+fn a_library_alone_cannot_be_run() {
+    let bench = Bench::empty();
+    bench.write("shared.yaml", "library: shared\npolicies: { api: { retry: 3 } }\n");
+    let words = ["error[E0116]: shared.yaml is a library, and a library has no flows: there is nothing to run", "help: name a pipeline"];
+    bench.run(&["run", "shared.yaml"], b"").ends_with(3).says(&words);
+    bench.run(&["explain", "shared.yaml"], b"").ends_with(1).says(&words);
+    bench.run(&["graph", "shared.yaml"], b"").ends_with(1).says(&words);
+    bench.run(&["check", "shared.yaml"], b"").ends_with(0).says(&["only libraries: no mistakes"]);
+}
+
+#[test]
+fn what_one_pipeline_invalidates_in_the_cache_of_a_library_another_one_fetches_anew() {
+    let bench = Bench::empty();
+    let shared = "library: shared\npolicies: { parts: { cache: { key: x, ttl: 1h } } }\n";
+    let reader = "pipeline: reader\nimport: [shared.yaml]\ntrigger: manual\nsteps:\n  - id: it\n    run: transform\n    with: '${uuid()}'\n    \
+                  policy: parts\n  - reply: '${steps.it}'\n";
+    // No step of this one has the cache.
+    let writer = "pipeline: writer\nimport: [shared.yaml]\ntrigger: manual\nsteps:\n  - id: gone\n    run: cache.invalidate\n    \
+                  with: { policy: parts, key: x }\n  - reply: '${steps.gone.removed}'\n";
+    for (name, text) in [("shared.yaml", shared), ("reader.yaml", reader), ("writer.yaml", writer)] {
+        bench.write(name, text);
+    }
+    let program = bench.start(&["run", "reader.yaml", "writer.yaml"]);
+    program.errors.expect("It stays until");
+    let send = |name: &str| bench.run(&["send", name], b"").ends_with(0).out.clone();
+    let first = send("reader");
+    assert_eq!(send("reader"), first, "it comes from the cache");
+    assert_eq!(send("writer"), "1\n");
+    assert_ne!(send("reader"), first);
+    program.signal("TERM");
+    program.finish().ends_with(0);
+}

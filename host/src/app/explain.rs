@@ -208,7 +208,7 @@ fn explain_step(plan: &Plan, pipeline: &Pipeline, flow: &Flow, step: &Step) -> O
         executor: run.map(|run| pipeline.worker_name(&run.worker).to_string()),
         detail,
         place: step.place.clone(),
-        layers: run.map(policy::layers).unwrap_or_default(),
+        layers: run.map(|run| policy::layers(pipeline, run)).unwrap_or_default(),
         emits: events.into_iter().map(|event| emission(plan, pipeline, event)).collect(),
     })
 }
@@ -234,7 +234,11 @@ fn waited_for(wait: &WaitStep) -> String {
     let types: Vec<&str> = wait.listen.types.iter().map(EventType::as_str).collect();
     let matching: Vec<String> = wait.listen.matching.iter().map(|(field, value)| format!("{field} = {}", value.source())).collect();
     let guard = wait.guard.as_ref().map_or_else(String::new, |guard| format!(", if {}", guard.source()));
-    format!("{} with {}{guard}; at most {}", types.join(" or "), matching.join(", "), wait.timeout.source())
+    let remind = wait.remind.as_ref().map_or_else(String::new, |remind| {
+        let after: Vec<String> = remind.after.iter().map(|after| show_duration(*after)).collect();
+        format!("; reminds after {}", after.join(", "))
+    });
+    format!("{} with {}{guard}; at most {}{remind}", types.join(" or "), matching.join(", "), wait.timeout.source())
 }
 
 fn emission(plan: &Plan, pipeline: &Pipeline, event: &EventType) -> EmissionView {

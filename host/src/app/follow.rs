@@ -98,7 +98,7 @@ impl Follower {
 #[cfg(test)]
 mod tests {
     use std::fs::{self, File};
-    use std::time::{Duration, SystemTime};
+    use std::time::Duration;
 
     use super::super::{App, Settings};
     use crate::clock::RealClock;
@@ -123,7 +123,9 @@ mod tests {
         let mut reports = app.reports();
         fs::write(&file, pipeline("new")).expect("written");
         // As a copy that keeps times, or a machine whose clock stands wrong: nothing but the watch itself can tell.
-        File::options().write(true).open(&file).and_then(|file| file.set_modified(SystemTime::UNIX_EPOCH)).expect("marked as old");
+        let copy = File::options().write(true).open(&file).expect("opened");
+        let before = copy.metadata().and_then(|metadata| metadata.modified()).expect("its time") - Duration::from_secs(3_600);
+        copy.set_modified(before).expect("marked as old");
         let clock = RealClock::new();
         let report = tokio::select! {
             report = reports.recv() => report.expect("a report"),

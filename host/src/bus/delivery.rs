@@ -1,7 +1,9 @@
 //! One flow's queue and the task that empties it: one event after the other, in the order in which they came.
 
+use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::task::Poll;
 
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
@@ -70,17 +72,15 @@ impl Delivery {
     async fn run(self, mut events: mpsc::Receiver<Arc<Event>>) {
         let mut busy = self.office.activity.enter();
         let mut seen = Seen::default();
+        // One for all events: to begin to listen costs more than to go on with it.
+        let mut closing = std::pin::pin!(self.subscriber.closing.cancelled());
         loop {
-            let next = {
-                let closing = std::pin::pin!(self.subscriber.closing.cancelled());
-                let next = std::pin::pin!(events.recv());
-                // Closing counts more: what is in the queue is told, not started.
-                match busy.rest(select(closing, next)).await {
-                    Either::Left(_) => None,
-                    Either::Right((event, _)) => event,
-                }
-            };
-            let Some(event) = next else { break };
+            // Closing counts more: what is in the queue is told, not started.
+            let next = poll_fn(|context| match closing.as_mut().poll(context) {
+                Poll::Ready(()) => Poll::Ready(None),
+                Poll::Pending => events.poll_recv(context),
+            });
+            let Some(event) = busy.rest(next).await else { break };
             if !seen.is_new(event.id) {
                 continue;
             }
@@ -99,14 +99,20 @@ impl Delivery {
     /// Starts the flow, however long that takes; only the end of the subscription ends the wait.
     async fn deliver(&self, event: &Arc<Event>, busy: &mut Busy) -> Result<(), String> {
         let Some(activate) = self.subscriber.activate().upgrade() else { return Err(STOPPING.to_owned()) };
-        let closing = std::pin::pin!(self.subscriber.closing.cancelled());
         // A panic in one handler must not take the others' events with it.
-        let admission = AssertUnwindSafe(activate.activate(self.activation(event))).catch_unwind();
-        match busy.rest(select(admission, closing)).await {
-            Either::Left((Ok(Admission::Started(_) | Admission::Queued(_) | Admission::Dropped), _)) => Ok(()),
-            Either::Left((Ok(Admission::Refused(failure)), _)) => Err(failure.message),
-            Either::Left((Err(_), _)) => Err("starting the flow panicked: a mistake in pipehost; please report it".to_owned()),
-            Either::Right(_) => Err(self.subscriber.closed_why().to_owned()),
+        let mut admission = std::pin::pin!(AssertUnwindSafe(activate.activate(self.activation(event))).catch_unwind());
+        let admitted = match admission.as_mut().now_or_never() {
+            // Mostly there is a place at once.
+            Some(admitted) => admitted,
+            None => match busy.rest(select(admission, std::pin::pin!(self.subscriber.closing.cancelled()))).await {
+                Either::Left((admitted, _)) => admitted,
+                Either::Right(_) => return Err(self.subscriber.closed_why().to_owned()),
+            },
+        };
+        match admitted {
+            Ok(Admission::Started(_) | Admission::Queued(_) | Admission::Dropped) => Ok(()),
+            Ok(Admission::Refused(failure)) => Err(failure.message),
+            Err(_) => Err("starting the flow panicked: a mistake in pipehost; please report it".to_owned()),
         }
     }
 

@@ -1,8 +1,8 @@
 //! The ids of the events that a flow has taken, so that it takes each once.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 
-use crate::model::id::EventId;
+use crate::model::id::{EventId, IdMap};
 
 /// So many ids are remembered; the oldest go. Repeats come soon after (one event on two buses, one told again after a crash), and what
 /// must be told apart for longer has `idempotency`.
@@ -12,13 +12,13 @@ const MOST: usize = 4_096;
 #[derive(Debug, Default)]
 pub(in crate::bus) struct Seen {
     order: VecDeque<EventId>,
-    ids: HashSet<EventId>,
+    ids: IdMap<EventId, ()>,
 }
 
 impl Seen {
     /// Whether the id is new; from now on it is not.
     pub(in crate::bus) fn is_new(&mut self, id: EventId) -> bool {
-        if !self.ids.insert(id) {
+        if self.ids.insert(id, ()).is_some() {
             return false;
         }
         self.order.push_back(id);

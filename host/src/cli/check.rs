@@ -30,7 +30,8 @@ pub(super) fn check(arguments: &Check) -> Exit {
     // Mistakes are counted where they are shown.
     if arguments.format == Format::Text && loaded.diagnostics.is_empty() {
         let pipelines = loaded.plan.as_ref().map_or(0, |plan| plan.pipelines.len());
-        say(&format!("{}: no mistakes\n", many(pipelines, "pipeline")));
+        let what = if pipelines == 0 { "only libraries".to_owned() } else { many(pipelines, "pipeline") };
+        say(&format!("{what}: no mistakes\n"));
     }
     after_writing(written, exit)
 }

@@ -12,8 +12,8 @@ use super::{diagnostics, environment};
 use crate::app;
 use crate::app::explain::{Explanation, Part};
 use crate::model::failure::{Failure, FailureKind};
-use crate::plan::belongs;
 use crate::plan::pipeline::{Pipeline, Plan};
+use crate::plan::{belongs, libraries_only};
 
 /// The code of a flow or step that there is not.
 const NO_PART: &str = "E0725";
@@ -32,6 +32,11 @@ pub(super) fn explain(arguments: &Explain) -> Exit {
         say(&diagnostics::text(&loaded.diagnostics, &loaded.sources, Style::of(&io::stderr()).is_coloured()));
         return Exit::Failed;
     };
+    if plan.pipelines.is_empty() {
+        let mistake = [libraries_only(&files)];
+        say(&diagnostics::text(&mistake, &loaded.sources, Style::of(&io::stderr()).is_coloured()));
+        return Exit::Failed;
+    }
     let explanations = match explain_all(plan, &asked) {
         Ok(explanations) => explanations,
         Err(failure) => {

@@ -9,6 +9,7 @@ use super::exit::{Exit, after_writing, not_started, say};
 use super::style::Style;
 use super::{diagnostics, environment};
 use crate::app;
+use crate::plan::libraries_only;
 
 /// Writes the drawing to standard output; what is wrong with the file to standard error.
 pub(super) fn graph(arguments: &Graph) -> Exit {
@@ -22,6 +23,11 @@ pub(super) fn graph(arguments: &Graph) -> Exit {
         say(&diagnostics::text(&loaded.diagnostics, &loaded.sources, Style::of(&io::stderr()).is_coloured()));
         return Exit::Failed;
     };
+    if plan.pipelines.is_empty() {
+        let mistake = [libraries_only(&arguments.files)];
+        say(&diagnostics::text(&mistake, &loaded.sources, Style::of(&io::stderr()).is_coloured()));
+        return Exit::Failed;
+    }
     let drawing = draw::Sketch::of(plan);
     let text = match arguments.format {
         Drawing::Mermaid => drawing.mermaid(),

@@ -2,6 +2,7 @@
 //!
 //! A run is one task. Its attempts are polled in that task too, since a hop between threads costs more than a small step's work.
 
+mod attempts;
 mod outgoing;
 mod promises;
 
@@ -10,7 +11,7 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
@@ -26,16 +27,15 @@ use crate::model::failure::{Failure, FailureKind};
 use crate::model::happening::{Happening, StateChange, What};
 use crate::model::id::{Digest, EventId, JobId};
 use crate::model::job::{CancelReason, JobOutcome};
-use crate::model::port::{Attempt, Executor, Sleep, StoreError};
+use crate::model::port::{Attempt, Sleep, StoreError};
 use crate::model::record::{Batch, Fact, LaneId, RefusedAnswer, StepNumber};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
-use crate::plan::pipeline::{RunStep, Verb, Worker};
+use crate::plan::pipeline::Verb;
 
-use super::calls::{Call, Calling};
 use super::control::Control;
 use super::flights::{self, Awaited, Claimed};
-use super::gate::{Gate, OnProgress, Parts, handles_progress};
+use super::gate::Gate;
 use super::installed::Installed;
 use super::run::{Claim, Command, Input, Machine, RunState, Surroundings, Verdict, set_fields};
 use super::shared::Shared;
@@ -89,8 +89,6 @@ pub struct Driver {
     rested: bool,
 }
 
-/// Who does the work of an attempt, and where a called flow says that it was degraded.
-type Doing = (Arc<dyn Executor>, Option<Arc<AtomicBool>>);
 
 /// What a run needs to be driven.
 pub struct Driving {
@@ -386,32 +384,6 @@ impl Driver {
         self.works.push(work);
     }
 
-    /// What the gate of a job's attempt needs of the outside. A silent one tells nobody of its progress.
-    fn parts(&self, job: JobId, silent: bool) -> Option<Parts> {
-        let active = self.state.job(job)?;
-        let Verb::Run(step) = &self.state.flow().step(active.step).verb else { return None };
-        let executor = match step.worker {
-            Worker::Executor(number) => Some(number),
-            Worker::Flow { .. } => None,
-        };
-        let on_progress = (handles_progress(step) && !silent).then(|| {
-            let cell = Arc::clone(self.cell.as_ref()?);
-            let key = self.state.beginning().state_key.clone();
-            let run = self.state.seen_from(active.lane);
-            Some(OnProgress { run, lane: active.lane, step: active.step, cell, key, random: Arc::clone(&self.shared.ports.random) })
-        });
-        Some(Parts {
-            shared: Arc::clone(&self.shared),
-            installed: Arc::clone(&self.installed),
-            beginning: Arc::clone(self.state.beginning()),
-            job: Arc::clone(&active.job),
-            undo: self.labels.get(job)?.undo,
-            requester: if step.stream && !silent { self.requester.clone() } else { None },
-            executor,
-            on_progress: on_progress.flatten().map(Box::new),
-        })
-    }
-
     /// An attempt of a job, ready to be polled. A silent one tells nobody of its progress.
     fn prepare(&self, job: JobId, silent: bool) -> Option<Work> {
         let active = self.state.job(job)?;
@@ -440,23 +412,6 @@ impl Driver {
             Input::AttemptEnded { job, attempt: number, result, emissions, progressed, degraded }
         };
         Some(Work::attempt(job, active.job.attempt, gate, cancel, future.boxed()))
-    }
-
-    fn worker(&self, job: JobId, step: &RunStep, silent: bool) -> Option<Doing> {
-        match &step.worker {
-            Worker::Executor(number) => Some((Arc::clone(self.installed.bound.executors.get(*number)?), None)),
-            Worker::Flow { pipeline, flow } => {
-                let (call, degraded) = Call::new(Calling {
-                    shared: Arc::clone(&self.shared),
-                    pipeline: pipeline.clone(),
-                    flow: flow.clone(),
-                    from: Arc::clone(self.state.beginning()),
-                    stream: !silent && (step.stream || handles_progress(step)),
-                    again: self.rejoining.contains(&job),
-                });
-                Some((Arc::new(call), Some(degraded)))
-            }
-        }
     }
 
     /// Waits for whatever comes first: a cancel, the end of some work, or something that is due. The run rests meanwhile.

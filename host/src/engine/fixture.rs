@@ -370,6 +370,7 @@ fn around(flow: Flow) -> Pipeline {
         environment: Value::null(),
         secrets: Value::null(),
         flows: vec![Arc::new(flow)],
+        caches: Vec::new(),
         tests: Arc::from([]),
     }
 }

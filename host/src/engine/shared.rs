@@ -1,10 +1,8 @@
 //! What all runs share, and the way of an activation through the door: loop guard, types, concurrency, start.
 
 use std::collections::HashMap;
-use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
-use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -26,11 +24,10 @@ use crate::model::value::Value;
 use crate::plan::pipeline::{Flow, Listen, Trigger};
 use crate::plan::template::Template;
 use crate::plan::{Bound, keeps_shape};
-use crate::policy::{deadline, key};
+use crate::policy::key;
 
 use super::calls::Callee;
 use super::control::Control;
-use super::dispatcher::{Driver, Driving};
 use super::door::{Arrival, Door, DoorKey, Guest, Limits};
 use super::flights::Flights;
 use super::handle::{Ports, RunView};
@@ -44,11 +41,11 @@ use super::states::States;
 use super::telling::run_label;
 use super::waits::{Waits, keys};
 
-mod inline;
 pub mod offering;
 pub mod resting;
 mod reviving;
 mod sending;
+mod starting;
 
 /// What all runs share.
 pub struct Shared {
@@ -294,10 +291,7 @@ impl Shared {
             let mut ended = std::pin::pin!(ended);
             ended.as_mut().enable();
             self.ports.activity.idle().await;
-            let runs = self.lock_runs();
-            let nobody = runs.is_empty() && self.resting.is_empty();
-            drop(runs);
-            if nobody {
+            if self.is_nobody_under_way() {
                 return;
             }
             ended.await;
@@ -449,72 +443,6 @@ impl Shared {
             Arrival::Dropped(_) => Admission::Dropped,
             Arrival::Refused(_, failure) => Admission::Refused(failure),
         }
-    }
-
-    fn start(&self, ticket: Box<Ticket>) {
-        if let Some(task) = self.task(ticket) {
-            self.tasks.spawn(task);
-        }
-    }
-
-    /// Starts a run in the caller's own task: to its end, if it never has to wait; else it goes on in a task of its own.
-    ///
-    /// Only for flows whose runs are short by experience: making a task and going over to it costs as much as such a run's work, while
-    /// the others are worth another thread.
-    async fn start_here(&self, ticket: Box<Ticket>) {
-        let Some(mut task) = self.task(ticket) else { return };
-        // Who waits for all tasks waits for this one too.
-        let counted = self.tasks.token();
-        let is_over = match inline::Turn::begin() {
-            Some(_turn) => std::future::poll_fn(|context| Poll::Ready(task.as_mut().poll(context).is_ready())).await,
-            None => false,
-        };
-        if !is_over {
-            self.tasks.spawn(task);
-        }
-        drop(counted);
-    }
-
-    /// The task of a run that has its place. Boxed: spawning moves a future about several times.
-    fn task(&self, ticket: Box<Ticket>) -> Option<BoxFuture<'static, ()>> {
-        let shared = self.weak.upgrade()?;
-        let due = deadline::earliest(ticket.beginning.at, ticket.own_deadline, ticket.beginning.deadline);
-        let beginning = Beginning { deadline: due, ..ticket.beginning };
-        let control = ticket.control;
-        if self.stopping.load(Ordering::SeqCst) {
-            control.cancel(CancelReason::Shutdown);
-        }
-        let beginning = Arc::new(beginning);
-        let pipeline = &ticket.installed.bound.pipeline;
-        let cancel_keys = ticket.cancel_keys;
-        if ticket.installed.meets(&beginning.flow) {
-            self.waits.begin(beginning.run, pipeline);
-            self.waits.cancel_on(beginning.run, &cancel_keys);
-        }
-        let state = RunState::new(Arc::clone(pipeline), ticket.flow, Arc::clone(&beginning));
-        let requester = ticket.requester.clone();
-        // Made now and not at the door, so that whoever is sent away leaves no state behind.
-        let has_state = !ticket.installed.bound.pipeline.state.initial.is_empty();
-        let cell = has_state.then(|| self.states.cell(&beginning.pipeline, beginning.state_key.as_deref()));
-        let driver = Driver::new(Driving {
-            shared: Arc::clone(&shared),
-            installed: ticket.installed,
-            state,
-            cell,
-            requester: ticket.requester,
-            control,
-            cancel_keys,
-        });
-        if let Some(started) = ticket.started {
-            let _ = started.send(());
-        }
-        // Counted from here, so that no clock takes the moment before its first turn for quiet.
-        let busy = self.ports.activity.enter();
-        Some(Box::pin(async move {
-            if AssertUnwindSafe(driver.drive(busy)).catch_unwind().await.is_err() {
-                shared.broke_off(&beginning, requester.as_deref());
-            }
-        }))
     }
 
     /// A run that is over before its first step: recorded as failed, for whoever looks for it.

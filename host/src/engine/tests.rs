@@ -36,6 +36,7 @@ use crate::plan::{Bound, Install};
 use crate::policy::Policies;
 
 mod meeting;
+mod between;
 mod recovery;
 mod resting;
 

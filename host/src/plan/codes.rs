@@ -26,6 +26,7 @@ codes! {
     GIVEN_TWICE = "E0113", "A file or folder is named twice on the command line";
     NO_PIPELINE = "E0114", "A folder holds no pipeline's file";
     LAYOUT = "E0115", "A file cannot be laid out without changing what it means";
+    LIBRARIES_ONLY = "E0116", "Only libraries are named, and nothing can be run";
     EXPRESSION_IN_COMMENT = "W0101", "A comment holds `${`";
     CUT_VALUE = "W0102", "A ` #` cut a value short";
     SKIPPED = "W0103", "A YAML file of a folder is no pipeline's and is skipped";
@@ -61,6 +62,7 @@ codes! {
     NOT_EXPORTED = "E0229", "A flow hears an event whose emitter does not export it";
     EVENT_TYPES = "E0230", "Two pipelines declare one event in ways that do not fit each other";
     CALL_CIRCLE = "E0231", "Flows call each other in a circle without a condition";
+    UNDO_TOO_LATE = "E0232", "An `undo` stands in a flow's `on_error` or `finally`";
     SAME_FIELD = "W0201", "Two branches of a `parallel` set the same field of the state";
     NOBODY_EMITS = "W0202", "A flow hears an event that no other loaded pipeline emits";
     UNHEARD = "W0203", "An event is exported and no loaded pipeline hears it";

@@ -7,6 +7,7 @@ mod compiled;
 mod engine;
 mod function;
 mod place;
+mod steps;
 mod uses;
 mod word;
 
@@ -15,6 +16,8 @@ use std::sync::Arc;
 
 use crate::model::port::{Expression, Root};
 use crate::model::types::Type;
+
+pub use steps::Steps;
 
 /// Every code that a mistake in an expression can have, with what it means: the guide lists them.
 pub const CODES: [(&str, &str); 11] = [
@@ -53,8 +56,10 @@ pub fn compile(source: &str, names: &Names, wanted: Wanted) -> Result<Compiled, 
 /// What an expression may read, with what is known of it. A record's undeclared field is a mistake; a nullable one needs `?.`.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
-    /// The roots that may be used here. `steps` is a record of the ids that are seen from here.
-    pub roots: BTreeMap<Root, Type>,
+    /// The roots that may be used here, but for `steps`.
+    pub roots: Arc<BTreeMap<Root, Type>>,
+    /// The steps that are seen from here; `None` where `steps` may not be used.
+    pub steps: Option<Steps>,
     /// Names that the YAML gave: `as` of an `each`, and `index`.
     pub locals: Vec<(String, Type)>,
 }

@@ -61,6 +61,18 @@ pub fn find(given: &[PathBuf]) -> Given {
     found
 }
 
+/// What is wrong when something is to be run or shown, and all that is named are libraries.
+pub fn libraries_only(given: &[PathBuf]) -> Diagnostic {
+    let shown = given.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+    let message = match given {
+        [file] if !file.is_dir() => format!("{shown} is a library, and a library has no flows: there is nothing to run"),
+        _ => format!("there are only libraries in {shown}, and a library has no flows: there is nothing to run"),
+    };
+    let place = Place::whole(given.first().cloned().unwrap_or_default());
+    Diagnostic::error(codes::LIBRARIES_ONLY, place, message)
+        .with_help("name a pipeline that imports it; `pipehost check` looks at a library by itself")
+}
+
 /// Loads what is named: see [`load`] and [`find`].
 pub fn load_given(given: &[PathBuf], catalog: &dyn Catalog, environment: &Environment) -> Loaded {
     let found = find(given);

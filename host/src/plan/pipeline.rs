@@ -57,6 +57,8 @@ pub struct Pipeline {
     pub secrets: Value,
     /// Its flows.
     pub flows: Vec<Arc<Flow>>,
+    /// Its named policies with a cache, also those that no step of its own uses: others who import them may have filled it.
+    pub caches: Vec<PolicyIdentity>,
     /// Its tests, which its revision does not know.
     pub tests: Arc<[super::cases::Case]>,
 }

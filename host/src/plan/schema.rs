@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::raw::grammar::{self, Entry, Kind, Names, TABLES, Table};
+use super::raw::grammar::{self, Entry, Kind, Names, TABLES, Table, cases};
 use super::raw::keys;
 
 const NAME: &str = "^[a-z][a-z0-9_]{0,63}$";
@@ -14,32 +14,37 @@ const SIZE: &str = r"^\s*([0-9]+(\.[0-9]*)?|\.[0-9]+)\s*(B|kB|MB|GB|KiB|MiB|GiB)
 const TYPE: &str = r"^[\s\[\]|]*((string|int|float|bool|bytes|time|duration|secret|any|null)[\s\[\]|]*)+$";
 const HOLE: &str = r"\$\{";
 
-/// The schema of a pipeline's file, in this version.
+/// The schema of a pipeline's or a library's file, in this version.
 pub fn schema() -> Json {
     let mut definitions = Map::new();
-    for table in TABLES.into_iter().filter(|table| table.is_now()) {
+    for table in TABLES {
         definitions.insert(table.title.to_owned(), object_of(table));
     }
     definitions.insert("Step".to_owned(), step());
     definitions.insert("SetStep".to_owned(), set_step());
     definitions.insert("Trigger".to_owned(), trigger());
+    definitions.insert("TestStep".to_owned(), deed());
     definitions.insert("Type".to_owned(), declared_type());
-    let file = now(&grammar::FILE, keys::LATER_FILE);
-    let flow = now(&grammar::FLOW, keys::LATER_FLOW);
-    let mut properties = properties(&file);
-    properties.extend(self::properties(&flow));
-    let none_of_flow: Map<String, Json> = flow.iter().map(|entry| (entry.name.to_owned(), json!(false))).collect();
+    let mut properties = properties(&grammar::FILE);
+    properties.extend(self::properties(&grammar::FLOW));
+    let none_of_flow = none(grammar::FLOW.iter().map(|entry| entry.name));
+    let all = grammar::FILE.iter().chain(&grammar::FLOW).map(|entry| entry.name);
+    let none_of_pipeline = none(all.filter(|name| !grammar::LIBRARY.contains(name)));
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "pipehost pipeline",
-        "description": "A pipeline: what starts a piece of work, which steps it has, and what happens when one fails",
+        "title": "pipehost pipeline or library",
+        "description": "A pipeline: what starts a piece of work, which steps it has, and what happens when one fails; or a library for several of them",
         "type": "object",
         "properties": properties,
-        "required": required(&file),
         "additionalProperties": false,
-        "if": { "required": ["flows"] },
-        "then": { "properties": none_of_flow },
-        "else": { "required": required(&flow) },
+        "if": { "required": ["library"] },
+        "then": { "properties": none_of_pipeline },
+        "else": {
+            "required": required(&grammar::FILE),
+            "if": { "required": ["flows"] },
+            "then": { "properties": none_of_flow },
+            "else": { "required": required(&grammar::FLOW) },
+        },
         "$defs": definitions,
     })
 }
@@ -49,12 +54,9 @@ fn now(entries: &[Entry], later: &[&str]) -> Vec<Entry> {
     entries.iter().filter(|entry| !later.contains(&entry.name)).copied().collect()
 }
 
-fn later(table: &Table) -> &'static [&'static str] {
-    match table.title {
-        "Flow" => keys::LATER_FLOW,
-        "Breaker" => keys::LATER_BREAKER,
-        _ => &[],
-    }
+/// Keys that do not stand there.
+fn none<'a>(keys: impl Iterator<Item = &'a str>) -> Map<String, Json> {
+    keys.map(|key| (key.to_owned(), json!(false))).collect()
 }
 
 fn required(entries: &[Entry]) -> Vec<&'static str> {
@@ -90,12 +92,18 @@ fn object(entries: &[Entry]) -> Json {
 }
 
 fn object_of(table: &Table) -> Json {
-    let entries = now(table.keys, later(table));
-    let mut schema = object(&entries);
+    let mut schema = object(table.keys);
     if !table.one_of.is_empty() {
-        schema["oneOf"] = table.one_of.iter().map(|name| json!({ "required": [name] })).collect();
+        let group = |group: &&[&'static str]| {
+            let others = table.one_of.iter().copied().flatten().copied().filter(|key| !group.contains(key));
+            json!({ "required": group, "properties": none(others) })
+        };
+        schema["oneOf"] = table.one_of.iter().map(group).collect();
     }
-    if let Some(key) = table.short.and_then(|short| entries.iter().find(|entry| entry.name == short)) {
+    if !table.beside.is_empty() {
+        schema["dependentRequired"] = table.beside.iter().map(|(key, other)| ((*key).to_owned(), json!([other]))).collect();
+    }
+    if let Some(key) = table.short.and_then(|short| table.keys.iter().find(|entry| entry.name == short)) {
         schema = json!({ "anyOf": [of(key.kind), schema] });
     }
     schema["description"] = json!(table.about);
@@ -106,6 +114,7 @@ fn of(kind: Kind) -> Json {
     match kind {
         Kind::Text => json!({ "type": "string", "not": { "pattern": HOLE } }),
         Kind::FixedText => json!({ "type": "string" }),
+        Kind::Computed => json!({ "type": "string", "pattern": HOLE }),
         Kind::Name { dashed } => json!({ "type": "string", "pattern": if dashed { DASHED } else { NAME } }),
         Kind::Event => json!({ "type": "string", "pattern": EVENT }),
         Kind::Words(words) => json!({ "enum": words }),
@@ -115,6 +124,8 @@ fn of(kind: Kind) -> Json {
         Kind::Whole(least) => json!({ "type": "integer", "minimum": least }),
         Kind::Factor => json!({ "type": "number", "minimum": 1 }),
         Kind::Truth => json!({ "type": "boolean" }),
+        Kind::True => json!({ "const": true }),
+        Kind::Expression => json!({ "type": ["string", "integer"], "not": { "type": "string", "pattern": HOLE } }),
         Kind::Condition => json!({ "type": ["string", "boolean"], "not": { "type": "string", "pattern": HOLE } }),
         Kind::Value => json!({}),
         Kind::Key => json!({ "not": { "type": "null" } }),
@@ -123,6 +134,12 @@ fn of(kind: Kind) -> Json {
         Kind::SetSteps => json!({ "type": "array", "items": reference("SetStep") }),
         Kind::Trigger => reference("Trigger"),
         Kind::Table(table) => reference(table.title),
+        Kind::Deed => reference("TestStep"),
+        Kind::Some(names, value) => {
+            let mut schema = of(Kind::Map(names, value));
+            schema["minProperties"] = json!(1);
+            schema
+        }
         Kind::Map(names, value) => {
             let names = match names {
                 Names::Fields => None,
@@ -136,11 +153,11 @@ fn of(kind: Kind) -> Json {
             }
             schema
         }
-        // Nothing would start the flow.
-        Kind::List(item @ Kind::Trigger) => json!({ "type": "array", "items": of(*item), "minItems": 1 }),
+        Kind::Several(item) => json!({ "type": "array", "items": of(*item), "minItems": 1 }),
         Kind::List(item) => json!({ "type": "array", "items": of(*item) }),
         Kind::Either(kinds) => json!({ "anyOf": kinds.iter().map(|kind| of(*kind)).collect::<Vec<_>>() }),
         Kind::Null => json!({ "type": "null" }),
+        Kind::Empty => json!({ "type": "object", "maxProperties": 0 }),
     }
 }
 
@@ -150,8 +167,7 @@ fn reference(title: &str) -> Json {
 
 /// A step has exactly one verb, and each verb its own keys beside it.
 fn step() -> Json {
-    let verbs = now(&grammar::VERBS, keys::LATER_VERBS);
-    let of_verb: Vec<Json> = verbs
+    let of_verb: Vec<Json> = grammar::VERBS
         .iter()
         .map(|verb| {
             let mut entries = vec![Entry { required: true, ..*verb }];
@@ -159,6 +175,9 @@ fn step() -> Json {
             entries.extend(beside(verb.name));
             let mut schema = object(&entries);
             schema["title"] = json!(verb.name);
+            if verb.name == "run" {
+                schema["dependentRequired"] = json!({ "undo_on": ["undo"] });
+            }
             schema
         })
         .collect();
@@ -196,6 +215,25 @@ fn trigger() -> Json {
         object(&entries)
     }));
     json!({ "description": "What starts a flow", "anyOf": all })
+}
+
+/// A step of a test does one thing, and each has its own keys beside it.
+fn deed() -> Json {
+    let of_deed: Vec<Json> = cases::DEEDS
+        .iter()
+        .map(|deed| {
+            let mut entries = vec![Entry { required: true, ..*deed }];
+            entries.extend(beside_deed(deed.name));
+            object(&entries)
+        })
+        .collect();
+    json!({ "description": "A step of a test: what is done, or compared", "anyOf": of_deed })
+}
+
+/// The keys that may stand beside what a test does.
+pub(in crate::plan) fn beside_deed(deed: &str) -> impl Iterator<Item = Entry> {
+    let own = keys::BESIDE_DEEDS.iter().find(|(name, _)| *name == deed).map_or(&[][..], |(_, keys)| keys);
+    cases::BESIDE_DEEDS.into_iter().filter(|entry| own.contains(&entry.name))
 }
 
 fn declared_type() -> Json {

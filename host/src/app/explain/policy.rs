@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{From, Setting};
 use crate::model::policy::{DedupWindow, Layer, OnDuplicate, show_duration};
-use crate::plan::pipeline::{LayerOrigin, RunStep, StandIn};
+use crate::plan::pipeline::{LayerOrigin, Pipeline, RunStep, StandIn, Worker};
 
 /// A layer, explained.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -18,9 +18,9 @@ pub struct LayerView {
 }
 
 /// The layers of a step, outermost first.
-pub(super) fn layers(run: &RunStep) -> Vec<LayerView> {
+pub(super) fn layers(pipeline: &Pipeline, run: &RunStep) -> Vec<LayerView> {
     let view = |layer: Layer| {
-        let values = values(run, layer)?;
+        let values = values(pipeline, run, layer)?;
         let origin = run.origins.iter().find(|origin| origin.layer == layer);
         let settings = values.into_iter().enumerate().map(|(index, (name, value))| {
             let from = origin.map_or(From::Default, |origin| from(origin, name, index == 0));
@@ -43,7 +43,7 @@ fn from(origin: &LayerOrigin, name: &str, is_first: bool) -> From {
 
 type Values = Vec<(&'static str, String)>;
 
-fn values(run: &RunStep, layer: Layer) -> Option<Values> {
+fn values(pipeline: &Pipeline, run: &RunStep, layer: Layer) -> Option<Values> {
     let (policy, attempt) = (&run.policy, &run.attempt);
     let shown = |duration: Duration| show_duration(duration);
     let none = || "none".to_owned();
@@ -98,12 +98,17 @@ fn values(run: &RunStep, layer: Layer) -> Option<Values> {
         }
         Layer::Breaker => {
             let (_, settings) = attempt.breaker.as_ref()?;
-            vec![
+            let mut values = vec![
                 ("failures", settings.failures.to_string()),
                 ("window", shown(settings.window)),
                 ("cooldown", shown(settings.cooldown)),
                 ("half_open", settings.half_open.to_string()),
-            ]
+            ];
+            if let Some(probe) = &attempt.probe {
+                let asked = pipeline.worker_name(&Worker::Executor(probe.executor));
+                values.push(("probe", format!("{asked}, every {}", shown(probe.every))));
+            }
+            values
         }
         Layer::RateLimit => {
             let (_, settings) = attempt.rate_limit.as_ref()?;

@@ -1,6 +1,7 @@
 //! The drawing: boxes and arrows first, then as Mermaid or as DOT. Pure, and in the order of the plan.
 
 use std::fmt::Write;
+use std::path::{Path, PathBuf};
 
 use crate::app::{Hearer, hearers};
 use crate::model::event::Scope;
@@ -60,6 +61,12 @@ pub(super) struct Sketch {
     ears: Vec<Ear>,
     /// Who emits what, each once.
     emissions: Vec<(PipelineName, EventType)>,
+    /// The first box of each flow.
+    doors: Vec<(PipelineName, FlowName, String)>,
+    /// Steps that call a flow: the box, and the flow.
+    calls: Vec<(String, PipelineName, FlowName)>,
+    /// Each library's file with the executors that it declares.
+    libraries: Vec<(PathBuf, Frame)>,
 }
 
 /// Who hears events, and the box: a trigger, a step that waits, or what cancels a run.
@@ -84,6 +91,7 @@ impl Sketch {
             sketch.pipeline(number, pipeline);
         }
         sketch.hear(plan);
+        sketch.call();
         sketch
     }
 
@@ -122,13 +130,38 @@ impl Sketch {
         }
     }
 
+    /// Leads from each step that calls a flow to where that begins.
+    fn call(&mut self) {
+        for (step, pipeline, flow) in std::mem::take(&mut self.calls) {
+            let door = self.doors.iter().find(|(owner, name, _)| *owner == pipeline && *name == flow);
+            if let Some(first) = door.map(|(_, _, first)| first.clone()) {
+                self.arrow(&step, &first, "call", Line::Uses);
+            }
+        }
+    }
+
+    /// The box of an executor: one that a library declares stands in the library's frame.
+    fn executor(&mut self, pipeline: &Pipeline, file: &Path, node: Node) {
+        if file == pipeline.file || !pipeline.files.iter().any(|own| own == file) {
+            self.nodes.push(node);
+            return;
+        }
+        match self.libraries.iter_mut().find(|(library, _)| library == file) {
+            Some((_, frame)) => frame.nodes.push(node),
+            None => {
+                let title = format!("library {}", file.file_name().unwrap_or_default().to_string_lossy());
+                self.libraries.push((file.to_owned(), Frame { title, nodes: vec![node] }));
+            }
+        }
+    }
+
     fn pipeline(&mut self, number: usize, pipeline: &Pipeline) {
         for (index, executor) in pipeline.executors.iter().enumerate() {
             let label = format!("{}\n{}", executor.reference.name, executor.description.name);
             let label =
                 if executor.reference.name.as_str() == executor.description.name { executor.description.name.clone() } else { label };
             let id = format!("p{number}x{index}");
-            self.nodes.push(Node { id: id.clone(), label, shape: Shape::Executor });
+            self.executor(pipeline, &executor.place.file, Node { id: id.clone(), label, shape: Shape::Executor });
             for event in &executor.reference.grants.emit {
                 self.emits(&id, pipeline, event, "may emit");
             }
@@ -178,10 +211,11 @@ impl Sketch {
         }
     }
 
-    /// Flows first, then buses.
+    /// Flows first, then libraries, then buses.
     fn framed(&self) -> impl Iterator<Item = (String, &Frame)> {
         let flows = self.frames.iter().enumerate().map(|(index, frame)| (format!("flow{index}"), frame));
-        flows.chain(self.buses.iter().enumerate().map(|(index, frame)| (format!("bus{index}"), frame)))
+        let libraries = self.libraries.iter().enumerate().map(|(index, (_, frame))| (format!("library{index}"), frame));
+        flows.chain(libraries).chain(self.buses.iter().enumerate().map(|(index, frame)| (format!("bus{index}"), frame)))
     }
 
     /// As a Mermaid flowchart.
@@ -237,6 +271,9 @@ struct Drawn<'a> {
 impl Drawn<'_> {
     fn flow(&mut self) {
         let first = self.block(BlockNumber(0));
+        if let Some(first) = &first {
+            self.sketch.doors.push((self.pipeline.name.clone(), self.flow.name.clone(), first.clone()));
+        }
         for (index, trigger) in self.flow.triggers.iter().enumerate() {
             let id = format!("{}t{index}", self.prefix);
             let label = match trigger {
@@ -296,8 +333,10 @@ impl Drawn<'_> {
                 // The number of a step that has no id says nothing to whoever looks at the drawing.
                 let is_named = !step.id.as_str().starts_with('#');
                 match &run.worker {
-                    Worker::Flow { pipeline, flow } if is_named => format!("{}\ncall {pipeline}.{flow}", step.id),
-                    Worker::Flow { pipeline, flow } => format!("call {pipeline}.{flow}"),
+                    Worker::Flow { pipeline, flow } => {
+                        self.sketch.calls.push((id.clone(), pipeline.clone(), flow.clone()));
+                        if is_named { format!("{}\ncall {pipeline}.{flow}", step.id) } else { format!("call {pipeline}.{flow}") }
+                    }
                     Worker::Executor(number) => match self.pipeline.executors.get(*number) {
                         Some(executor) if !is_named => format!("run {}", executor.reference.name),
                         _ => step.id.to_string(),
@@ -309,7 +348,7 @@ impl Drawn<'_> {
             Verb::Reply(_) => "reply".to_owned(),
             Verb::Fail(_) => "fail".to_owned(),
             Verb::Dispatch(_) => "dispatch".to_owned(),
-            Verb::Wait(_) => "wait".to_owned(),
+            Verb::Wait(wait) => format!("wait, at most {}", wait.timeout.source()),
             Verb::Switch(_) => "switch".to_owned(),
             Verb::Parallel(_) => "parallel".to_owned(),
             Verb::Each(each) => format!("each {}", each.name),

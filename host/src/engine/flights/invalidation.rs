@@ -16,7 +16,7 @@ pub(super) fn caches(pipeline: &Pipeline, policy: &str) -> Result<Vec<PolicyIden
         Verb::Run(run) => run.policy.cache.as_ref().map(|cache| &cache.keyed.identity),
         _ => None,
     });
-    let mut known: Vec<(String, &PolicyIdentity)> = caches.map(|identity| (name(identity), identity)).collect();
+    let mut known: Vec<(String, &PolicyIdentity)> = caches.chain(&pipeline.caches).map(|identity| (name(identity), identity)).collect();
     known.sort();
     known.dedup();
     let meant: Vec<PolicyIdentity> = known.iter().filter(|(name, _)| name == policy).map(|(_, identity)| (*identity).clone()).collect();

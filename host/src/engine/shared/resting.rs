@@ -70,6 +70,12 @@ impl Shared {
         runs.contains_key(&run) || self.resting.contains(run)
     }
 
+    /// Whether no run is under way, at rest or not.
+    pub(super) fn is_nobody_under_way(&self) -> bool {
+        let runs = self.lock_runs();
+        runs.is_empty() && self.resting.is_empty()
+    }
+
     /// The views of those that rest.
     pub(super) fn resting_views(&self) -> Vec<RunView> {
         self.resting.map(|run, stub| RunView { run, target: stub.group.target.clone(), since: stub.since })

@@ -12,15 +12,16 @@ use tokio::sync::Notify;
 
 use super::meeting::{World, answer, call, computed, flow, listening_flow, plan, runs, text, work};
 use super::{Scripted, scripted};
+use crate::engine::fixture::{Shape, Sketch, SketchStep, pipeline as sketched_pipeline};
 use crate::journal::memory::MemoryStore;
 use crate::model::activation::RunOutcome;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::id::{JobId, RunId, StepId};
 use crate::model::job::JobOutcome;
-use crate::model::port::{Commit, Pending, Store, StoreError};
+use crate::model::port::{Clock, Commit, Pending, Store, StoreError};
 use crate::model::record::{Batch, Fact, InboxKey};
 use crate::model::value::Value;
-use crate::plan::pipeline::{EventMode, Pipeline, Retry, Trigger, Verb, Worker};
+use crate::plan::pipeline::{Concurrency, EventMode, Idempotency, Pipeline, Retry, Trigger, Verb, Worker};
 use crate::plan::template::Template;
 
 /// A store whose host ends: after so many commits nothing that the host does has an effect any more.
@@ -196,4 +197,146 @@ async fn a_run_that_waits_goes_on_waiting_and_what_is_overdue_is_done_at_once() 
     assert_eq!(second.engine.running().len(), 1);
     second.clock.advance(Duration::from_secs(1)).await;
     assert_eq!(outcomes(&store, &[run]).await, [RunOutcome::Succeeded]);
+}
+
+/// A host that dies, and the one that takes up what it left behind.
+struct Crash {
+    store: MemoryStore,
+    pipeline: Arc<Pipeline>,
+    first: World,
+}
+
+impl Crash {
+    fn new(pipeline: Pipeline, executor: &Arc<Scripted>) -> Self {
+        let (store, pipeline) = (MemoryStore::new(), Arc::new(pipeline));
+        let first = World::on(Arc::new(store.clone()), Arc::clone(&pipeline), executor, 1);
+        Self { store, pipeline, first }
+    }
+
+    /// Starts `main` and works on until such a fact is recorded of it.
+    async fn until(&self, is_it: fn(&Fact) -> bool) -> RunId {
+        let (run, _) = self.first.ask("main").await;
+        while !self.store.facts(run).await.expect("never broken").iter().any(is_it) {
+            tokio::task::yield_now().await;
+        }
+        run
+    }
+
+    async fn recovered(self, executor: &Arc<Scripted>, runs: usize) -> (World, MemoryStore) {
+        drop(self.first);
+        let second = World::on(Arc::new(self.store.clone()), self.pipeline, executor, 2);
+        assert_eq!(second.engine.recover().await, Ok(runs));
+        (second, self.store)
+    }
+}
+
+fn hangs() -> Arc<Scripted> {
+    scripted(|_, _| std::future::pending().boxed())
+}
+
+fn succeeds() -> Arc<Scripted> {
+    scripted(|_, _| async { Ok(Value::string("ok")) }.boxed())
+}
+
+fn sketched(sketch: &Sketch) -> Pipeline {
+    Arc::into_inner(sketched_pipeline(sketch)).expect("nobody else has it")
+}
+
+#[tokio::test]
+async fn a_back_off_ends_when_it_would_have_and_the_attempts_are_counted_on() {
+    let step = SketchStep { retries: Some(3), ..SketchStep::default() };
+    let busy = scripted(|_, _| async { Err(Failure::new(FailureKind::Transient, "busy")) }.boxed());
+    let crash = Crash::new(sketched(&Sketch { steps: vec![step], ..Sketch::default() }), &busy);
+    let run = crash.until(|fact| matches!(fact, Fact::Retrying { .. })).await;
+    let due = crash.store.facts(run).await.expect("never broken").iter().find_map(|fact| match fact {
+        Fact::Retrying { due, .. } => Some(*due),
+        _ => None,
+    });
+    let executor = succeeds();
+    let (second, store) = crash.recovered(&executor, 1).await;
+    second.clock.settle().await;
+    assert_eq!(executor.calls.load(Ordering::SeqCst), 0, "it waits");
+    second.clock.advance(due.expect("it is told").since(second.clock.now())).await;
+    assert_eq!(outcomes(&store, &[run]).await, [RunOutcome::Succeeded]);
+    let attempts: Vec<u32> = attempts(&store.facts(run).await.expect("never broken"));
+    assert_eq!(attempts, [1, 2]);
+}
+
+fn attempts(facts: &[Fact]) -> Vec<u32> {
+    let attempt = |fact: &Fact| match fact {
+        Fact::AttemptStarted { attempt, .. } => Some(*attempt),
+        _ => None,
+    };
+    facts.iter().filter_map(attempt).collect()
+}
+
+#[tokio::test]
+async fn a_run_that_was_unwinding_unwinds_to_its_end() {
+    let failing = SketchStep { shape: Shape::Fail, ..SketchStep::default() };
+    let crash = Crash::new(sketched(&Sketch { steps: vec![failing], finally: true, ..Sketch::default() }), &hangs());
+    let run = crash.until(|fact| matches!(fact, Fact::AttemptStarted { .. })).await;
+    let executor = succeeds();
+    let (second, store) = crash.recovered(&executor, 1).await;
+    second.clock.advance(Duration::from_secs(1)).await;
+    assert!(matches!(outcomes(&store, &[run]).await[..], [RunOutcome::Failed { .. }]));
+    assert_eq!(executor.calls.load(Ordering::SeqCst), 1, "its `finally` was done again, and nothing else");
+    assert_eq!(attempts(&store.facts(run).await.expect("never broken")), [1, 2]);
+}
+
+#[tokio::test]
+async fn jobs_that_were_joined_are_done_once_for_all() {
+    let step = SketchStep { dedup: true, ..SketchStep::default() };
+    let concurrency = Some(Concurrency { max_concurrent: 9, ..Concurrency::default() });
+    let crash = Crash::new(sketched(&Sketch { steps: vec![step], concurrency, ..Sketch::default() }), &hangs());
+    let mut runs = Vec::new();
+    for _ in 0..3 {
+        runs.push(crash.until(|fact| matches!(fact, Fact::AttemptStarted { .. } | Fact::JobJoined { .. })).await);
+    }
+    // Takes so long that all have asked for it before it is over.
+    let executor = scripted(|_, _| {
+        async {
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            Ok(Value::string("ok"))
+        }
+        .boxed()
+    });
+    let (second, store) = crash.recovered(&executor, 3).await;
+    second.clock.advance(Duration::from_secs(1)).await;
+    assert_eq!(outcomes(&store, &runs).await, [RunOutcome::Succeeded, RunOutcome::Succeeded, RunOutcome::Succeeded]);
+    assert_eq!(executor.calls.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_reminder_that_was_due_does_not_come_again() {
+    let (mut main, on_timeout, reminder) = listening_flow("main");
+    let wait = main.step("approval", super::meeting::wait(None, on_timeout, reminder));
+    main.blocks[0] = vec![wait];
+    let executor = succeeds();
+    let crash = Crash::new(plan(vec![main]), &executor);
+    let run = crash.until(|fact| matches!(fact, Fact::WaitBegan { .. })).await;
+    crash.first.clock.advance(Duration::from_secs(700)).await;
+    assert_eq!(executor.calls.load(Ordering::SeqCst), 1);
+    let (second, store) = crash.recovered(&executor, 1).await;
+    // Its clock begins anew, and the reminder would be due at 600 s once more.
+    second.clock.advance(Duration::from_secs(3_599)).await;
+    assert_eq!(executor.calls.load(Ordering::SeqCst), 1);
+    second.clock.advance(Duration::from_secs(1)).await;
+    assert_eq!((executor.calls.load(Ordering::SeqCst), outcomes(&store, &[run]).await), (2, vec![RunOutcome::Succeeded]));
+}
+
+#[tokio::test]
+async fn a_request_that_is_repeated_after_a_crash_joins_the_run_that_goes_on() {
+    let mut pipeline = plan(vec![flow("main", vec![("w", work()), ("reply", Verb::Reply(text("once")))])]);
+    let main = pipeline.flows.first_mut().and_then(Arc::get_mut).expect("nobody else has it");
+    main.idempotency = Some(Idempotency { key: text("order-1"), retention: Duration::from_secs(3_600) });
+    let crash = Crash::new(pipeline, &hangs());
+    let run = crash.until(|fact| matches!(fact, Fact::AttemptStarted { .. })).await;
+    let executor = succeeds();
+    let (second, _) = crash.recovered(&executor, 1).await;
+    let (again, asker) = second.ask("main").await;
+    second.clock.advance(Duration::from_secs(1)).await;
+    assert_eq!((again, asker.heard()), (run, vec![r#"reply "once""#.to_owned(), "end succeeded".to_owned()]));
+    assert_eq!(executor.calls.load(Ordering::SeqCst), 1);
 }

@@ -1,17 +1,18 @@
 //! What an expression may read from where it stands.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::fit::{field, nullable, record};
+use super::fit::{nullable, record};
 use crate::model::port::Root;
 use crate::model::types::Type;
-use crate::plan::expr::Names;
+use crate::plan::expr::{Names, Steps};
 
-/// What can be read in a flow from a place in it.
+/// What can be read in a flow from a place in it. A copy of it shares what it holds: a flow of thousands of steps takes one for each.
 #[derive(Clone, Default)]
 pub(in crate::plan) struct Seen {
-    roots: BTreeMap<Root, Type>,
-    steps: Vec<(String, Type)>,
+    roots: Arc<BTreeMap<Root, Type>>,
+    steps: Steps,
     /// Innermost first: the first of a name is the one that is meant.
     locals: Vec<(String, Type)>,
 }
@@ -19,20 +20,20 @@ pub(in crate::plan) struct Seen {
 impl Seen {
     /// The names that are there before the first step: `run` has its id and so on.
     pub(in crate::plan) fn new(roots: impl IntoIterator<Item = (Root, Type)>) -> Self {
-        Self { roots: roots.into_iter().collect(), steps: Vec::new(), locals: Vec::new() }
+        Self { roots: Arc::new(roots.into_iter().collect()), steps: Steps::default(), locals: Vec::new() }
     }
 
     /// The same with another root.
     #[must_use]
     pub(in crate::plan) fn with(&self, root: Root, value_type: Type) -> Self {
         let mut seen = self.clone();
-        seen.roots.insert(root, value_type);
+        Arc::make_mut(&mut seen.roots).insert(root, value_type);
         seen
     }
 
     /// A step that ran before whatever comes next.
     pub(in crate::plan) fn step(&mut self, id: &str, output: Type) {
-        self.steps.push((id.to_owned(), output));
+        self.steps.push(id, output);
     }
 
     /// The same within an `each`: its item under the given name, and `index`.
@@ -51,25 +52,20 @@ impl Seen {
     /// The same, but each step may not have run: what `on_error` and `finally` see.
     #[must_use]
     pub(in crate::plan) fn perhaps(&self) -> Self {
-        let mut seen = self.clone();
-        for (_, output) in &mut seen.steps {
-            *output = nullable(std::mem::take(output));
-        }
-        seen
+        let steps = self.steps.iter().map(|(id, output)| (id, nullable(output.clone()))).collect();
+        Self { steps, ..self.clone() }
     }
 
     /// What is compiled against.
     pub(in crate::plan) fn names(&self) -> Names {
-        let mut roots = self.roots.clone();
-        roots.insert(Root::Steps, Type::Record(self.steps.iter().map(|(id, output)| field(id, output.clone())).collect()));
-        Names { roots, locals: self.locals.clone() }
+        Names { roots: Arc::clone(&self.roots), steps: Some(self.steps.clone()), locals: self.locals.clone() }
     }
 
     /// What is compiled against before a run begins: keys by which runs are told apart.
     pub(in crate::plan) fn at_the_door(&self) -> Names {
         let known = [Root::Input, Root::Event, Root::Trigger, Root::Caller, Root::Env];
         let roots = self.roots.iter().filter(|(root, _)| known.contains(root)).map(|(root, declared)| (*root, declared.clone())).collect();
-        Names { roots, locals: Vec::new() }
+        Names { roots: Arc::new(roots), ..Names::default() }
     }
 }
 

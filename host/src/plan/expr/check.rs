@@ -5,7 +5,7 @@ use rhai::{AST, ASTFlags, Expr, FnCallExpr, Position, Stmt, StmtBlock};
 use super::function::FUNCTIONS;
 use super::place::{mistake, suggest};
 use super::uses::{RootUse, Uses, is_keyed};
-use super::{Mistake, Names, Wanted};
+use super::{Mistake, Names, Steps, Wanted};
 use crate::model::port::Root;
 use crate::model::types::Type;
 
@@ -268,6 +268,9 @@ impl Checker<'_> {
             next = after;
         }
         self.end(&reached);
+        if self.steps(&reached).is_some() {
+            return self.kind(&reached);
+        }
         match reached.value_type {
             Type::Any | Type::Nullable(_) => reached.value_type,
             other if reached.may_end => Type::Nullable(Box::new(other)),
@@ -288,18 +291,38 @@ impl Checker<'_> {
     }
 
     fn is_optional(&self, root: usize, path: &[String]) -> bool {
-        let declared = self.roots.get(root).and_then(|used| self.names.roots.get(&used.root));
-        match (declared, path.first()) {
-            (Some(declared), Some(first)) => matches!(declared.field(first), Some(Type::Nullable(_))),
-            _ => false,
-        }
+        let (Some(used), Some(first)) = (self.roots.get(root), path.first()) else { return false };
+        let declared = match used.root {
+            Root::Steps => self.names.steps.as_ref().and_then(|steps| steps.get(first)),
+            root => self.names.roots.get(&root).and_then(|declared| declared.field(first)),
+        };
+        matches!(declared, Some(Type::Nullable(_)))
+    }
+
+    /// The steps, if nothing but `steps` has been reached: they are many, and one of them is what is asked for.
+    fn steps(&self, reached: &Reached) -> Option<&Steps> {
+        let (root, path) = reached.path.as_ref()?;
+        self.roots.get(*root).filter(|used| used.root == Root::Steps && path.is_empty())?;
+        self.names.steps.as_ref()
+    }
+
+    /// The type of what has been reached.
+    fn kind(&self, reached: &Reached) -> Type {
+        self.steps(reached).map_or_else(|| reached.value_type.clone(), Steps::record)
     }
 
     fn variable(&mut self, name: &str, is_qualified: bool, position: Position) -> Reached {
         let local = self.names.locals.iter().find(|(local, _)| local == name).map(|(_, declared)| (Root::Local, declared));
-        let root = || Root::from_name(name).and_then(|root| self.names.roots.get(&root).map(|declared| (root, declared)));
+        let root = || match Root::from_name(name)? {
+            // Which step is meant, the next link says.
+            Root::Steps => self.names.steps.as_ref().map(|_| (Root::Steps, &Type::Any)),
+            root => self.names.roots.get(&root).map(|declared| (root, declared)),
+        };
         let Some((root, declared)) = local.or_else(root).filter(|_| !is_qualified) else {
-            let known = self.names.roots.keys().map(|root| root.as_str()).chain(self.names.locals.iter().map(|(name, _)| name.as_str()));
+            let steps = self.names.steps.as_ref().map(|_| Root::Steps);
+            let mut roots: Vec<Root> = self.names.roots.keys().copied().chain(steps).collect();
+            roots.sort_unstable();
+            let known = roots.iter().map(|root| root.as_str()).chain(self.names.locals.iter().map(|(name, _)| name.as_str()));
             let help = match Root::from_name(name) {
                 Some(_) => format!("`{name}` cannot be read in this place; {}", suggest("", known)),
                 None => suggest(name, known),
@@ -330,6 +353,10 @@ impl Checker<'_> {
             }
             other => other.clone(),
         };
+        if let (Some(_), Some((name, position))) = (self.steps(&reached), named(item, is_index)) {
+            return self.one_step(&reached, name, position, may_end);
+        }
+        let inner = if self.steps(&reached).is_some() { self.kind(&reached) } else { inner };
         match item {
             Expr::Property(property, position) => self.field(reached, &inner, &property.2, *position, may_end),
             Expr::StringConstant(name, position) if is_index => self.field(reached, &inner, name, *position, may_end),
@@ -357,6 +384,19 @@ impl Checker<'_> {
                 Reached { value_type, path: None, shown, may_end }
             }
         }
+    }
+
+    /// One of the steps.
+    fn one_step(&mut self, reached: &Reached, name: &str, position: Position, may_end: bool) -> Reached {
+        let shown = format!("{}.{name}", reached.shown);
+        let names = self.names;
+        let declared = names.steps.as_ref().and_then(|steps| steps.get(name));
+        let path = reached.path.as_ref().filter(|_| declared.is_some()).map(|(root, _)| (*root, vec![name.to_owned()]));
+        if declared.is_none() {
+            let help = suggest(name, names.steps.iter().flat_map(|steps| steps.iter().map(|(id, _)| id)));
+            self.report("E0304", position, format!("`{}` has no field `{name}`", reached.shown), help);
+        }
+        Reached { value_type: declared.cloned().unwrap_or_default(), path, shown, may_end }
     }
 
     fn field(&mut self, reached: Reached, on: &Type, name: &str, position: Position, may_end: bool) -> Reached {
@@ -424,6 +464,15 @@ impl Checker<'_> {
         let (field, _) = links.remove(0);
         let optional = matches!(used.root, Root::Env | Root::Secret) || self.is_optional(index, std::slice::from_ref(&field));
         Some(Path { root: used.root, field: Some(field), optional, links })
+    }
+}
+
+/// The name that a link is, if it is written out, and where.
+fn named(item: &Expr, is_index: bool) -> Option<(&str, Position)> {
+    match item {
+        Expr::Property(property, position) => Some((property.2.as_str(), *position)),
+        Expr::StringConstant(name, position) if is_index => Some((name.as_str(), *position)),
+        _ => None,
     }
 }
 

@@ -31,19 +31,22 @@ fn names() -> Names {
         field("items", Type::List(Box::new(item.clone()))),
         field("any", Type::Any),
     ]);
-    let steps = Type::Record(vec![
-        field("context", Type::Record(vec![field("passages", Type::List(Box::new(item)))])),
-        field("maybe", nullable(Type::Record(vec![field("id", Type::String)]))),
-        field("free", Type::Any),
-    ]);
+    let steps = [
+        ("context", Type::Record(vec![field("passages", Type::List(Box::new(item)))])),
+        ("maybe", nullable(Type::Record(vec![field("id", Type::String)]))),
+        ("free", Type::Any),
+    ];
     let roots = BTreeMap::from([
         (Root::Input, input),
-        (Root::Steps, steps),
         (Root::Run, Type::Any),
         (Root::Env, Type::Record(vec![field("URL", nullable(Type::String)), field("GONE", nullable(Type::String))])),
         (Root::Secret, Type::Record(vec![field("KEY", Type::Secret)])),
     ]);
-    Names { roots, locals: vec![("item".to_owned(), Type::Any), ("index".to_owned(), Type::Int)] }
+    Names {
+        roots: Arc::new(roots),
+        steps: Some(steps.into_iter().collect()),
+        locals: vec![("item".to_owned(), Type::Any), ("index".to_owned(), Type::Int)],
+    }
 }
 
 struct Given;
@@ -141,6 +144,7 @@ fn mistakes_are_found_where_they_stand() {
         ("input\n  .txet", "E0304", 9, 4, "did you mean `text`?"),
         ("input.items[0].scor", "E0304", 15, 4, "did you mean `score`?"),
         ("input.count.x", "E0304", 12, 1, "is int and has no fields"),
+        ("steps.contxt.passages", "E0304", 6, 6, "did you mean `context`?"),
         ("steps.maybe.id", "E0305", 12, 2, "write ?."),
         ("input.default", "E0306", 6, 7, "[\"default\"]"),
         ("input.match", "E0306", 6, 5, "[\"match\"]"),

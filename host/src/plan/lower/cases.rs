@@ -14,12 +14,8 @@ use crate::model::value::Map;
 use crate::plan::cases::{Action, Case, Deed};
 use crate::plan::codes;
 use crate::plan::pipeline::Pipeline;
-use crate::plan::raw::{Table, closest, list};
+use crate::plan::raw::{Table, closest, keys, list};
 use crate::plan::source::{Content, Key, Node, Span};
-
-/// Keys of a test.
-const KEYS: &[&str] =
-    &["name", "flow", "files", "mocks", "real", "env", "secrets", "state", "send", "caller", "steps", "expect", "crash_after"];
 
 const EXAMPLE: &str = "{ name: …, send: { … }, expect: { outcome: succeeded } }";
 
@@ -50,7 +46,7 @@ pub(super) fn lower(compiler: Compiler<'_>, pipeline: &Pipeline, node: &Node) ->
 impl<'a> Reader<'a> {
     fn case(&self, node: &'a Node, names: &mut BTreeMap<&'a str, Span>) -> Option<Case> {
         let findings = self.compiler.findings;
-        let table = findings.table(node, "a test", KEYS, EXAMPLE)?;
+        let table = findings.table(node, "a test", keys::TEST, EXAMPLE)?;
         let name = findings.required(&table, "name", "a test", "write in a few words what it shows, as name: an empty message is refused");
         let name =
             name.and_then(|node| Some((findings.literal_text(node, "the name of a test", "an empty message is refused")?, node.span)));

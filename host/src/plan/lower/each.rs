@@ -7,6 +7,7 @@ use crate::plan::check::names::Seen;
 use crate::plan::codes;
 use crate::plan::expr::{self, Names, Wanted};
 use crate::plan::pipeline::{Each, Verb};
+use crate::plan::raw::keys;
 use crate::plan::source::Node;
 
 const EXAMPLE: &str = "{ in: input.items, as: item, steps: [{ run: … }] }";
@@ -18,7 +19,7 @@ impl<'n> Lowering<'_, 'n> {
     pub(super) fn each(&mut self, node: &'n Node, seen: &Seen) -> Option<(Verb, Type)> {
         let compiler = self.ground.compiler;
         let findings = compiler.findings;
-        let table = findings.table(node, "`each`", &["in", "as", "max_concurrent", "steps"], EXAMPLE)?;
+        let table = findings.table(node, "`each`", keys::EACH, EXAMPLE)?;
         let over = findings.required(&table, "in", "`each`", "write in: input.items, a list or how often");
         let help = "write a list or a number, as input.items";
         let over = over.map(|node| (node, compiler.bare(node, &seen.names(), "in", (Wanted::Value, help, "input.items"))));

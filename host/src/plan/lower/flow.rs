@@ -50,6 +50,8 @@ pub(super) struct Lowering<'a, 'n> {
     pub(super) deadline: Option<(Duration, Span)>,
     /// Whether the flow's runs are journaled.
     pub(super) durable: bool,
+    /// The block that comes after the end of a run, `on_error` or `finally`, if that is what is lowered.
+    pub(super) after_end: Option<&'static str>,
     pub(super) ids: HashMap<String, Span>,
     /// By number; `None` for one that is wrong, which was said already.
     pub(super) steps: Vec<Option<Step>>,
@@ -110,6 +112,7 @@ pub(super) fn lower<'n>(
         flow: name.to_owned(),
         deadline,
         durable,
+        after_end: None,
         ids: HashMap::new(),
         steps: Vec::new(),
         blocks: Vec::new(),
@@ -121,8 +124,9 @@ pub(super) fn lower<'n>(
     let after = seen.perhaps();
     // What comes after the end has its own time.
     lowering.deadline = None;
-    let mut last = |key: &str, seen: Seen| {
+    let mut last = |key: &'static str, seen: Seen| {
         let node = table.get(key)?;
+        lowering.after_end = Some(key);
         replies::check(findings, node);
         Some(lowering.block(node, &mut seen.clone(), &format!("`{key}`"))?.0)
     };
@@ -214,7 +218,7 @@ impl Compiler<'_> {
     /// `idempotency`; a result is kept a day where nothing else is said.
     fn idempotency(&self, node: &Node, seen: &Seen) -> Option<Idempotency> {
         let example = "{ key: '${input.request}', retention: 24h }";
-        let table = self.findings.table(node, "`idempotency`", &["key", "retention"], example)?;
+        let table = self.findings.table(node, "`idempotency`", keys::IDEMPOTENCY, example)?;
         let key = self
             .findings
             .required(&table, "key", "`idempotency`", "write key: '${…}', what tells one request from another")

@@ -1,6 +1,7 @@
 //! What is fixed when files are loaded: the listed environment variables and the secrets that the file names.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -91,7 +92,7 @@ impl LoadTime {
 
     /// What values that are fixed at load may read.
     pub(in crate::plan) fn names(&self) -> Names {
-        Names { roots: self.roots().into_iter().collect(), locals: Vec::new() }
+        Names { roots: Arc::new(self.roots().into_iter().collect()), ..Names::default() }
     }
 
     /// `env` as a value.

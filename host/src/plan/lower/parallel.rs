@@ -6,7 +6,7 @@ use crate::plan::check::fit::{nullable, record};
 use crate::plan::check::names::Seen;
 use crate::plan::codes;
 use crate::plan::pipeline::{Join, Parallel, Verb};
-use crate::plan::raw::Table;
+use crate::plan::raw::{Table, keys};
 use crate::plan::source::Node;
 
 impl<'n> Lowering<'_, 'n> {
@@ -50,7 +50,7 @@ impl<'n> Lowering<'_, 'n> {
             }
             None => {}
         }
-        let table = findings.table(node, "`join`", &["quorum"], "all, first or { quorum: 2 }")?;
+        let table = findings.table(node, "`join`", keys::JOIN, "all, first or { quorum: 2 }")?;
         let node = findings.required(&table, "quorum", "`join`", "write { quorum: 2 }: so many branches have to succeed")?;
         let quorum = findings.whole(node, "`quorum`", 1)?;
         if quorum as usize > branches {

@@ -78,6 +78,10 @@ impl<'a> Draft<'a> {
                 });
             }
         }
+        if let (Some(_), Some(node)) = (&library, table.and_then(|table| table.get("description"))) {
+            // A pipeline's is read with the rest of it; of a library nobody keeps it.
+            findings.literal_text(node, "`description`", "one sentence");
+        }
         let imports = findings.imports(table.and_then(|table| table.get("import")));
         let events = findings.events(table.and_then(|table| table.get("events")));
         Self { findings, root, table, name, library, imports, events, tests: None }
@@ -171,6 +175,7 @@ impl<'a> Draft<'a> {
         let imported = compilers.iter().skip(1).map(|(draft, compiler)| (draft.library_name(), *compiler)).collect();
         let ground = Ground { compiler, pipeline: name.clone(), events: known, state: &state, policies, callable, imported };
 
+        let caches = ground.caches();
         let mut used = HashSet::new();
         let flows: Vec<Option<Flow>> =
             self.flows(table).into_iter().map(|(flow, table)| flow::lower(&ground, &mut executors, &mut used, flow, &table)).collect();
@@ -198,6 +203,7 @@ impl<'a> Draft<'a> {
             secrets: together(shared.loads.iter().map(LoadTime::secrets)),
             flows: flows.into_iter().map(Arc::new).collect(),
             state,
+            caches,
             tests: Arc::from([]),
         });
         let pipeline = self.tested(pipeline, compiler);

@@ -58,6 +58,18 @@ impl<'a> super::flow::Ground<'a, '_> {
         file.checked_sub(1).and_then(|library| self.imported.get(library)).map_or(self.compiler, |(_, compiler)| *compiler)
     }
 
+    /// Who the state of a named policy belongs to: a library's, if it stands there.
+    fn owner(&self, file: usize) -> String {
+        let library = file.checked_sub(1).and_then(|library| self.imported.get(library));
+        library.map_or_else(|| self.pipeline.to_string(), |(name, _)| (*name).to_owned())
+    }
+
+    /// The named policies that keep results.
+    pub(super) fn caches(&self) -> Vec<PolicyIdentity> {
+        let caches = self.policies.iter().filter(|(_, declared)| declared.has_cache());
+        caches.map(|(name, declared)| PolicyIdentity::Named { owner: self.owner(declared.file), policy: name.clone() }).collect()
+    }
+
     /// What the expressions of a layer see: a library lists the variables and secrets that it reads itself.
     fn seen_in(&self, file: usize, seen: &Seen) -> Seen {
         if file == 0 {
@@ -113,14 +125,9 @@ impl<'n> Lowering<'_, 'n> {
     }
 
     fn identity<T>(&self, table: &Table<'_>, id: &str, layer: &At<T>) -> PolicyIdentity {
-        let pipeline = self.ground.pipeline.to_string();
         match table.get("policy").and_then(Node::text).filter(|_| layer.named) {
-            Some(policy) => {
-                let library = layer.file.checked_sub(1).and_then(|library| self.ground.imported.get(library));
-                let owner = library.map_or(pipeline, |(name, _)| (*name).to_owned());
-                PolicyIdentity::Named { owner, policy: policy.to_owned() }
-            }
-            None => PolicyIdentity::Step { pipeline, flow: self.flow.clone(), step: id.to_owned() },
+            Some(policy) => PolicyIdentity::Named { owner: self.ground.owner(layer.file), policy: policy.to_owned() },
+            None => PolicyIdentity::Step { pipeline: self.ground.pipeline.to_string(), flow: self.flow.clone(), step: id.to_owned() },
         }
     }
 

@@ -170,6 +170,14 @@ impl<'n> Lowering<'_, 'n> {
                         );
                     }
                 }
+                if table.entries.is_empty() {
+                    findings.error(
+                        codes::MISSING_KEY,
+                        step.span,
+                        "a step of `on_progress` does nothing",
+                        "write set: { status: generating }",
+                    );
+                }
                 let set = table.get("set")?;
                 self.set(set, &names, "set").map(|(fields, _)| fields)
             })

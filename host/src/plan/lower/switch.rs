@@ -7,6 +7,7 @@ use crate::plan::check::fit::{common, nullable};
 use crate::plan::check::names::Seen;
 use crate::plan::codes;
 use crate::plan::pipeline::{Case, Verb};
+use crate::plan::raw::keys;
 use crate::plan::source::Node;
 
 const EXAMPLE: &str = "[{ when: input.total > 100, steps: [{ run: … }] }, { else: [{ run: … }] }]";
@@ -35,7 +36,7 @@ impl<'n> Lowering<'_, 'n> {
     fn case(&mut self, node: &'n Node, seen: &Seen) -> Option<(Case, Type)> {
         let compiler = self.ground.compiler;
         let findings = compiler.findings;
-        let table = findings.table(node, "a branch of `switch`", &["when", "steps", "else"], EXAMPLE)?;
+        let table = findings.table(node, "a branch of `switch`", keys::CASE, EXAMPLE)?;
         if let Some(otherwise) = table.get("else") {
             for key in ["when", "steps"] {
                 if let Some(key) = table.key(key) {

@@ -159,7 +159,7 @@ impl Compiler<'_> {
                 self.findings.error(codes::ENVIRONMENT, here, format!("the file does not list the environment variable {name}"), help);
                 good = false;
             } else if reading.root == Root::Steps {
-                let unseen = names.roots.get(&Root::Steps).is_some_and(|steps| steps.field(name).is_none());
+                let unseen = names.steps.as_ref().is_some_and(|steps| steps.get(name).is_none());
                 if unseen && self.load.has_step(name) {
                     let help = "a step sees those before it in its own list and in the lists round about; of others it reads what they are inside of, as steps.both.left";
                     self.findings.error(

@@ -25,6 +25,11 @@ impl<'n> Lowering<'_, 'n> {
         if !self.durable {
             self.not_durable(node.span, "`undo`");
         }
+        if let (Some(block), Some(key)) = (self.after_end, table.key("undo")) {
+            let message = format!("`undo` stands in the flow's `{block}`, where nothing is taken back");
+            let help = "what a run has done is undone before `on_error` and `finally`: do what has to be taken back in `steps`";
+            findings.error(codes::UNDO_TOO_LATE, key.span, message, help);
+        }
         let undo = findings.table(node, "`undo`", keys::UNDO, EXAMPLE)?;
         let run = findings.required(&undo, "run", "`undo`", "write run: and the executor that takes it back")?;
         let mut after = seen.clone();

@@ -15,7 +15,7 @@ use crate::plan::check::names::{self, Seen};
 use crate::plan::codes;
 use crate::plan::expr::Names;
 use crate::plan::pipeline::{Join, Listen, Remind, Verb, WaitStep};
-use crate::plan::raw::{Table, closest, list};
+use crate::plan::raw::{Table, closest, keys, list};
 use crate::plan::source::{Content, Node, Span};
 use crate::plan::template::Template;
 
@@ -25,8 +25,7 @@ impl<'n> Lowering<'_, 'n> {
     pub(super) fn wait(&mut self, node: &'n Node, seen: &Seen) -> Option<(Verb, Type)> {
         let compiler = self.ground.compiler;
         let findings = compiler.findings;
-        let known = ["event", "match", "where", "timeout", "on_timeout", "remind"];
-        let table = findings.table(node, "`wait`", &known, EXAMPLE)?;
+        let table = findings.table(node, "`wait`", keys::WAIT, EXAMPLE)?;
         if !self.durable {
             self.not_durable(node.span, "`wait`");
         }
@@ -57,7 +56,7 @@ impl<'n> Lowering<'_, 'n> {
 
     fn remind(&mut self, node: &'n Node, seen: &Seen, longest: Option<Duration>) -> Option<Remind> {
         let findings = self.ground.compiler.findings;
-        let table = findings.table(node, "`remind`", &["after", "steps"], "{ after: [1h, 3h], steps: [{ run: … }] }")?;
+        let table = findings.table(node, "`remind`", keys::REMIND, "{ after: [1h, 3h], steps: [{ run: … }] }")?;
         let after = findings
             .required(&table, "after", "`remind`", "write after: [1h, 3h], how long after the wait began")
             .and_then(|node| self.after(node, longest));
@@ -127,7 +126,7 @@ impl Compiler<'_> {
         items
             .iter()
             .filter_map(|item| {
-                let table = self.findings.table(item, "`cancel_on`", &["event", "match"], example)?;
+                let table = self.findings.table(item, "`cancel_on`", keys::CANCEL_ON, example)?;
                 self.listen(&table, "`cancel_on`", names, known).map(|(listen, _)| listen)
             })
             .collect()

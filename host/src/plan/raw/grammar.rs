@@ -1,7 +1,12 @@
 //! The grammar as a table: each key with the kind of its value, its default, and one sentence. The keys that readers know (`keys`), the
 //! schema for editors, the reference page and the expanded file are all made of it, so that they cannot say different things.
 
-use super::keys::{DURATIONS_ANY, FAIL_KINDS, LATER_VERBS, MODES, ON_DUPLICATE, STOP_AFTER, WHEN_FULL, words};
+pub(in crate::plan) mod cases;
+mod step;
+
+use super::keys::{DURATIONS_ANY, MODES, ON_DUPLICATE, STOP_AFTER, WHEN_FULL, words};
+
+pub(in crate::plan) use step::{BESIDE, CASE, EACH, FAIL, JOIN, LISTEN, REMIND, RUN, STEP, UNDO, VERBS, WAIT};
 
 /// A key of a map.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +30,8 @@ pub(in crate::plan) enum Kind {
     Text,
     /// Text that may hold `${env.…}` and `${secret.…}`.
     FixedText,
+    /// A value that is computed: text with `${…}`.
+    Computed,
     /// The name of something: small letters, digits and `_`; in dashed ones `-` too.
     Name { dashed: bool },
     /// The type of an event.
@@ -43,8 +50,12 @@ pub(in crate::plan) enum Kind {
     Factor,
     /// `true` or `false`.
     Truth,
+    /// `true`, and nothing else.
+    True,
     /// One bare expression that is true or false.
     Condition,
+    /// One bare expression.
+    Expression,
     /// Any value; texts in it may hold `${…}`.
     Value,
     /// A value, or a list of them, that tells one from another; never null.
@@ -61,12 +72,20 @@ pub(in crate::plan) enum Kind {
     Table(&'static Table),
     /// A map from names to such values.
     Map(Names, &'static Kind),
+    /// The same, with at least one name.
+    Some(Names, &'static Kind),
     /// A list of such values.
     List(&'static Kind),
+    /// The same, with at least one.
+    Several(&'static Kind),
+    /// An action of a test.
+    Deed,
     /// One of these.
     Either(&'static [Kind]),
     /// Nothing.
     Null,
+    /// The map `{}`.
+    Empty,
 }
 
 /// How the keys of a map of names are spelled.
@@ -91,8 +110,10 @@ pub(in crate::plan) struct Table {
     pub(in crate::plan) about: &'static str,
     /// Its keys.
     pub(in crate::plan) keys: &'static [Entry],
-    /// Of these, exactly one.
-    pub(in crate::plan) one_of: &'static [&'static str],
+    /// Keys that exclude each other: one of these groups has to be there whole, and no key of the others. An empty group is none of them.
+    pub(in crate::plan) one_of: &'static [&'static [&'static str]],
+    /// Keys that stand only beside another: the key, and the other.
+    pub(in crate::plan) beside: &'static [(&'static str, &'static str)],
     /// What a number in its place stands for: the value of this key.
     pub(in crate::plan) short: Option<&'static str>,
 }
@@ -110,7 +131,7 @@ const fn or(name: &'static str, kind: Kind, default: &'static str, about: &'stat
 }
 
 const fn table(title: &'static str, about: &'static str, keys: &'static [Entry]) -> Table {
-    Table { title, about, keys, one_of: &[], short: None }
+    Table { title, about, keys, one_of: &[], beside: &[], short: None }
 }
 
 const NAME: Kind = Kind::Name { dashed: true };
@@ -119,6 +140,8 @@ const TEXTS: Kind = Kind::List(&Kind::Text);
 const NAMES: Kind = Kind::List(&NAME);
 const EVENTS: Kind = Kind::List(&Kind::Event);
 const VALUES: Kind = Kind::Map(Names::Fields, &Kind::Value);
+/// A duration, or what gives one.
+const TIME: Kind = Kind::Either(&[Kind::Duration, Kind::Computed]);
 
 pub(in crate::plan) const FILE: [Entry; 13] = [
     must("pipeline", NAME, "The pipeline's name; one file is one pipeline"),
@@ -137,29 +160,49 @@ pub(in crate::plan) const FILE: [Entry; 13] = [
     may("policies", Kind::Map(Names::Dashed, &Kind::Table(&POLICY_TABLE)), "Policies under a name, for several steps"),
     may("state", Kind::Table(&STATE_TABLE), "What it remembers between runs"),
     may("flows", Kind::Map(Names::Plain, &Kind::Table(&FLOW_TABLE)), "Its flows; a file with one flow may have that one's keys at the top"),
-    may("tests", Kind::List(&Kind::Value), "Tests of the pipeline"),
+    may("tests", Kind::List(&Kind::Table(&cases::TEST_TABLE)), "Tests of the pipeline"),
 ];
 
 pub(in crate::plan) const FLOW: [Entry; 11] = [
-    must("trigger", Kind::Either(&[Kind::Trigger, Kind::List(&Kind::Trigger)]), "What starts a run"),
+    must("trigger", Kind::Either(&[Kind::Trigger, Kind::Several(&Kind::Trigger)]), "What starts a run"),
     may("input", Kind::Map(Names::Fields, &Kind::Type), "What a run takes; without it, what the trigger gives"),
     must("steps", Kind::Steps, "What a run does, one step after the other"),
     may("on_error", Kind::Steps, "What is done when a step has failed for good; it does not heal the run"),
     may("finally", Kind::Steps, "What is done at the end of every run"),
     may("deadline", Kind::Duration, "The time for a whole run"),
     or("concurrency", Kind::Table(&CONCURRENCY_TABLE), "{}", "How many runs at once, and what becomes of one more"),
-    may("idempotency", Kind::Value, "Gives the first result to a repeated request"),
+    may("idempotency", Kind::Table(&IDEMPOTENCY_TABLE), "Gives the first result to a repeated request"),
     or("durable", Kind::Truth, "true", "Whether its runs are journaled"),
     may("state_key", Kind::Key, "Which state of the pipeline a run has; without it all have one"),
-    may("cancel_on", Kind::Value, "An event that cancels a run"),
+    may(
+        "cancel_on",
+        Kind::Either(&[Kind::Table(&CANCEL_ON_TABLE), Kind::List(&Kind::Table(&CANCEL_ON_TABLE))]),
+        "An event that cancels a run, or several",
+    ),
 ];
 
 pub(in crate::plan) const FLOW_TABLE: Table = table("Flow", "A trigger and its steps", &FLOW);
 
+pub(in crate::plan) const IDEMPOTENCY: [Entry; 2] = [
+    must("key", Kind::Key, "What tells one request from another"),
+    or("retention", Kind::Duration, "24h", "How long the first result answers repeats"),
+];
+
+const IDEMPOTENCY_TABLE: Table = table("Idempotency", "How a repeated request gets the first result", &IDEMPOTENCY);
+
+const CANCEL_ON_TABLE: Table = table("CancelOn", "An event that cancels a run", &LISTEN);
+
+/// Keys of a library: those of a file that belong to no flow.
+pub(in crate::plan) const LIBRARY: [&str; 8] = ["library", "description", "import", "env", "resources", "events", "executors", "policies"];
+
 pub(in crate::plan) const RESOURCE: [Entry; 4] = [
     may("sqlite", Kind::FixedText, "A SQLite file beneath DATA/PIPELINE/"),
     may("kv", Kind::FixedText, "A key-value store's file beneath DATA/PIPELINE/"),
-    may("index", Kind::FixedText, "A full-text index of the files beside the pipeline's file that match the pattern; it follows them"),
+    may(
+        "index",
+        Kind::Either(&[Kind::FixedText, Kind::Empty]),
+        "An index of the files beside the YAML that match the pattern, which it follows; `{}` is one of what pipelines put in",
+    ),
     may("folder", Kind::FixedText, "A folder beside the pipeline's file"),
 ];
 
@@ -167,7 +210,8 @@ const RESOURCE_TABLE: Table = Table {
     title: "Resource",
     about: "A database, store, index or folder",
     keys: &RESOURCE,
-    one_of: &["sqlite", "kv", "index", "folder"],
+    one_of: &[&["sqlite"], &["kv"], &["index"], &["folder"]],
+    beside: &[],
     short: None,
 };
 
@@ -193,7 +237,8 @@ const EXECUTOR_TABLE: Table = Table {
     title: "Executor",
     about: "What handles jobs: exactly one of `wasm`, `rhai`, `script` and `builtin`",
     keys: &EXECUTOR,
-    one_of: &["wasm", "rhai", "script", "builtin"],
+    one_of: &[&["wasm"], &["rhai"], &["script"], &["builtin"]],
+    beside: &[],
     short: None,
 };
 
@@ -249,7 +294,8 @@ const FALLBACK_TABLE: Table = Table {
     title: "Fallback",
     about: "What stands in, either a value or steps",
     keys: &FALLBACK,
-    one_of: &["value", "steps"],
+    one_of: &[&["value"], &["steps"]],
+    beside: &[],
     short: None,
 };
 
@@ -286,16 +332,23 @@ pub(in crate::plan) const RETRY: [Entry; 7] = [
     may("stop_after", Kind::Words(&words(&STOP_AFTER)), "`first_progress`: no retry once progress was told"),
 ];
 
-const RETRY_TABLE: Table =
-    Table { title: "Retry", about: "Trying again; a number alone is `max_retries`", keys: &RETRY, one_of: &[], short: Some("max_retries") };
+const RETRY_TABLE: Table = Table { short: Some("max_retries"), ..table("Retry", "Trying again; a number alone is `max_retries`", &RETRY) };
 
 pub(in crate::plan) const BREAKER: [Entry; 5] = [
     or("failures", Kind::Whole(1), "5", "So many failures inside the window open it"),
     or("window", Kind::Duration, "60s", "The window"),
     or("cooldown", Kind::Duration, "30s", "How long it stays open before it tries"),
     or("half_open", Kind::Whole(1), "1", "How many calls it lets through to try"),
-    may("probe", Kind::Value, "What is called to try"),
+    may("probe", Kind::Table(&PROBE_TABLE), "What is asked while it is open, in the place of such calls"),
 ];
+
+pub(in crate::plan) const PROBE: [Entry; 3] = [
+    must("run", Kind::Text, "The executor that is asked; its success closes the breaker"),
+    may("with", Kind::Value, "What it is given, fixed when the file is loaded"),
+    must("every", Kind::Duration, "How often it is asked, and how long it may take"),
+];
+
+const PROBE_TABLE: Table = table("Probe", "What is asked while a breaker is open", &PROBE);
 
 const BREAKER_TABLE: Table = table("Breaker", "Not calling for a while what keeps failing", &BREAKER);
 
@@ -334,95 +387,6 @@ pub(in crate::plan) const CONCURRENCY: [Entry; 4] = [
 
 const CONCURRENCY_TABLE: Table = table("Concurrency", "How many runs at once", &CONCURRENCY);
 
-pub(in crate::plan) const STEP: [Entry; 3] = [
-    may("id", ID, "Its name: its output is `steps.<id>`"),
-    may("when", Kind::Condition, "Whether it is done at all"),
-    may(
-        "on_error",
-        Kind::Either(&[Kind::Words(&["ignore"]), Kind::Steps]),
-        "What heals its failure: `ignore`, or steps whose last output stands in",
-    ),
-];
-
-pub(in crate::plan) const VERBS: [Entry; 12] = [
-    may("run", Kind::Text, "Has an executor do something and awaits the result"),
-    may("dispatch", Kind::Text, "The same without waiting; it outlives the run"),
-    may("call", Kind::Text, "Runs a flow, `flow` or `pipeline.flow`, and awaits its reply"),
-    may("emit", Kind::Map(Names::Events, &Kind::Value), "Emits events, each with its data"),
-    may("wait", Kind::Table(&WAIT_TABLE), "Waits for an event"),
-    may("switch", Kind::List(&Kind::Table(&CASE_TABLE)), "Does the steps of the first case that is true"),
-    may("parallel", Kind::Map(Names::Plain, &Kind::Steps), "Does branches at once"),
-    may("each", Kind::Table(&EACH_TABLE), "Does steps for each item of a list"),
-    may("set", VALUES, "Sets fields of the state, as one change"),
-    may("reply", Kind::Value, "Answers the caller"),
-    may("fail", Kind::Either(&[Kind::Table(&FAIL_TABLE), Kind::FixedText]), "Fails; `'${error}'` passes one on"),
-    may("sleep", Kind::Either(&[Kind::Duration, Kind::FixedText]), "Waits for some time"),
-];
-
-pub(in crate::plan) const RUN: [Entry; 10] = [
-    may("with", Kind::Value, "The job's input"),
-    may("policy", NAME, "The named policy whose layers it has"),
-    may("emits", Kind::Event, "The event that its output becomes"),
-    may("via", Kind::Words(&["outbox"]), "Writes the event in the transaction of the executor"),
-    may("order_key", Kind::Key, "Keeps events of one key in order"),
-    may("undo", Kind::Value, "What undoes it when the run fails later"),
-    may("undo_on", Kind::Words(&["attempt"]), "Undoes it also when its outcome is unknown"),
-    may("optimistic", VALUES, "Fields of the state that are set while it runs, and taken back if it fails"),
-    or("stream", Kind::Truth, "false", "Whether each progress goes to whoever asked"),
-    may("on_progress", Kind::SetSteps, "What each progress sets in the state"),
-];
-
-/// Keys beside verbs other than `run`.
-pub(in crate::plan) const BESIDE: [Entry; 4] = [
-    may("to", Kind::Value, "Where the event goes, as `{ room: NAME }`"),
-    may("status", Kind::Value, "The HTTP status of the reply"),
-    may("headers", VALUES, "The HTTP headers of the reply"),
-    may("join", Kind::Value, "When the branches are done: `all`, `first` or `{ quorum: n }`"),
-];
-
-pub(in crate::plan) const FAIL: [Entry; 3] = [
-    or("kind", Kind::Words(&FAIL_KINDS), "failed", "What kind of failure it is"),
-    may("code", Kind::FixedText, "A short word for programs"),
-    must("message", Kind::FixedText, "One sentence for people"),
-];
-
-const FAIL_TABLE: Table = table("Fail", "A failure", &FAIL);
-
-const WAIT: [Entry; 6] = [
-    must("event", Kind::Either(&[Kind::Event, EVENTS]), "The type of the event, or several"),
-    must("match", VALUES, "Fields of the event's data with what they must equal"),
-    may("where", Kind::Condition, "What must hold of the event, or it is refused"),
-    must("timeout", Kind::Either(&[Kind::Duration, Kind::FixedText]), "For how long"),
-    must("on_timeout", Kind::Steps, "What is done if nothing came"),
-    may("remind", Kind::Table(&REMIND_TABLE), "What is done while nothing comes"),
-];
-
-const WAIT_TABLE: Table = table("Wait", "What a step waits for", &WAIT);
-
-const REMIND: [Entry; 2] = [
-    must("after", Kind::List(&Kind::Duration), "How long after the wait began, one after the other"),
-    must("steps", Kind::Steps, "What is done each time"),
-];
-
-const REMIND_TABLE: Table = table("Remind", "Reminders of a wait", &REMIND);
-
-const CASE: [Entry; 3] = [
-    may("when", Kind::Condition, "When it is taken"),
-    may("steps", Kind::Steps, "Its steps"),
-    may("else", Kind::Steps, "The steps if no other case is taken; it stands alone and last"),
-];
-
-const CASE_TABLE: Table = table("Case", "A case of a `switch`: `when` and `steps`, or `else`", &CASE);
-
-const EACH: [Entry; 4] = [
-    must("in", Kind::Value, "An expression for a list, or for a number of rounds"),
-    may("as", ID, "The name of the item in expressions"),
-    may("max_concurrent", Kind::Whole(1), "So many items at a time"),
-    must("steps", Kind::Steps, "What is done for each"),
-];
-
-const EACH_TABLE: Table = table("Each", "Steps for each item of a list", &EACH);
-
 pub(in crate::plan) const TRIGGERS: [Entry; 7] = [
     may("stdin", Kind::Words(&["line"]), "Each line of the standard input"),
     may("http", Kind::Text, "Requests of this method and path"),
@@ -437,27 +401,19 @@ pub(in crate::plan) const TRIGGERS: [Entry; 7] = [
 pub(in crate::plan) const EVENT_TRIGGER: [Entry; 1] =
     [or("mode", Kind::Words(&words(&MODES)), "observe", "Whose events: this pipeline's own, `direct`, or those of others, `observe`")];
 
-impl Table {
-    /// Whether this version has what it is for.
-    pub(in crate::plan) fn is_now(&self) -> bool {
-        let verb = match self.title {
-            "Wait" | "Remind" => "wait",
-            "Case" => "switch",
-            "Each" => "each",
-            _ => return true,
-        };
-        !LATER_VERBS.contains(&verb)
-    }
-}
-
 /// Every table beneath the file, in the order of the reference.
-pub(in crate::plan) static TABLES: [&Table; 21] = [
+pub(in crate::plan) static TABLES: [&Table; 34] = [
     &FLOW_TABLE,
-    &WAIT_TABLE,
-    &REMIND_TABLE,
-    &CASE_TABLE,
-    &EACH_TABLE,
+    &step::WAIT_TABLE,
+    &step::REMIND_TABLE,
+    &step::CASE_TABLE,
+    &step::JOIN_TABLE,
+    &step::EACH_TABLE,
+    &step::FAIL_TABLE,
+    &step::UNDO_TABLE,
     &CONCURRENCY_TABLE,
+    &IDEMPOTENCY_TABLE,
+    &CANCEL_ON_TABLE,
     &STATE_TABLE,
     &BUS_TABLE,
     &RESOURCE_TABLE,
@@ -470,7 +426,15 @@ pub(in crate::plan) static TABLES: [&Table; 21] = [
     &CACHE_TABLE,
     &RETRY_TABLE,
     &BREAKER_TABLE,
+    &PROBE_TABLE,
     &RATE_LIMIT_TABLE,
     &BULKHEAD_TABLE,
-    &FAIL_TABLE,
+    &cases::TEST_TABLE,
+    &cases::ANSWER_TABLE,
+    &cases::ATTEMPTS_TABLE,
+    &cases::MOCK_FAIL_TABLE,
+    &cases::CALLER_TABLE,
+    &cases::EXPECT_TABLE,
+    &cases::EXPECTED_RUN_TABLE,
+    &cases::EXPECTED_ERROR_TABLE,
 ];

@@ -1,7 +1,7 @@
 //! Every key and word of the language, those too whose part is not built: they are known, and refused by name. What each key is for and
 //! what its value is, `grammar` has.
 
-use super::grammar::{self, Entry, Kind};
+use super::grammar::{self, Entry, Kind, cases};
 use crate::model::failure::FailureKind;
 use crate::model::policy::OnDuplicate;
 use crate::plan::pipeline::{EventMode, WhenFull};
@@ -31,19 +31,11 @@ pub(in crate::plan) const fn words<T: Copy, const N: usize>(pairs: &[(&'static s
 /// Keys of a file.
 pub(in crate::plan) const FILE: &[&str] = &names(&grammar::FILE);
 /// Keys of a library.
-pub(in crate::plan) const LIBRARY: &[&str] = &["library", "description", "import", "env", "resources", "events", "executors", "policies"];
+pub(in crate::plan) const LIBRARY: &[&str] = &grammar::LIBRARY;
 /// Keys of a flow; at the top of a file too, if it has one flow.
 pub(in crate::plan) const FLOW: &[&str] = &names(&grammar::FLOW);
 /// What a step can do.
 pub(in crate::plan) const VERBS: &[&str] = &names(&grammar::VERBS);
-/// Keys of a file that are not in this version.
-pub(in crate::plan) const LATER_FILE: &[&str] = &[];
-/// Keys of a flow that are not in this version.
-pub(in crate::plan) const LATER_FLOW: &[&str] = &[];
-/// Verbs that are not in this version.
-pub(in crate::plan) const LATER_VERBS: &[&str] = &[];
-/// Keys of `breaker` that are not in this version.
-pub(in crate::plan) const LATER_BREAKER: &[&str] = &[];
 /// Keys of any step.
 pub(in crate::plan) const STEP: &[&str] = &names(&grammar::STEP);
 /// The policy stack, outermost first.
@@ -58,8 +50,47 @@ pub(in crate::plan) const BESIDE_OTHERS: &[(&str, &[&str])] = &[
     ("dispatch", &["with", "policy"]),
     ("call", &["with", "policy"]),
 ];
-/// Keys of what undoes a step: those of a step with `run` that make sense when nobody waits for its output.
-pub(in crate::plan) const UNDO: &[&str] = &["run", "with", "retry", "timeout", "deadline"];
+/// Keys of `undo`.
+pub(in crate::plan) const UNDO: &[&str] = &names(&grammar::UNDO);
+/// Keys of `wait`.
+pub(in crate::plan) const WAIT: &[&str] = &names(&grammar::WAIT);
+/// Keys of `remind`.
+pub(in crate::plan) const REMIND: &[&str] = &names(&grammar::REMIND);
+/// Keys of a case of `switch`.
+pub(in crate::plan) const CASE: &[&str] = &names(&grammar::CASE);
+/// Keys of `each`.
+pub(in crate::plan) const EACH: &[&str] = &names(&grammar::EACH);
+/// Keys of `join`.
+pub(in crate::plan) const JOIN: &[&str] = &names(&grammar::JOIN);
+/// Keys of `idempotency`.
+pub(in crate::plan) const IDEMPOTENCY: &[&str] = &names(&grammar::IDEMPOTENCY);
+/// Keys of `cancel_on`.
+pub(in crate::plan) const CANCEL_ON: &[&str] = &names(&grammar::LISTEN);
+/// Keys of `probe`.
+pub(in crate::plan) const PROBE: &[&str] = &names(&grammar::PROBE);
+/// Keys of a test.
+pub(in crate::plan) const TEST: &[&str] = &names(&cases::TEST);
+/// Keys of a mock's answer.
+pub(in crate::plan) const ANSWER: &[&str] = &names(&cases::ANSWER);
+/// Keys of a mock that answers each attempt.
+pub(in crate::plan) const ATTEMPTS: &[&str] = &names(&cases::ATTEMPTS);
+/// Keys of a mock's failure.
+pub(in crate::plan) const MOCK_FAIL: &[&str] = &names(&cases::MOCK_FAIL);
+/// Keys of `caller`.
+pub(in crate::plan) const CALLER: &[&str] = &names(&cases::CALLER);
+/// What a test can do.
+pub(in crate::plan) const DEEDS: &[&str] = &names(&cases::DEEDS);
+/// Keys beside what a test does.
+pub(in crate::plan) const BESIDE_DEEDS: &[(&str, &[&str])] =
+    &[("send", &["flow", "caller"]), ("emit", &["from", "caller"]), ("reload", &["refused"])];
+/// Keys of `expect`.
+pub(in crate::plan) const EXPECT: &[&str] = &names(&cases::EXPECT);
+/// Keys of an entry of `runs`.
+pub(in crate::plan) const EXPECTED_RUN: &[&str] = &names(&cases::EXPECTED_RUN);
+/// Keys of an expected `error`.
+pub(in crate::plan) const EXPECTED_ERROR: &[&str] = &names(&cases::EXPECTED_ERROR);
+/// How a run ends, or what becomes of it before it begins.
+pub(in crate::plan) const OUTCOMES: &[&str] = &cases::OUTCOMES;
 /// Keys that are not in this version, wherever they stand beside a verb.
 pub(in crate::plan) const LATER_BESIDE: &[&str] = &["via", "order_key", "to", "status", "headers"];
 /// What can start a flow.

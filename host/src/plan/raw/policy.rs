@@ -199,7 +199,7 @@ impl Findings<'_> {
 
     fn probe<'n>(&self, node: &'n Node) -> Option<Probe<'n>> {
         let example = "{ run: ping, every: 30s }";
-        let table = self.table(node, "`probe`", &["run", "with", "every"], example)?;
+        let table = self.table(node, "`probe`", keys::PROBE, example)?;
         let help = format!("write {example}: which executor is asked while the breaker is open, and how often");
         let run = self.required(&table, "run", "`probe`", &help);
         let every = self.required(&table, "every", "`probe`", &help).and_then(|node| self.duration(node, "`every`"));

@@ -85,6 +85,7 @@ impl World<'_> {
             environment: Value::null(),
             secrets: Value::null(),
             flows: Vec::new(),
+            caches: Vec::new(),
             tests: Arc::from([]),
         };
         ghosts.into_iter().map(ghost).collect()

@@ -6,14 +6,10 @@ use crate::model::types::Type;
 use crate::plan::cases::{Action, Deed};
 use crate::plan::codes;
 use crate::plan::expr::Names;
+use crate::plan::raw::keys::{self, BESIDE_DEEDS as BESIDE, DEEDS};
 use crate::plan::raw::{Table, list};
 use crate::plan::source::{Key, Node};
 use crate::plan::template::Template;
-
-/// What a test can do: exactly one of these in each step.
-const DEEDS: &[&str] = &["send", "emit", "advance", "settle", "cancel", "reload", "restart", "expect"];
-/// What may stand beside one of them.
-const BESIDE: &[(&str, &[&str])] = &[("send", &["flow", "caller"]), ("emit", &["from", "caller"]), ("reload", &["refused"])];
 
 impl<'a> Reader<'a> {
     /// One action.
@@ -116,14 +112,14 @@ impl<'a> Reader<'a> {
     /// A value that a test gives: it may read `runs` and `events`, what was seen so far.
     pub(super) fn given(&self, node: &Node, wanted: &Type, what: &str) -> Option<Template> {
         let locals = ["runs", "events"].map(|name| (name.to_owned(), Type::Any)).to_vec();
-        let names = Names { roots: std::collections::BTreeMap::new(), locals };
+        let names = Names { locals, ..Names::default() };
         self.compiler.value(node, &names, wanted, what).map(|(template, _)| template)
     }
 
     /// Who asks.
     pub(super) fn caller(&self, node: &Node) -> Option<Caller> {
         let findings = self.compiler.findings;
-        let table = findings.table(node, "`caller`", &["id", "roles"], "{ id: anna, roles: [manager] }")?;
+        let table = findings.table(node, "`caller`", keys::CALLER, "{ id: anna, roles: [manager] }")?;
         let id = match table.get("id") {
             Some(node) => Some(findings.literal_text(node, "`id`", "anna")?.to_owned()),
             None => None,

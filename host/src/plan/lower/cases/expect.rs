@@ -5,30 +5,19 @@ use crate::model::failure::FailureKind;
 use crate::model::value::Tree;
 use crate::plan::cases::{Written, WrittenContent, WrittenField};
 use crate::plan::codes;
-use crate::plan::raw::{Table, closest, list};
+use crate::plan::raw::{Table, closest, keys, list};
 use crate::plan::source::{Content, Key, Node, Span};
-
-/// What can be expected of one run.
-const RUN: &[&str] = &["outcome", "reason", "reply", "error", "steps", "degraded", "progress", "input", "state", "state_history", "undone"];
-/// What can be expected beside that in an entry of `runs`.
-const IN_RUNS: &[&str] = &["flow", "pipeline"];
-/// What can be expected beside that of the whole test.
-const WHOLE: &[&str] = &["runs", "calls", "events", "bus"];
-const ERROR: &[&str] = &["kind", "code", "message", "status", "retry_after", "step", "retryable", "cause"];
-const OUTCOMES: &[&str] = &["succeeded", "failed", "cancelled", "timed_out", "parked", "running", "refused", "dropped"];
 
 impl<'a> Reader<'a> {
     /// What must be.
     pub(super) fn expectation(&self, node: &Node) -> Option<Written> {
         let findings = self.compiler.findings;
-        let known: Vec<&str> = RUN.iter().chain(WHOLE).copied().collect();
         let before = findings.count();
-        let table = findings.table(node, "`expect`", &known, "{ outcome: succeeded }")?;
+        let table = findings.table(node, "`expect`", keys::EXPECT, "{ outcome: succeeded }")?;
         self.of_run(&table);
         if let Some(node) = table.get("runs") {
-            let known: Vec<&str> = RUN.iter().chain(IN_RUNS).copied().collect();
             for run in findings.list(node, "`runs`", "[{ outcome: succeeded }]").unwrap_or_default() {
-                if let Some(table) = findings.table(run, "an entry of `runs`", &known, "{ outcome: succeeded }") {
+                if let Some(table) = findings.table(run, "an entry of `runs`", keys::EXPECTED_RUN, "{ outcome: succeeded }") {
                     self.of_run(&table);
                 }
             }
@@ -57,12 +46,12 @@ impl<'a> Reader<'a> {
         // Of another pipeline's run neither the steps nor the state are known here.
         let is_own = table.get("pipeline").and_then(Node::text).is_none_or(|name| name == self.pipeline.name.as_str());
         if let Some(node) = table.get("outcome") {
-            let words: Vec<(&str, ())> = OUTCOMES.iter().map(|word| (*word, ())).collect();
+            let words: Vec<(&str, ())> = keys::OUTCOMES.iter().map(|word| (*word, ())).collect();
             findings.word(node, "`outcome`", &words);
         }
         if let Some(node) = table.get("error")
             && !node.is_null()
-            && let Some(error) = findings.table(node, "`error`", ERROR, "{ kind: invalid }")
+            && let Some(error) = findings.table(node, "`error`", keys::EXPECTED_ERROR, "{ kind: invalid }")
             && let Some(node) = error.get("kind")
         {
             let words: Vec<(&str, ())> = FailureKind::ALL.into_iter().map(|kind| (kind.as_str(), ())).collect();

@@ -1,5 +1,6 @@
 //! `mocks` of a test: what stands in for executors, for steps, and for executors of other pipelines.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Reader;
@@ -10,12 +11,10 @@ use crate::plan::cases::{Answer, AnswerEnd, Mock, MockTarget, Script};
 use crate::plan::codes;
 use crate::plan::expr::Names;
 use crate::plan::pipeline::{Flow, RunStep, Step, Verb, Worker};
-use crate::plan::raw::{Table, closest, list};
+use crate::plan::raw::{Table, closest, keys, list};
 use crate::plan::source::{Content, Key, Node};
 
-const ANSWER: &[&str] = &["output", "fail", "hang", "delay", "progress", "emit"];
 const EXAMPLE: &str = "{ output: { … } } or { fail: { kind: transient } }";
-const FAIL: &[&str] = &["kind", "code", "message", "status", "retry_after"];
 
 /// What is known of the executor that a mock stands in for.
 struct Known {
@@ -106,7 +105,7 @@ impl<'a> Reader<'a> {
             findings.table(
                 node,
                 "a mock with `attempts`",
-                &["attempts"],
+                keys::ATTEMPTS,
                 "{ attempts: [{ fail: { kind: transient } }, { output: { … } }] }",
             )?;
             let items = findings.list(attempts, "`attempts`", "a list: one answer for each attempt")?;
@@ -117,9 +116,8 @@ impl<'a> Reader<'a> {
 
     fn answer(&self, node: &'a Node, known: &Known, name: &str) -> Option<Answer> {
         let findings = self.compiler.findings;
-        let mut keys = ANSWER.to_vec();
-        keys.push("attempts");
-        let table = findings.table(node, &format!("the mock of `{name}`"), &keys, EXAMPLE)?;
+        let all = [keys::ANSWER, keys::ATTEMPTS].concat();
+        let table = findings.table(node, &format!("the mock of `{name}`"), &all, EXAMPLE)?;
         if let Some(key) = table.key("attempts") {
             findings.error(
                 codes::EXCLUSIVE_KEYS,
@@ -139,7 +137,7 @@ impl<'a> Reader<'a> {
             );
             return None;
         }
-        let names = Names { roots: [(Root::Input, known.input.clone())].into_iter().collect(), locals: Vec::new() };
+        let names = Names { roots: Arc::new([(Root::Input, known.input.clone())].into_iter().collect()), ..Names::default() };
         let template =
             |node: &Node, wanted: &Type, what: &str| self.compiler.value(node, &names, wanted, what).map(|(template, _)| template);
         // How it ends is looked at first, and whatever else is wrong all the same.
@@ -173,7 +171,7 @@ impl<'a> Reader<'a> {
 
     fn failure(&self, node: &Node) -> Option<AnswerEnd> {
         let findings = self.compiler.findings;
-        let table = findings.table(node, "`fail` of a mock", FAIL, "{ kind: transient, message: no connection }")?;
+        let table = findings.table(node, "`fail` of a mock", keys::MOCK_FAIL, "{ kind: transient, message: no connection }")?;
         let kinds: Vec<(&str, FailureKind)> = FailureKind::ALL.into_iter().map(|kind| (kind.as_str(), kind)).collect();
         let kind = table.get("kind").map_or(Some(FailureKind::Failed), |node| findings.word(node, "`kind`", &kinds))?;
         let text = |key: &str| match table.get(key) {
