@@ -89,7 +89,6 @@ pub struct Driver {
     rested: bool,
 }
 
-
 /// What a run needs to be driven.
 pub struct Driving {
     /// What all runs share.

@@ -47,7 +47,7 @@ pub struct Pipeline {
     pub events: IndexMap<EventType, Type>,
     /// What grants name.
     pub resources: Arc<[Resource]>,
-    /// The executors that its steps use, by the number that [`RunStep::executor`] holds.
+    /// The executors that its steps use, by the number that [`Worker::Executor`] holds.
     pub executors: Vec<DeclaredExecutor>,
     /// Its state.
     pub state: StateSettings,

@@ -74,7 +74,8 @@ impl Snapshot {
     }
 
     /// What is different from an earlier look among the files that both know, or that are gone from one of these folders, which both
-    /// looked at; and what only this one knows that was written at `since` or later.
+    /// looked at; and what only this one knows that was written at `since` or later, or is not there: whoever asks for it may have read
+    /// it a moment ago.
     pub(super) fn against(&self, before: &Self, folders: &[PathBuf], since: Timestamp) -> (Vec<PathBuf>, Vec<PathBuf>) {
         let is_gone = |path: &Path, seen: &Seen| {
             seen.content != Content::Absent && !self.knows(path) && folders.iter().any(|folder| path.starts_with(folder))
@@ -85,7 +86,7 @@ impl Snapshot {
             match before.0.get(path) {
                 Some(before) if before.content != seen.content => changed.push(path.clone()),
                 Some(_) => {}
-                None if seen.content != Content::Absent && seen.modified + ROUNDING >= since => fresh.push(path.clone()),
+                None if seen.content == Content::Absent || seen.modified + ROUNDING >= since => fresh.push(path.clone()),
                 None => {}
             }
         }
@@ -159,6 +160,15 @@ mod tests {
         let now = Snapshot::of_all(&watched);
         assert_eq!(now.against(&before, &watched.folders, Timestamp::EPOCH), (vec![file], Vec::new()));
         assert_eq!(now.against(&before, &[], Timestamp::EPOCH), (Vec::new(), Vec::new()));
+    }
+
+    #[test]
+    fn a_file_that_went_before_it_was_first_looked_at_is_looked_into_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("mail.yaml");
+        let now = Snapshot::of_files([file.clone()]);
+        assert_eq!(now.against(&Snapshot::default(), &[], Timestamp::EPOCH), (Vec::new(), vec![file]));
+        assert_eq!(now.against(&now, &[], Timestamp::EPOCH), (Vec::new(), Vec::new()));
     }
 
     #[test]

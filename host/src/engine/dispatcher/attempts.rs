@@ -10,6 +10,9 @@ use crate::model::id::JobId;
 use crate::model::port::Executor;
 use crate::plan::pipeline::{RunStep, Verb, Worker};
 
+/// Who does the work of an attempt, and where a called flow says that it was degraded.
+type Doing = (Arc<dyn Executor>, Option<Arc<AtomicBool>>);
+
 impl Driver {
     /// What the gate of a job's attempt needs of the outside. A silent one tells nobody of its progress.
     pub(super) fn parts(&self, job: JobId, silent: bool) -> Option<Parts> {
@@ -37,8 +40,8 @@ impl Driver {
         })
     }
 
-    /// Who does the work of an attempt, and where a called flow says that it was degraded.
-    pub(super) fn worker(&self, job: JobId, step: &RunStep, silent: bool) -> Option<(Arc<dyn Executor>, Option<Arc<AtomicBool>>)> {
+    /// Who does the work of an attempt.
+    pub(super) fn worker(&self, job: JobId, step: &RunStep, silent: bool) -> Option<Doing> {
         match &step.worker {
             Worker::Executor(number) => Some((Arc::clone(self.installed.bound.executors.get(*number)?), None)),
             Worker::Flow { pipeline, flow } => {

@@ -398,11 +398,11 @@ impl RunState {
 impl PartialEq for RunState {
     fn eq(&self, other: &Self) -> bool {
         let jobs = |state: &Self| -> Vec<_> {
-            let job = |active: &Box<ActiveJob>| {
+            let job = |active: &ActiveJob| {
                 let place = (active.lane, active.step, active.deadline);
                 (active.job.id, active.job.attempt, place, active.phase.clone(), active.doubtful)
             };
-            state.jobs.values().map(job).collect()
+            state.jobs.values().map(|active| job(active)).collect()
         };
         self.lanes == other.lanes
             && self.outputs == other.outputs
