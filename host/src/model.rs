@@ -3,6 +3,7 @@
 //! Nothing here opens a file, reads a clock or holds a channel to the outside; other rooms import from here, and this room from none.
 
 pub mod activation;
+pub mod bundle;
 pub mod cancel;
 pub mod diagnostic;
 pub mod event;

@@ -21,7 +21,7 @@ mod shape;
 mod source;
 pub mod template;
 
-pub use bound::{Bound, Install};
+pub use bound::{Bound, Install, Rebuild};
 pub use diff::{Diff, diff};
 pub use expand::expanded;
 pub use given::{ENDINGS, Given, belongs, find, libraries_only, load_given};

@@ -200,7 +200,7 @@ impl Driver {
                 self.leave(fact);
             }
             let facts = Arc::new(facts);
-            let batch = Batch { run: self.state.beginning().run, first, facts: Arc::clone(&facts) };
+            let batch = Batch::of(self.state.beginning().run, first, Arc::clone(&facts));
             if let Err(error) = self.shared.ports.store.commit(batch).await {
                 return Err(Refused { facts, error });
             }
@@ -486,7 +486,7 @@ impl Driver {
         let mut facts: Vec<Fact> = self.labels.jobs().filter(|job| !is_new(*job)).map(cancelled).collect();
         facts.push(Fact::Ended { outcome: outcome.clone(), at });
         if first > 0 {
-            let batch = Batch { run: self.state.beginning().run, first, facts: Arc::new(facts.clone()) };
+            let batch = Batch::of(self.state.beginning().run, first, Arc::new(facts.clone()));
             // Refused again, it is told all the same: that the job has ended is true.
             let _ = self.shared.ports.store.commit(batch).await;
         }

@@ -393,6 +393,7 @@ pub fn beginning(pipeline: &Pipeline, flow: &Flow) -> Beginning {
         passed: Vec::new(),
         parent: None,
         part: None,
+        retry_of: None,
     }
 }
 

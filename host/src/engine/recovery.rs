@@ -73,7 +73,8 @@ impl Shared {
             revived.extend(self.revive(facts));
         }
         self.recovering(self.ports.clock.now());
-        self.remember_waits(&revived, &pending.events);
+        let events: Vec<Event> = pending.events.iter().map(|pending| pending.event.clone()).collect();
+        self.remember_waits(&revived, &events);
         let called: HashSet<RunId> = revived.iter().flat_map(|run| run.state.called().collect::<Vec<_>>()).collect();
         let count = revived.len();
         let mut drivers = Vec::with_capacity(count);
@@ -84,7 +85,8 @@ impl Shared {
         }
         drivers.into_iter().for_each(|driver| self.go_on(driver));
         self.send_again(&pending).await?;
-        self.publish_again(&pending.events).await?;
+        let unheard: Vec<Event> = pending.events.iter().filter(|pending| !pending.published).map(|pending| pending.event.clone()).collect();
+        self.publish_again(&unheard).await?;
         Ok(count)
     }
 

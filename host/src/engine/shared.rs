@@ -340,6 +340,7 @@ impl Shared {
             passed,
             parent: parent.map(|parent| parent.by),
             part: None,
+            retry_of: None,
         };
         let keyed = flow.state_key.is_some() || flow.concurrency.key.is_some() || !flow.cancel_on.is_empty() || flow.idempotency.is_some();
         let mut idempotency = None;
@@ -451,7 +452,7 @@ impl Shared {
         let outcome = RunOutcome::Failed { failure: failure.clone() };
         let beginning = Arc::new(ticket.beginning);
         let facts = vec![Fact::Began(Arc::clone(&beginning)), Fact::Ended { outcome: outcome.clone(), at }];
-        let batch = Batch { run: beginning.run, first: 0, facts: Arc::new(facts) };
+        let batch = Batch::of(beginning.run, 0, Arc::new(facts));
         let failure = match self.ports.store.commit(batch).await {
             Ok(()) => failure,
             Err(error) => Failure::new(FailureKind::Permanent, error.to_string()).with_code("store").with_cause(failure),

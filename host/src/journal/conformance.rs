@@ -5,10 +5,11 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::model::activation::RunOutcome;
+use crate::model::bundle::{self, Bundle};
 use crate::model::event::{Caller, Causation, Event, Scope};
 use crate::model::id::{CorrelationId, Digest, EventId, RunId};
-use crate::model::port::{Pending, Store, StoreError};
-use crate::model::record::{Batch, Beginning, BlockNumber, Fact, InboxKey, LaneId, Part, StepNumber};
+use crate::model::port::{Pending, PendingEvent, RunQuery, Store, StoreError};
+use crate::model::record::{Batch, Beginning, BlockNumber, Fact, InboxKey, Kept, LaneId, Part, Room, StepNumber, Write};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 
@@ -25,6 +26,82 @@ pub(in crate::journal) async fn all<S: Store + 'static>(new: impl Fn() -> Arc<S>
     runs_without_an_end_are_pending_the_first_in_front(&*new()).await;
     what_was_dispatched_and_never_began_is_pending(&*new()).await;
     events_are_pending_in_their_order_and_known_once_taken(&*new()).await;
+    what_is_due_first_is_pending_first(&*new()).await;
+    a_run_that_is_taken_up_is_counted_until_it_has_a_new_fact(&*new()).await;
+    what_is_written_with_facts_is_kept_with_them_or_not_at_all(&*new()).await;
+    what_is_kept_is_replaced_and_forgotten_by_its_key(&*new()).await;
+    a_bundle_is_kept_once(&*new()).await;
+    runs_are_found_by_what_is_asked(&*new()).await;
+}
+
+async fn what_is_due_first_is_pending_first(store: &dyn Store) {
+    for (number, due) in [(1, None), (2, Some(70)), (3, Some(50))] {
+        let due = due.map(Timestamp::from_nanos);
+        store.commit(Batch { due, ..first(began(number, None)) }).await.expect("it follows");
+    }
+    assert_eq!(pending(store).await.runs, [run(3), run(2), run(1)]);
+}
+
+async fn a_run_that_is_taken_up_is_counted_until_it_has_a_new_fact(store: &dyn Store) {
+    store.commit(first(began(1, None))).await.expect("it follows");
+    assert_eq!((store.claim(run(1)).await, store.claim(run(1)).await), (Ok(1), Ok(2)));
+    store.commit(batch(1, 1, &["more"])).await.expect("it follows");
+    assert_eq!(store.claim(run(1)).await, Ok(1));
+}
+
+fn kept(owner: &str, key: &str, value: &str) -> Kept {
+    Kept { room: Room::State, owner: owner.to_owned(), key: key.to_owned(), value: Value::string(value), until: None }
+}
+
+async fn what_is_written_with_facts_is_kept_with_them_or_not_at_all(store: &dyn Store) {
+    let with = |first: u64, value: &str| Batch { writes: vec![Write::Keep(kept("p", "k", value))], ..batch(1, first, &["x"]) };
+    store.commit(with(0, "one")).await.expect("it follows");
+    assert!(store.commit(with(7, "two")).await.is_err());
+    assert_eq!(store.kept(Room::State).await, Ok(vec![kept("p", "k", "one")]));
+    assert_eq!(store.kept(Room::Cache).await, Ok(Vec::new()));
+}
+
+async fn what_is_kept_is_replaced_and_forgotten_by_its_key(store: &dyn Store) {
+    let writes = [("p", "a", "1"), ("p", "b", "2"), ("q", "a", "3"), ("p", "a", "4")];
+    store.write(writes.map(|(owner, key, value)| Write::Keep(kept(owner, key, value))).into()).await.expect("taken");
+    assert_eq!(store.kept(Room::State).await, Ok(vec![kept("p", "b", "2"), kept("q", "a", "3"), kept("p", "a", "4")]));
+    let forget = |owner: &str, key: Option<&str>| Write::Forget { room: Room::State, owner: owner.to_owned(), key: key.map(str::to_owned) };
+    store.write(vec![forget("p", Some("b")), forget("r", None)]).await.expect("taken");
+    assert_eq!(store.kept(Room::State).await, Ok(vec![kept("q", "a", "3"), kept("p", "a", "4")]));
+    store.write(vec![forget("p", None)]).await.expect("taken");
+    assert_eq!(store.kept(Room::State).await, Ok(vec![kept("q", "a", "3")]));
+}
+
+async fn a_bundle_is_kept_once(store: &dyn Store) {
+    let bundle = |content: &str| {
+        let files = vec![("p.yaml".into(), Arc::from(content.as_bytes()))];
+        Arc::new(Bundle { format: bundle::FORMAT, revision: Digest::of(b"p"), pipeline: "p".into(), file: "p.yaml".into(), files })
+    };
+    let with = |number, content| Batch { writes: vec![Write::Bundle(bundle(content))], ..first(began(number, None)) };
+    assert_eq!(store.bundle(Digest::of(b"p")).await, Ok(None));
+    store.commit(with(1, "one")).await.expect("it follows");
+    store.commit(with(2, "two")).await.expect("it follows");
+    assert_eq!(store.bundle(Digest::of(b"p")).await, Ok(Some(bundle("one"))));
+    assert_eq!(store.bundle(Digest::of(b"q")).await, Ok(None));
+}
+
+async fn runs_are_found_by_what_is_asked(store: &dyn Store) {
+    for number in 1..=3 {
+        store.commit(first(began(number, None))).await.expect("it follows");
+    }
+    store.commit(Batch::of(run(2), 1, Arc::new(vec![ended()]))).await.expect("it follows");
+    let found = async |query: RunQuery| {
+        let records = store.runs(query).await.expect("the store is not broken");
+        records.into_iter().map(|record| (record.run, record.ended.map(|(_, outcome)| outcome), record.facts)).collect::<Vec<_>>()
+    };
+    let succeeded = || Some("succeeded".to_owned());
+    assert_eq!(found(RunQuery::default()).await, [(run(1), None, 1), (run(2), succeeded(), 2), (run(3), None, 1)]);
+    assert_eq!(found(RunQuery { limit: 1, ..RunQuery::default() }).await, [(run(1), None, 1)]);
+    assert_eq!(found(RunQuery { outcome: succeeded(), ..RunQuery::default() }).await, [(run(2), succeeded(), 2)]);
+    assert_eq!(found(RunQuery { run: Some(run(3)), ..RunQuery::default() }).await, [(run(3), None, 1)]);
+    let open = RunQuery { outcome: Some("open".to_owned()), flow: Some("main".into()), ..RunQuery::default() };
+    assert_eq!(found(open).await, [(run(1), None, 1), (run(3), None, 1)]);
+    assert!(found(RunQuery { pipeline: Some("q".into()), ..RunQuery::default() }).await.is_empty());
 }
 
 /// The first fact of a run.
@@ -45,6 +122,7 @@ pub(in crate::journal) fn began(number: u128, event: Option<Event>) -> Beginning
         passed: Vec::new(),
         parent: None,
         part: None,
+        retry_of: None,
     }
 }
 
@@ -64,7 +142,7 @@ fn event(number: u128) -> Event {
 }
 
 fn first(beginning: Beginning) -> Batch {
-    Batch { run: beginning.run, first: 0, facts: Arc::new(vec![Fact::Began(Arc::new(beginning))]) }
+    Batch::of(beginning.run, 0, Arc::new(vec![Fact::Began(Arc::new(beginning))]))
 }
 
 async fn pending(store: &dyn Store) -> Pending {
@@ -75,7 +153,7 @@ async fn runs_without_an_end_are_pending_the_first_in_front(store: &dyn Store) {
     for number in 1..=3 {
         store.commit(first(began(number, None))).await.expect("it follows");
     }
-    store.commit(Batch { run: run(2), first: 1, facts: Arc::new(vec![ended()]) }).await.expect("it follows");
+    store.commit(Batch::of(run(2), 1, Arc::new(vec![ended()]))).await.expect("it follows");
     assert_eq!(pending(store).await.runs, [run(3), run(1)]);
 }
 
@@ -84,7 +162,7 @@ async fn what_was_dispatched_and_never_began_is_pending(store: &dyn Store) {
     let dispatched = |number| Fact::Dispatched { lane: LaneId(0), step: StepNumber(0), run: run(number), part: Arc::clone(&part) };
     store.commit(first(began(1, None))).await.expect("it follows");
     let facts = vec![dispatched(8), dispatched(9), ended()];
-    store.commit(Batch { run: run(1), first: 1, facts: Arc::new(facts) }).await.expect("it follows");
+    store.commit(Batch::of(run(1), 1, Arc::new(facts))).await.expect("it follows");
     assert_eq!(pending(store).await.dispatched, [(run(1), run(8)), (run(1), run(9))]);
     store.commit(first(Beginning { parent: Some(run(1)), part: Some(Arc::clone(&part)), ..began(8, None) })).await.expect("it follows");
     assert_eq!(pending(store).await.dispatched, [(run(1), run(9))]);
@@ -93,8 +171,12 @@ async fn what_was_dispatched_and_never_began_is_pending(store: &dyn Store) {
 async fn events_are_pending_in_their_order_and_known_once_taken(store: &dyn Store) {
     store.commit(first(began(1, None))).await.expect("it follows");
     let emitted = Fact::Emitted { lane: LaneId(0), step: StepNumber(0), events: vec![event(6), event(5)] };
-    store.commit(Batch { run: run(1), first: 1, facts: Arc::new(vec![emitted]) }).await.expect("it follows");
-    assert_eq!(pending(store).await.events, [event(5), event(6)]);
+    store.commit(Batch::of(run(1), 1, Arc::new(vec![emitted]))).await.expect("it follows");
+    let known = |published| [event(5), event(6)].map(|event| PendingEvent { published: published && event.id == self::event(5).id, event });
+    assert_eq!(pending(store).await.events, known(false));
+    store.published(vec![event(5).id]);
+    // What came with a run that goes on stays: it may still wait for it.
+    assert_eq!(pending(store).await.events, known(true));
     let key = |number| InboxKey { pipeline: "p".into(), flow: "main".into(), event: event(number).id };
     store.commit(first(began(2, Some(event(5))))).await.expect("it follows");
     assert_eq!((store.has_taken(key(5)).await, store.has_taken(key(6)).await), (Ok(true), Ok(false)));
@@ -115,7 +197,7 @@ fn run(number: u128) -> RunId {
 }
 
 fn batch(number: u128, first: u64, texts: &[&str]) -> Batch {
-    Batch { run: run(number), first, facts: Arc::new(texts.iter().map(|text| filler(text)).collect()) }
+    Batch::of(run(number), first, Arc::new(texts.iter().map(|text| filler(text)).collect()))
 }
 
 async fn texts(store: &dyn Store, number: u128) -> Vec<String> {
@@ -158,7 +240,7 @@ async fn runs_do_not_meet(store: &dyn Store) {
 async fn a_run_that_rests_is_what_it_was_and_goes_on(store: &dyn Store) {
     for number in 1..4 {
         let began = Fact::Began(Arc::new(began(number, None)));
-        let batch = Batch { run: run(number), first: 0, facts: Arc::new(vec![began, filler(&format!("{number}"))]) };
+        let batch = Batch::of(run(number), 0, Arc::new(vec![began, filler(&format!("{number}"))]));
         store.commit(batch).await.expect("it follows");
         let before = store.facts(run(number)).await;
         store.rest(run(number));

@@ -1,19 +1,22 @@
 //! Facts in memory: bounded, and quick enough to stand on the path of every step.
 
+mod rooms;
+
 use std::collections::hash_map::Entry;
 use std::collections::{HashSet, VecDeque};
 use std::future::ready;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures_util::future::BoxFuture;
-
 use super::compact::{Compactor, Packed};
+use crate::model::bundle::Bundle;
 use crate::model::event::Event;
-use crate::model::id::{IdMap, RunId};
+use crate::model::id::{Digest, EventId, IdMap, RunId};
 use crate::model::job::JobOutcome;
-use crate::model::port::{Commit, Pending, Store, StoreError};
-use crate::model::record::{Batch, Beginning, Fact, InboxKey, LaneResult};
+use crate::model::port::{Answer, Commit, Health, Pending, PendingEvent, RunQuery, RunRecord, Store, StoreError};
+use crate::model::record::{Batch, Beginning, Fact, InboxKey, Kept as KeptValue, LaneResult, Room, Write};
+use crate::model::time::Timestamp;
 use crate::model::value::{Tree, Value};
+use rooms::Rooms;
 
 /// How much is kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,6 +64,11 @@ struct Kept {
     inbox_order: VecDeque<InboxKey>,
     /// By the run that dispatched them: the runs that began.
     parts: IdMap<RunId, Vec<RunId>>,
+    /// How often each run was taken up since its last fact.
+    claims: IdMap<RunId, u32>,
+    /// The events that everybody has taken.
+    published: HashSet<EventId>,
+    rooms: Rooms,
 }
 
 #[derive(Default)]
@@ -68,12 +76,15 @@ struct History {
     batches: Vec<Arc<Vec<Fact>>>,
     facts: u64,
     bytes: usize,
+    due: Option<Timestamp>,
     ended: bool,
 }
 
 /// The history of a run that rests.
 struct Resting {
     packed: Packed,
+    /// [`Timestamp::MAX`] is never: there are very many of these.
+    due: Timestamp,
     facts: u32,
     bytes: u32,
 }
@@ -96,7 +107,7 @@ impl MemoryStore {
     }
 
     /// How many runs it knows, and how many of them have ended.
-    pub fn runs(&self) -> (usize, usize) {
+    pub fn count(&self) -> (usize, usize) {
         let kept = self.kept();
         (kept.runs.len() + kept.packed.len(), kept.ended.len())
     }
@@ -124,12 +135,13 @@ impl MemoryStore {
         }
         let history = history.or_default();
         let began = match batch.facts.first() {
-            Some(Fact::Began(beginning)) => Some(Arc::clone(beginning)),
+            Some(Fact::Began(beginning) | Fact::Queued(beginning)) => Some(Arc::clone(beginning)),
             _ => None,
         };
         history.facts += batch.facts.len() as u64;
         history.batches.push(batch.facts);
         history.bytes += bytes;
+        history.due = batch.due;
         match (history.ended, ends) {
             (false, false) => *live_bytes += bytes,
             (false, true) => {
@@ -143,11 +155,37 @@ impl MemoryStore {
         if let Some(began) = began {
             kept.note(&began);
         }
+        if !kept.claims.is_empty() {
+            kept.claims.remove(&batch.run);
+        }
+        if !batch.writes.is_empty() {
+            kept.rooms.write(batch.writes);
+        }
         let forgotten = kept.forget(&bounds);
         drop(kept);
         // Freed outside the lock: a history may be large.
         drop(forgotten);
         Ok(())
+    }
+
+    fn history(&self, run: RunId) -> Vec<Fact> {
+        let kept = self.kept();
+        let packed = kept.packed.get(&run).map(|resting| resting.packed.clone());
+        let batches = kept.runs.get(&run).map(|history| history.batches.clone()).unwrap_or_default();
+        drop(kept);
+        match packed {
+            Some(packed) => unpack(run, &packed),
+            None => batches.iter().flat_map(|batch| batch.iter().cloned()).collect(),
+        }
+    }
+
+    fn record(&self, run: RunId) -> Option<RunRecord> {
+        let due = {
+            let kept = self.kept();
+            let resting = kept.packed.get(&run).and_then(|resting| some_time(resting.due));
+            kept.runs.get(&run).map_or(resting, |history| history.due)
+        };
+        RunRecord::of(&self.history(run), due)
     }
 
     /// Packs what the store has of a run.
@@ -169,7 +207,8 @@ impl MemoryStore {
             let room = kept.runs.len() * 2;
             kept.runs.shrink_to(room);
         }
-        kept.packed.insert(run, Resting { packed, facts, bytes });
+        let due = unpacked.as_ref().and_then(|history| history.due).unwrap_or(Timestamp::MAX);
+        kept.packed.insert(run, Resting { packed, due, facts, bytes });
         drop(kept);
         drop(unpacked);
     }
@@ -184,7 +223,13 @@ impl Kept {
     fn unpack(&mut self, run: RunId) {
         let Some(resting) = self.packed.remove(&run) else { return };
         let facts = Arc::new(unpack(run, &resting.packed));
-        let history = History { batches: vec![facts], facts: resting.facts.into(), bytes: resting.bytes as usize, ended: false };
+        let history = History {
+            batches: vec![facts],
+            facts: resting.facts.into(),
+            bytes: resting.bytes as usize,
+            due: some_time(resting.due),
+            ended: false,
+        };
         self.runs.insert(run, history);
         if self.packed.capacity() > SMALL && self.packed.len() < self.packed.capacity() / 8 {
             let room = self.packed.len() * 2;
@@ -212,23 +257,33 @@ impl Kept {
     }
 
     fn pending(&self) -> Pending {
-        let mut runs = Vec::new();
+        let (mut runs, mut dispatches) = (Vec::new(), Vec::new());
         let mut pending = Pending::default();
+        let mut publish = |events: &[Event]| {
+            let known = |event: &Event| PendingEvent { event: event.clone(), published: self.published.contains(&event.id) };
+            pending.events.extend(events.iter().map(known));
+        };
         let unpacked: Vec<(RunId, Vec<Arc<Vec<Fact>>>)> =
             self.packed.iter().map(|(run, resting)| (*run, vec![Arc::new(unpack(*run, &resting.packed))])).collect();
-        let resting = unpacked.iter().map(|(run, batches)| (run, batches, false));
-        let others = self.runs.iter().map(|(run, history)| (run, &history.batches, history.ended));
-        for (run, batches, ended) in others.chain(resting) {
+        let resting =
+            unpacked.iter().map(|(run, batches)| (run, batches, false, self.packed.get(run).and_then(|resting| some_time(resting.due))));
+        let others = self.runs.iter().map(|(run, history)| (run, &history.batches, history.ended, history.due));
+        for (run, batches, ended, due) in others.chain(resting) {
             for fact in batches.iter().flat_map(|batch| batch.iter()) {
                 match fact {
-                    Fact::Began(beginning) if !ended => runs.push((beginning.at, *run)),
-                    Fact::Emitted { events, .. } | Fact::JobEnded { events, .. } => pending.events.extend(events.iter().cloned()),
+                    Fact::Began(beginning) | Fact::Queued(beginning) if !ended => {
+                        let known = (due.unwrap_or(Timestamp::MAX), beginning.at, *run);
+                        if runs.last() != Some(&known) {
+                            runs.push(known);
+                        }
+                    }
+                    Fact::Emitted { events, .. } | Fact::JobEnded { events, .. } => publish(events),
                     Fact::Dispatched { run: dispatched, .. } => {
                         let began = self.runs.contains_key(dispatched)
                             || self.packed.contains_key(dispatched)
                             || self.parts.get(run).is_some_and(|parts| parts.contains(dispatched));
                         if !began {
-                            pending.dispatched.push((*run, *dispatched));
+                            dispatches.push((*run, *dispatched));
                         }
                     }
                     _ => {}
@@ -236,9 +291,11 @@ impl Kept {
             }
         }
         runs.sort();
-        pending.runs = runs.into_iter().map(|(_, run)| run).collect();
-        pending.dispatched.sort();
-        pending.events.sort_by_key(|event| (event.time, event.id));
+        runs.dedup_by_key(|(.., run)| *run);
+        dispatches.sort();
+        pending.runs = runs.into_iter().map(|(.., run)| run).collect();
+        pending.dispatched = dispatches;
+        pending.events.sort_by_key(|pending| (pending.event.time, pending.event.id));
         pending
     }
 
@@ -247,6 +304,7 @@ impl Kept {
         while self.ended.len() > bounds.ended_runs || self.ended_bytes > bounds.ended_bytes {
             let Some(run) = self.ended.pop_front() else { break };
             self.parts.remove(&run);
+            self.claims.remove(&run);
             if let Some(history) = self.runs.remove(&run) {
                 self.ended_bytes -= history.bytes;
                 forgotten.push(history);
@@ -261,28 +319,70 @@ impl Store for MemoryStore {
         Box::pin(ready(self.append(batch)))
     }
 
-    fn facts(&self, run: RunId) -> BoxFuture<'static, Result<Vec<Fact>, StoreError>> {
-        let kept = self.kept();
-        let packed = kept.packed.get(&run).map(|resting| resting.packed.clone());
-        let batches = kept.runs.get(&run).map(|history| history.batches.clone()).unwrap_or_default();
-        drop(kept);
-        let facts = match packed {
-            Some(packed) => unpack(run, &packed),
-            None => batches.iter().flat_map(|batch| batch.iter().cloned()).collect(),
-        };
-        Box::pin(ready(Ok(facts)))
+    fn write(&self, writes: Vec<Write>) -> Commit {
+        self.kept().rooms.write(writes);
+        Box::pin(ready(Ok(())))
+    }
+
+    fn facts(&self, run: RunId) -> Answer<Vec<Fact>> {
+        Box::pin(ready(Ok(self.history(run))))
     }
 
     fn rest(&self, run: RunId) {
         self.pack(run);
     }
 
-    fn pending(&self) -> BoxFuture<'static, Result<Pending, StoreError>> {
+    fn pending(&self) -> Answer<Pending> {
         Box::pin(ready(Ok(self.kept().pending())))
     }
 
-    fn has_taken(&self, key: InboxKey) -> BoxFuture<'static, Result<bool, StoreError>> {
+    fn claim(&self, run: RunId) -> Answer<u32> {
+        let mut kept = self.kept();
+        let count = kept.claims.entry(run).or_default();
+        *count = count.saturating_add(1);
+        Box::pin(ready(Ok(*count)))
+    }
+
+    fn has_taken(&self, key: InboxKey) -> Answer<bool> {
         Box::pin(ready(Ok(self.kept().inbox.contains(&key))))
+    }
+
+    fn published(&self, events: Vec<EventId>) {
+        let mut kept = self.kept();
+        if kept.published.len() > INBOX {
+            // What is told twice is taken once.
+            kept.published.clear();
+        }
+        kept.published.extend(events);
+    }
+
+    fn kept(&self, room: Room) -> Answer<Vec<KeptValue>> {
+        Box::pin(ready(Ok(self.kept().rooms.kept(room))))
+    }
+
+    fn bundle(&self, revision: Digest) -> Answer<Option<Arc<Bundle>>> {
+        Box::pin(ready(Ok(self.kept().rooms.bundle(revision))))
+    }
+
+    fn runs(&self, query: RunQuery) -> Answer<Vec<RunRecord>> {
+        let known: Vec<RunId> = match query.run {
+            Some(run) => vec![run],
+            None => {
+                let kept = self.kept();
+                kept.runs.keys().chain(kept.packed.keys()).copied().collect()
+            }
+        };
+        let mut records: Vec<RunRecord> =
+            known.into_iter().filter_map(|run| self.record(run)).filter(|record| query.wants(record)).collect();
+        records.sort_by_key(|record| std::cmp::Reverse((record.began, record.run)));
+        if query.limit > 0 {
+            records.truncate(query.limit);
+        }
+        Box::pin(ready(Ok(records)))
+    }
+
+    fn health(&self) -> Health {
+        Health::Good
     }
 }
 
@@ -293,6 +393,10 @@ const FACT: usize = 200;
 /// What a value is taken to hold that has only an executor's own form: to know better would mean converting it.
 const NATIVE: usize = 1_024;
 
+fn some_time(due: Timestamp) -> Option<Timestamp> {
+    (due != Timestamp::MAX).then_some(due)
+}
+
 fn unpack(run: RunId, packed: &Packed) -> Vec<Fact> {
     // It came back the same when it was packed.
     packed.unpack(run).unwrap_or_default()
@@ -300,7 +404,7 @@ fn unpack(run: RunId, packed: &Packed) -> Vec<Fact> {
 
 fn weigh_fact(fact: &Fact) -> usize {
     let data = match fact {
-        Fact::Began(beginning) => {
+        Fact::Began(beginning) | Fact::Queued(beginning) => {
             weigh(&beginning.input) + weigh(&beginning.trigger) + beginning.event.as_ref().map_or(0, weigh_event) + FACT
         }
         Fact::StepDone { output, .. } | Fact::StepHealed { output, .. } => weigh(output),
@@ -356,7 +460,7 @@ mod tests {
     }
 
     async fn put(store: &MemoryStore, number: u128, first: u64, facts: Vec<Fact>) -> Result<(), StoreError> {
-        store.commit(Batch { run: run(number), first, facts: Arc::new(facts) }).await
+        store.commit(Batch::of(run(number), first, Arc::new(facts))).await
     }
 
     #[tokio::test]
@@ -373,7 +477,7 @@ mod tests {
         for number in 0..4 {
             put(&store, number, 1, vec![ended()]).await.expect("in order");
         }
-        assert_eq!(store.runs(), (3, 2));
+        assert_eq!(store.count(), (3, 2));
         let known: Vec<_> = futures_util::future::join_all((0..5).map(|number| store.facts(run(number)))).await;
         let lengths: Vec<_> = known.into_iter().map(|facts| facts.expect("never broken").len()).collect();
         assert_eq!(lengths, [0, 0, 2, 2, 1]);
@@ -385,9 +489,9 @@ mod tests {
         for number in 0..10 {
             put(&store, number, 0, vec![filler(&"x".repeat(4_000)), ended()]).await.expect("in order");
         }
-        assert_eq!(store.runs(), (2, 2));
+        assert_eq!(store.count(), (2, 2));
         put(&store, 99, 0, vec![filler(&"x".repeat(40_000)), ended()]).await.expect("in order");
-        assert_eq!(store.runs(), (0, 0), "one that is too large alone is not kept");
+        assert_eq!(store.count(), (0, 0), "one that is too large alone is not kept");
         let kept = store.kept();
         assert_eq!((kept.ended_bytes, kept.live_bytes), (0, 0));
     }

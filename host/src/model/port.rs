@@ -12,7 +12,8 @@ pub use catalog::{Catalog, CatalogProblem};
 pub use clock::{Clock, Random, Sleep};
 pub use executor::{Attempt, Executor, JobChannel, Processing};
 pub use expression::{Expression, Reference, Root, Scope};
-pub use store::{Commit, Pending, Store, StoreError};
+pub(crate) use store::forward_store;
+pub use store::{Answer, Commit, Health, Pending, PendingEvent, RunQuery, RunRecord, Store, StoreError};
 
 use super::activation::{Activation, Admission};
 use super::happening::Happening;

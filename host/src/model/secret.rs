@@ -20,12 +20,23 @@ use serde::Serialize;
 pub struct Secret {
     name: Arc<str>,
     value: Arc<str>,
+    given: bool,
 }
 
 impl Secret {
-    /// Seals a value under the name that it was asked for by.
+    /// Seals a value under the name that it was asked for by, as `secret.NAME`: by this name it can be read again.
     pub fn new(name: impl Into<Arc<str>>, value: impl Into<Arc<str>>) -> Self {
-        Self { name: name.into(), value: value.into() }
+        Self { name: name.into(), value: value.into(), given: false }
+    }
+
+    /// Seals a value that came from outside where a secret is declared, as a password in an input. Its name says where it stood; it cannot be read again.
+    pub fn given(name: impl Into<Arc<str>>, value: impl Into<Arc<str>>) -> Self {
+        Self { name: name.into(), value: value.into(), given: true }
+    }
+
+    /// Whether it came from outside, so that nobody else knows its value.
+    pub const fn is_given(&self) -> bool {
+        self.given
     }
 
     /// The name that may be shown.

@@ -3,14 +3,12 @@
 use std::future::pending;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures_util::future::BoxFuture;
-
 use crate::clock::Activity;
 use crate::journal::memory::MemoryStore;
 use crate::model::cancel::CancelSignal;
-use crate::model::id::{Digest, FlowName, RunId};
-use crate::model::port::{Commit, Pending, Store, StoreError};
-use crate::model::record::{Batch, Fact, InboxKey, StepNumber};
+use crate::model::id::{Digest, FlowName};
+use crate::model::port::{Commit, Store, forward_store};
+use crate::model::record::{Batch, StepNumber};
 
 use super::witness::Witness;
 
@@ -84,19 +82,5 @@ impl Store for SeenStore {
         })
     }
 
-    fn rest(&self, run: RunId) {
-        self.store.rest(run);
-    }
-
-    fn pending(&self) -> BoxFuture<'static, Result<Pending, StoreError>> {
-        self.store.pending()
-    }
-
-    fn has_taken(&self, key: InboxKey) -> BoxFuture<'static, Result<bool, StoreError>> {
-        self.store.has_taken(key)
-    }
-
-    fn facts(&self, run: RunId) -> BoxFuture<'static, Result<Vec<Fact>, StoreError>> {
-        self.store.facts(run)
-    }
+    forward_store!(store: facts);
 }

@@ -198,7 +198,8 @@ impl RunState {
     pub fn apply(&mut self, fact: &Fact) {
         self.facts += 1;
         match fact {
-            Fact::Began(_) | Fact::AnswerRefused { .. } | Fact::Dispatched { .. } => {}
+            Fact::Queued(_) | Fact::Began(_) | Fact::AnswerRefused { .. } | Fact::Dispatched { .. } => {}
+            Fact::Resumed { .. } | Fact::Migrated { .. } => {}
             Fact::Emitted { lane, step, events } => {
                 self.lanes.publish(Publishing { lane: *lane, step: *step, event: events.first().map(|event| event.id) });
             }

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
 
 use super::meeting::{World, answer, call, computed, flow, listening_flow, plan, runs, text, work};
@@ -18,8 +17,8 @@ use crate::model::activation::RunOutcome;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::id::{JobId, RunId, StepId};
 use crate::model::job::JobOutcome;
-use crate::model::port::{Clock, Commit, Pending, Store, StoreError};
-use crate::model::record::{Batch, Fact, InboxKey};
+use crate::model::port::{Clock, Commit, Store, forward_store};
+use crate::model::record::{Batch, Fact};
 use crate::model::value::Value;
 use crate::plan::pipeline::{Concurrency, EventMode, Idempotency, Pipeline, Retry, Trigger, Verb, Worker};
 use crate::plan::template::Template;
@@ -53,21 +52,7 @@ impl Store for Ending {
         }
     }
 
-    fn facts(&self, run: RunId) -> BoxFuture<'static, Result<Vec<Fact>, StoreError>> {
-        self.inner.facts(run)
-    }
-
-    fn rest(&self, run: RunId) {
-        self.inner.rest(run);
-    }
-
-    fn pending(&self) -> BoxFuture<'static, Result<Pending, StoreError>> {
-        self.inner.pending()
-    }
-
-    fn has_taken(&self, key: InboxKey) -> BoxFuture<'static, Result<bool, StoreError>> {
-        self.inner.has_taken(key)
-    }
+    forward_store!(inner: facts);
 }
 
 /// Two steps, one of which fails at first; a call; a dispatch; an event that starts another flow; a wait for that flow's answer.
@@ -165,7 +150,7 @@ async fn after_a_crash_at_any_commit_every_run_ends_as_it_would_have() {
                 check_jobs(&facts, &calls.lock().unwrap(), &cut);
                 let waits = facts.iter().filter(|fact| matches!(fact, Fact::WaitEnded { event: Some(_), .. })).count();
                 assert_eq!(waits, 1, "{cut}: the answer was taken");
-                assert_eq!(store.runs(), (4, 4), "{cut}: main, callee, what was sent and the answering flow, each once");
+                assert_eq!(store.count(), (4, 4), "{cut}: main, callee, what was sent and the answering flow, each once");
             }
             crashes += 1;
             if over {

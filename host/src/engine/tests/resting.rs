@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 
 use super::meeting::{World, answer, computed, listening_flow, plan, text, wait};
 use super::{Asker, Scripted, scripted};
@@ -15,8 +14,8 @@ use crate::journal::memory::MemoryStore;
 use crate::model::event::Caller;
 use crate::model::id::{Digest, RunId};
 use crate::model::job::CancelReason;
-use crate::model::port::{Activate, Clock, Commit, Executor, Pending, Root, Store, StoreError};
-use crate::model::record::{Batch, Fact, InboxKey};
+use crate::model::port::{Activate, Answer, Clock, Commit, Executor, Root, Store, forward_store};
+use crate::model::record::{Batch, Fact};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::plan::pipeline::{Concurrency, Pipeline, Verb};
@@ -157,24 +156,14 @@ impl Store for Forgetful {
         self.0.commit(batch)
     }
 
-    fn facts(&self, run: RunId) -> BoxFuture<'static, Result<Vec<Fact>, StoreError>> {
+    fn facts(&self, run: RunId) -> Answer<Vec<Fact>> {
         if self.1.load(Ordering::SeqCst) {
             return Box::pin(std::future::ready(Ok(Vec::new())));
         }
         self.0.facts(run)
     }
 
-    fn rest(&self, run: RunId) {
-        self.0.rest(run);
-    }
-
-    fn pending(&self) -> BoxFuture<'static, Result<Pending, StoreError>> {
-        self.0.pending()
-    }
-
-    fn has_taken(&self, key: InboxKey) -> BoxFuture<'static, Result<bool, StoreError>> {
-        self.0.has_taken(key)
-    }
+    forward_store!(0);
 }
 
 #[tokio::test]

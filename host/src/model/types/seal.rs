@@ -34,7 +34,7 @@ impl Type {
     /// The value with its secrets sealed; `None` if there are none to seal.
     fn sealed(&self, tree: &Tree, path: &mut String) -> Option<Tree> {
         match (self, tree) {
-            (Self::Secret, Tree::Text(text)) => Some(Tree::Secret(Secret::new(path.as_str(), text.as_str()))),
+            (Self::Secret, Tree::Text(text)) => Some(Tree::Secret(Secret::given(path.as_str(), text.as_str()))),
             (Self::Nullable(inner), _) => inner.sealed(tree, path),
             (Self::List(item), Tree::List(items)) => {
                 let mut changed: Option<Vec<Tree>> = None;
