@@ -16,6 +16,12 @@ fn every_shipped_pipeline_passes_its_tests() {
     assert!(!finished.out.contains('\u{1b}'), "no colours where nobody sees them");
 }
 
+#[test]
+fn every_shipped_pipeline_is_laid_out() {
+    let looked = Bench::chatbot().run(&["fmt", "--check", "pipelines"], b"");
+    looked.ends_with(0).says(&["nothing to do"]);
+}
+
 /// Each `run/NAME.yaml` with what is printed of it in `NAME.out`; `PIPEHOST_UPDATE=1` writes these anew.
 #[test]
 fn differences_are_told_as_it_is_written_beside_their_cases() {
