@@ -12,8 +12,6 @@
 
 #[path = "../../tests/it/program/object_store.rs"]
 mod object_store;
-#[path = "../../tests/it/program/http.rs"]
-mod http;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

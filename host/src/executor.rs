@@ -8,6 +8,7 @@ pub mod host_api;
 pub mod http;
 pub mod index;
 mod limit;
+mod mail;
 mod redact;
 pub mod services;
 mod words;

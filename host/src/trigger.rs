@@ -1,4 +1,3 @@
 //! What starts flows from the outside: one file each.
 
-pub mod mailbox;
 pub mod stdin;

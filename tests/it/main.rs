@@ -18,6 +18,7 @@ mod events;
 #[cfg(target_os = "linux")]
 mod full_disk;
 mod full_flow;
+mod mail;
 mod meetings;
 mod openai;
 mod order_choreography;

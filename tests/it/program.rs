@@ -19,12 +19,12 @@ use tempfile::TempDir;
 
 #[cfg(unix)]
 pub(crate) mod auth_server;
-pub(crate) mod http;
 pub(crate) mod model;
 pub(crate) mod object_store;
 #[cfg(unix)]
 pub(crate) mod pseudo_terminal;
 pub(crate) mod service;
+pub(crate) mod smtp;
 
 /// How long one program may live. Each ends within a second or two on an idle machine.
 const LIFETIME: Duration = Duration::from_secs(60);

@@ -56,8 +56,7 @@ pub(super) fn test(arguments: &Test) -> Exit {
     let exit = if report.files.iter().all(FileReport::passed) && !nothing_fits { Exit::Good } else { Exit::Failed };
     let style = Style::of(&io::stdout());
     let shown = match arguments.format {
-        TestFormat::Text if nothing_fits => String::new(),
-        TestFormat::Text => text(&report, style, arguments),
+        TestFormat::Text => text(&report, style, arguments.coverage),
         TestFormat::Json => lines(&report),
         TestFormat::Junit => match junit::document(&report) {
             Ok(document) => document,
@@ -66,8 +65,8 @@ pub(super) fn test(arguments: &Test) -> Exit {
     };
     let mut out = io::stdout().lock();
     let written = out.write_all(shown.as_bytes()).and_then(|()| out.flush());
-    if let Some(filter) = arguments.filter.as_ref().filter(|_| nothing_fits) {
-        say(&format!("no test has a name that holds {filter:?}\n"));
+    if nothing_fits {
+        say("no test has a name that holds the text of --filter\n");
     }
     match if arguments.update { update(&report) } else { Ok(()) } {
         Ok(()) => after_writing(written, exit),
@@ -75,11 +74,10 @@ pub(super) fn test(arguments: &Test) -> Exit {
     }
 }
 
-/// One line a test, then the mistakes of each file, then the sum. Of files in which a filter chose nothing, only their mistakes are told.
-fn text(report: &Report, style: Style, arguments: &Test) -> String {
+/// One line a test, then the mistakes of each file, then the sum.
+fn text(report: &Report, style: Style, with_coverage: bool) -> String {
     let mut shown = String::new();
-    let is_chosen = |file: &&FileReport| arguments.filter.is_none() || !file.tests.is_empty() || !mistakes(file).is_empty();
-    for file in report.files.iter().filter(is_chosen) {
+    for file in &report.files {
         let _ = writeln!(shown, "{}", style.bold(&file.file.display().to_string()));
         for test in &file.tests {
             let mark = if test.passed() { style.green("✓") } else { style.red("✗") };
@@ -92,7 +90,7 @@ fn text(report: &Report, style: Style, arguments: &Test) -> String {
             let Coverage { steps, branches, missed } = coverage;
             let line = format!("  steps {}/{}, branches {}/{}", steps.taken, steps.all, branches.taken, branches.all);
             let _ = writeln!(shown, "{}", style.dim(&line));
-            for missed in missed.iter().filter(|_| arguments.coverage) {
+            for missed in missed.iter().filter(|_| with_coverage) {
                 let _ = writeln!(shown, "    {}: {}", diagnostics::place(&missed.place), missed.what);
             }
         }

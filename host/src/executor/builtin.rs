@@ -12,6 +12,7 @@ mod kv;
 pub mod llm_chat;
 mod llm_embed;
 mod log;
+mod mail_send;
 mod sql;
 mod transform;
 
@@ -35,7 +36,7 @@ pub const UNKNOWN_BUILTIN: &str = "E0540";
 pub const WRONG_CONFIG: &str = "E0541";
 
 /// The names, and whether one can be used without being declared under `executors:` because it needs no grant.
-const NAMES: [(&str, bool); 16] = [
+const NAMES: [(&str, bool); 17] = [
     (cache_invalidate::NAME, true),
     ("files.read", false),
     ("files.write", false),
@@ -49,6 +50,7 @@ const NAMES: [(&str, bool); 16] = [
     ("llm.chat", true),
     ("llm.embed", true),
     ("log", true),
+    ("mail.send", false),
     ("sql.execute", false),
     ("sql.query", false),
     ("transform", true),
@@ -138,6 +140,7 @@ impl Builtins {
             "llm.chat" => Ok(llm_chat::description()),
             "llm.embed" => Ok(llm_embed::description()),
             "log" => Ok(log::description()),
+            "mail.send" => Ok(mail_send::description()),
             "sql.execute" => Ok(sql::description(sql::Verb::Execute)),
             "sql.query" => Ok(sql::description(sql::Verb::Query)),
             "transform" => Ok(transform::description()),
@@ -167,6 +170,7 @@ impl Builtins {
             "llm.chat" => Arc::new(llm_chat::LlmChat::new(description, &config, clock())?),
             "llm.embed" => Arc::new(llm_embed::LlmEmbed::new(description, &config, reference.name.clone(), clock())?),
             "log" => Arc::new(log::Log::new(description, reference.limits.log)),
+            "mail.send" => Arc::new(mail_send::MailSend::new(description, &config, reference, clock())?),
             "sql.execute" => Arc::new(sql::Sql::new(sql::Verb::Execute, description, host)),
             "sql.query" => Arc::new(sql::Sql::new(sql::Verb::Query, description, host)),
             "transform" => Arc::new(transform::Transform::new(description)),

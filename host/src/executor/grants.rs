@@ -1,7 +1,7 @@
 //! The one place that says no: whether an executor's grants cover what it asks for. Pure; a refusal shows the YAML to add.
 
 use crate::model::failure::{Failure, FailureKind};
-use crate::model::grant::Grants;
+use crate::model::grant::{Grants, MailServer};
 use crate::model::id::{ExecutorName, ResourceName};
 
 /// Grants that name resources.
@@ -93,6 +93,32 @@ pub fn emit(executor: &ExecutorName, grants: &Grants, event_type: &str) -> Resul
 pub fn refused_origin(executor: &ExecutorName, granted: &[String], origin: &str) -> Failure {
     let names: Vec<String> = granted.iter().map(String::as_str).chain([origin]).map(|origin| format!("'{origin}'")).collect();
     denied(executor, &format!("may not connect to {origin}"), "http", names.iter().map(String::as_str))
+}
+
+/// Which server an executor may hand mail to: the only one that is granted.
+///
+/// # Errors
+/// `denied` if none is granted; `invalid` if several are, since a letter does not say which.
+pub fn mail_server<'a>(executor: &ExecutorName, grants: &'a Grants) -> Result<&'a MailServer, Failure> {
+    match grants.mail.as_slice() {
+        [only] => Ok(only),
+        [] => Err(denied(executor, "has no mail server granted", "mail", ["'mail.example.com:587'"])),
+        several => {
+            let names: Vec<String> = several.iter().map(ToString::to_string).collect();
+            let message = format!("{executor} has several mail servers granted ({}); make an executor for each", names.join(", "));
+            Err(Failure::new(FailureKind::Invalid, message).with_code("which_resource"))
+        }
+    }
+}
+
+/// The refusal of a sender that is not among those that an executor may write as.
+pub fn refused_sender(executor: &ExecutorName, allowed: &[String], asked: &str) -> Failure {
+    let names: Vec<String> = allowed.iter().map(String::as_str).chain([asked]).map(|address| format!("'{address}'")).collect();
+    let message = format!(
+        "{executor} may not write as {asked}; to allow it, write under executors: {executor}: config: {{ from: [{}] }}",
+        names.join(", ")
+    );
+    Failure::new(FailureKind::Denied, message).with_code("not_granted")
 }
 
 /// The YAML that grants `names`, as `grants: { sql: [main] }`.

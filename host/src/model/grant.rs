@@ -1,5 +1,7 @@
 //! What an executor may use and how much of it. Nothing is granted that is not written.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use super::id::{EventType, ResourceName};
@@ -9,6 +11,8 @@ use super::id::{EventType, ResourceName};
 pub struct Grants {
     /// Origins that may be connected to: scheme, host and port, as `https://api.example.com`.
     pub http: Vec<String>,
+    /// Servers that mail may be handed to.
+    pub mail: Vec<MailServer>,
     /// Databases that may be read and written.
     pub sql: Vec<ResourceName>,
     /// Key-value stores that may be read and written.
@@ -25,6 +29,56 @@ pub struct Grants {
     pub files: Vec<ResourceName>,
     /// Types of events that may be emitted.
     pub emit: Vec<EventType>,
+}
+
+/// A server that takes mail: `mail.example.com:587`, or `[::1]:2525`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MailServer {
+    /// Its name or its address in numbers, without brackets.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+}
+
+impl MailServer {
+    /// Whether it is on this machine by what it is called, so that nobody else hears what is said to it.
+    pub fn is_this_machine(&self) -> bool {
+        self.host == "localhost" || self.host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+    }
+}
+
+/// Text that is not a host and a port.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NoMailServer;
+
+impl FromStr for MailServer {
+    type Err = NoMailServer;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (host, port) = text.rsplit_once(':').ok_or(NoMailServer)?;
+        let is_number = !port.is_empty() && port.bytes().all(|digit| digit.is_ascii_digit());
+        let port = port.parse().ok().filter(|port| *port > 0 && is_number).ok_or(NoMailServer)?;
+        let host = match host.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
+            Some(inner) => inner.filter(|inner| inner.parse::<std::net::Ipv6Addr>().is_ok()).ok_or(NoMailServer)?,
+            None => host,
+        };
+        let is_name = |host: &str| host.chars().all(|each| each.is_ascii_alphanumeric() || matches!(each, '.' | '-' | '_'));
+        if host.is_empty() || !(is_name(host) || host.contains(':') && text.starts_with('[')) {
+            return Err(NoMailServer);
+        }
+        Ok(Self { host: host.to_ascii_lowercase(), port })
+    }
+}
+
+/// As it is written in a grant.
+impl fmt::Display for MailServer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(formatter, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(formatter, "{}:{}", self.host, self.port)
+        }
+    }
 }
 
 /// The limits of one job. Each has a default that is finite.
@@ -59,6 +113,42 @@ impl Default for Limits {
             operations: 50_000_000,
             call_depth: 64,
             stack: 512 << 10,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mail_server_is_a_host_and_a_port() {
+        for (written, shown, here) in [
+            ("mail.example.com:587", "mail.example.com:587", false),
+            ("Localhost:25", "localhost:25", true),
+            ("127.0.0.1:2525", "127.0.0.1:2525", true),
+            ("[::1]:25", "[::1]:25", true),
+            ("10.0.0.1:25", "10.0.0.1:25", false),
+        ] {
+            let server: MailServer = written.parse().expect(written);
+            assert_eq!((server.to_string().as_str(), server.is_this_machine()), (shown, here));
+        }
+        for wrong in [
+            "",
+            "mail",
+            ":25",
+            "mail:",
+            "mail:0",
+            "mail:+25",
+            "mail:70000",
+            "::1:25",
+            "[mail]:25",
+            "smtp://mail:25",
+            "a b:25",
+            "me@mail:25",
+            "mail/x:25",
+        ] {
+            assert_eq!(wrong.parse::<MailServer>(), Err(NoMailServer), "{wrong}");
         }
     }
 }

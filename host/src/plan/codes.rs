@@ -94,6 +94,7 @@ codes! {
     RESOURCE_PATH = "E0653", "A resource's path leaves its folder";
     GLOB = "E0654", "A pattern of files is none";
     ORIGIN = "E0655", "An `http` grant is not scheme, host and port";
+    MAIL_SERVER = "E0656", "A `mail` grant is not host and port";
 
     UNMET = "E0801", "What a test expects is not what was seen";
     NOT_MOCKED = "E0802", "A test would reach outside: nothing stands in for an executor";

@@ -27,6 +27,7 @@ pub(super) fn reaches_outside(reference: &ExecutorReference) -> Option<String> {
     let grants = &reference.grants;
     let granted = [
         ("http", grants.http.is_empty()),
+        ("mail", grants.mail.is_empty()),
         ("sql", grants.sql.is_empty()),
         ("kv", grants.kv.is_empty()),
         ("index", grants.index.is_empty()),

@@ -29,7 +29,7 @@ const FLOORS: [(&str, u8); 17] = [
 const GROUND: &str = "model";
 
 /// What is named only in certain places beneath `host/src`.
-const HOMES: [(&str, &[&str]); 18] = [
+const HOMES: [(&str, &[&str]); 19] = [
     ("wasmtime", &["executor/wasm"]),
     ("rhai", &["script", "executor/rhai", "plan/expr"]),
     ("notify", &["watch"]),
@@ -39,6 +39,7 @@ const HOMES: [(&str, &[&str]); 18] = [
     ("moka", &["executor/wasm"]),
     ("rusqlite", &["executor/database"]),
     ("reqwest", &["executor/builtin", "executor/llm", "executor/http"]),
+    ("lettre", &["executor/mail"]),
     ("rustls", &["executor/builtin", "executor/llm", "executor/http"]),
     ("cap_std", &["executor/files"]),
     ("clap", &["cli"]),

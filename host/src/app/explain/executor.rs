@@ -72,10 +72,11 @@ pub(super) fn explain(plan: &Plan, pipeline: &Pipeline, declared: &DeclaredExecu
     }
 }
 
-fn granted(grants: &Grants) -> [(&'static str, Vec<String>); 9] {
+fn granted(grants: &Grants) -> [(&'static str, Vec<String>); 10] {
     let names = |names: &[crate::model::id::ResourceName]| names.iter().map(ToString::to_string).collect();
     [
         ("http", grants.http.clone()),
+        ("mail", grants.mail.iter().map(ToString::to_string).collect()),
         ("sql", names(&grants.sql)),
         ("kv", names(&grants.kv)),
         ("index", names(&grants.index)),

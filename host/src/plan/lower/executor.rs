@@ -314,6 +314,22 @@ impl<'a> Executors<'a> {
                 }
             }
         }
+        if let Some(node) = table.get("mail") {
+            let servers = compiler.fixed(node, &Type::List(Box::new(Type::String)), "mail");
+            for server in servers.iter().filter_map(|value| value.tree().as_list()).flatten().filter_map(Tree::as_text) {
+                if let Ok(server) = server.parse() {
+                    grants.mail.push(server);
+                } else {
+                    let at = items_of(node).iter().find(|item| item.text() == Some(server)).map_or(node.span, |item| item.span);
+                    findings.error(
+                        codes::MAIL_SERVER,
+                        at,
+                        format!("`{server}` is not host and port"),
+                        "write it as mail.example.com:587; whether it speaks TLS stands in `config`, as tls: starttls",
+                    );
+                }
+            }
+        }
         for (name, span) in texts("llm") {
             if names.contains(&name) {
                 grants.llm.push(name.to_owned());
@@ -421,6 +437,7 @@ fn ungranted(compiler: &Compiler<'_>, key: &Key, declared: &DeclaredExecutor) {
     for want in &declared.description.wants {
         let (none, example) = match want.grant.as_str() {
             "http" => (grants.http.is_empty(), "'https://api.example.com'"),
+            "mail" => (grants.mail.is_empty(), "'mail.example.com:587'"),
             "sql" => (grants.sql.is_empty(), "NAME"),
             "kv" => (grants.kv.is_empty(), "NAME"),
             "index" => (grants.index.is_empty(), "NAME"),

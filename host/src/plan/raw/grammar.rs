@@ -242,8 +242,9 @@ const EXECUTOR_TABLE: Table = Table {
     short: None,
 };
 
-pub(in crate::plan) const GRANTS: [Entry; 9] = [
+pub(in crate::plan) const GRANTS: [Entry; 10] = [
     may("http", Kind::List(&Kind::FixedText), "Origins that it may connect to, as `https://api.example.com`"),
+    may("mail", Kind::List(&Kind::FixedText), "Servers that it may hand mail to, as `mail.example.com:587`"),
     may("sql", NAMES, "Databases that it may read and write"),
     may("kv", NAMES, "Key-value stores that it may read and write"),
     may("index", NAMES, "Indexes that it may search and add to"),

@@ -1,0 +1,269 @@
+//! A mail server on a real socket: it takes letters, and refuses, hangs up or says nothing where it is told to.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+
+use base64::Engine as _;
+
+use super::lock;
+
+/// The turns of the conversation at which the server can be told what to do.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Turn {
+    /// Somebody connects.
+    Greeting,
+    /// AUTH.
+    Login,
+    /// MAIL FROM.
+    Sender,
+    /// RCPT TO.
+    Recipient,
+    /// The end of a letter's text.
+    Content,
+    /// QUIT.
+    Quit,
+}
+
+/// What the server does at a turn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Act {
+    /// What it ought to.
+    Well,
+    /// It answers with this line. A letter at whose end it says so is not taken, unless the line begins with 2.
+    Says(&'static str),
+    /// It takes what it was given, and the connection is gone before its answer.
+    HangsUp,
+    /// It says nothing until the other side hangs up.
+    Silent,
+}
+
+/// A letter that the server has taken.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Letter {
+    /// MAIL FROM.
+    pub(crate) from: String,
+    /// Each RCPT TO.
+    pub(crate) to: Vec<String>,
+    /// Headers and text as they came, without the dots of the conversation.
+    pub(crate) text: String,
+}
+
+impl Letter {
+    /// The value of a header that stands on one line.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let head = self.text.split("\r\n\r\n").next().unwrap_or_default();
+        head.split("\r\n").find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+}
+
+/// A server. Its threads end with the tests.
+pub(crate) struct MailServer {
+    address: String,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// By turn: what it does from time to time; the last stays.
+    acts: BTreeMap<Turn, Vec<Act>>,
+    turns: BTreeMap<Turn, usize>,
+    /// User and password, where it wants them.
+    login: Option<(String, String)>,
+    letters: Vec<Letter>,
+    /// Every line that was said to it but for the texts of letters.
+    heard: Vec<String>,
+    hung_up: usize,
+}
+
+impl MailServer {
+    pub(crate) fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let shared = Arc::new(Shared::default());
+        let served = Arc::clone(&shared);
+        thread::spawn(move || {
+            for socket in listener.incoming() {
+                let (shared, socket) = (Arc::clone(&served), socket.expect("a connection"));
+                thread::spawn(move || Conversation::new(socket, shared).lead());
+            }
+        });
+        Self { address, shared }
+    }
+
+    /// Host and port.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// What it does at that turn, one act a time, counted from the first of all; the last stays.
+    pub(crate) fn does(&self, turn: Turn, acts: &[Act]) {
+        lock(&self.shared.state).acts.insert(turn, acts.to_vec());
+    }
+
+    /// From now on it takes letters only after this login.
+    pub(crate) fn wants(&self, user: &str, password: &str) {
+        lock(&self.shared.state).login = Some((user.to_owned(), password.to_owned()));
+    }
+
+    /// The letters that it has taken, in their order.
+    pub(crate) fn letters(&self) -> Vec<Letter> {
+        lock(&self.shared.state).letters.clone()
+    }
+
+    /// What was said to it, but for the texts of letters.
+    pub(crate) fn heard(&self) -> Vec<String> {
+        lock(&self.shared.state).heard.clone()
+    }
+
+    /// Waits until it has taken so many letters.
+    pub(crate) fn wait_for(&self, letters: usize) -> Vec<Letter> {
+        self.wait_until(|state| state.letters.len() >= letters);
+        self.letters()
+    }
+
+    /// Waits until so many have hung up that it said nothing to.
+    pub(crate) fn wait_for_hang_ups(&self, times: usize) {
+        self.wait_until(|state| state.hung_up >= times);
+    }
+
+    fn wait_until(&self, is_so: impl Fn(&State) -> bool) {
+        let state = lock(&self.shared.state);
+        let waited = self.shared.changed.wait_timeout_while(state, super::LIFETIME, |state| !is_so(state));
+        let late = waited.unwrap_or_else(PoisonError::into_inner).1;
+        assert!(!late.timed_out(), "it never came to that");
+    }
+}
+
+/// One connection.
+struct Conversation {
+    reader: BufReader<TcpStream>,
+    writer: TcpStream,
+    shared: Arc<Shared>,
+    from: String,
+    to: Vec<String>,
+    known: bool,
+}
+
+/// The conversation is over.
+struct Over;
+
+impl Conversation {
+    fn new(socket: TcpStream, shared: Arc<Shared>) -> Self {
+        let writer = socket.try_clone().expect("a socket");
+        Self { reader: BufReader::new(socket), writer, shared, from: String::new(), to: Vec::new(), known: false }
+    }
+
+    fn lead(mut self) {
+        let _ = self.turn(Turn::Greeting, "220 here", |_| {});
+        while let Ok(line) = self.line() {
+            lock(&self.shared.state).heard.push(line.clone());
+            if self.answer(&line).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn line(&mut self) -> Result<String, Over> {
+        let mut line = String::new();
+        match self.reader.read_line(&mut line) {
+            Ok(1..) => Ok(line.trim_end().to_owned()),
+            _ => Err(Over),
+        }
+    }
+
+    fn say(&mut self, line: &str) -> Result<(), Over> {
+        self.writer.write_all(format!("{line}\r\n").as_bytes()).map_err(|_| Over)
+    }
+
+    /// Does what it was told to do at this turn; `well` is done with the state if it takes what it was given.
+    fn turn(&mut self, turn: Turn, answer: &str, well: impl FnOnce(&mut State)) -> Result<(), Over> {
+        let act = {
+            let mut state = lock(&self.shared.state);
+            let count = state.turns.entry(turn).or_default();
+            let nth = *count;
+            *count += 1;
+            let acts = state.acts.get(&turn).map(Vec::as_slice).unwrap_or_default();
+            let act = acts.get(nth).or(acts.last()).copied().unwrap_or(Act::Well);
+            if matches!(act, Act::Well | Act::HangsUp) || matches!(act, Act::Says(line) if line.starts_with('2')) {
+                well(&mut state);
+            }
+            act
+        };
+        self.shared.changed.notify_all();
+        match act {
+            Act::Well => self.say(answer),
+            Act::Says(line) => self.say(line),
+            Act::HangsUp => {
+                let _ = self.writer.shutdown(std::net::Shutdown::Both);
+                Err(Over)
+            }
+            Act::Silent => {
+                while self.line().is_ok() {}
+                lock(&self.shared.state).hung_up += 1;
+                self.shared.changed.notify_all();
+                Err(Over)
+            }
+        }
+    }
+
+    fn answer(&mut self, line: &str) -> Result<(), Over> {
+        let login = lock(&self.shared.state).login.clone();
+        let upper = line.to_ascii_uppercase();
+        if upper.starts_with("EHLO") {
+            return self.say(if login.is_some() { "250-here\r\n250 AUTH PLAIN" } else { "250-here\r\n250 8BITMIME" });
+        }
+        if let Some(proof) = line.strip_prefix("AUTH PLAIN ") {
+            let said = base64::engine::general_purpose::STANDARD.decode(proof).unwrap_or_default();
+            let (user, password) = login.unwrap_or_default();
+            self.known = said == format!("\0{user}\0{password}").into_bytes();
+            let answer = if self.known { "235 welcome".to_owned() } else { format!("535 who is {proof}, of {password}?") };
+            return self.turn(Turn::Login, &answer, |_| {});
+        }
+        if upper.starts_with("MAIL FROM:") {
+            if login.is_some() && !self.known {
+                return self.say("530 log in first");
+            }
+            self.from = inner(line);
+            return self.turn(Turn::Sender, "250 well", |_| {});
+        }
+        if upper.starts_with("RCPT TO:") {
+            self.to.push(inner(line));
+            return self.turn(Turn::Recipient, "250 well", |_| {});
+        }
+        match upper.as_str() {
+            "DATA" => {
+                self.say("354 go on")?;
+                let mut text = String::new();
+                loop {
+                    let line = self.line()?;
+                    if line == "." {
+                        break;
+                    }
+                    text.push_str(line.strip_prefix('.').unwrap_or(&line));
+                    text.push_str("\r\n");
+                }
+                let letter = Letter { from: std::mem::take(&mut self.from), to: std::mem::take(&mut self.to), text };
+                self.turn(Turn::Content, "250 taken", |state| state.letters.push(letter))
+            }
+            "QUIT" => {
+                self.turn(Turn::Quit, "221 good-bye", |_| {})?;
+                Err(Over)
+            }
+            _ => self.say("500 what?"),
+        }
+    }
+}
+
+/// What stands between the angle brackets.
+fn inner(line: &str) -> String {
+    line.split(['<', '>']).nth(1).unwrap_or_default().to_owned()
+}
