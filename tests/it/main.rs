@@ -23,6 +23,7 @@ mod meetings;
 mod openai;
 mod order_choreography;
 mod order_events;
+mod order_saga;
 mod parts;
 mod piped;
 mod program;

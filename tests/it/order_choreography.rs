@@ -8,8 +8,13 @@ const FILE: &str = "pipelines/order_choreography.yaml";
 
 /// What the four databases hold, in the words of a person; a service that was never asked has none.
 fn kept(bench: &Bench) -> Vec<String> {
+    kept_by(bench, "order_choreography")
+}
+
+/// The same of any pipeline whose services these are.
+pub(crate) fn kept_by(bench: &Bench, pipeline: &str) -> Vec<String> {
     let rows = |service: &str, query: &str| {
-        let database = format!("order_choreography/{service}.db");
+        let database = format!("{pipeline}/{service}.db");
         let is_used = bench.path(&format!("pipelines/.pipehost/{database}")).exists()
             && !bench.rows(&database, "SELECT name FROM sqlite_schema").is_empty();
         if is_used { bench.rows(&database, query) } else { Vec::new() }
