@@ -27,6 +27,8 @@ mod order_saga;
 mod parts;
 mod piped;
 mod program;
+#[cfg(unix)]
+mod purchase;
 mod reloading;
 mod resilience;
 #[cfg(unix)]

@@ -23,6 +23,8 @@ pub(crate) mod model;
 pub(crate) mod object_store;
 #[cfg(unix)]
 pub(crate) mod pseudo_terminal;
+#[cfg(unix)]
+pub(crate) mod running;
 pub(crate) mod service;
 pub(crate) mod smtp;
 
