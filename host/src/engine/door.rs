@@ -200,12 +200,17 @@ impl<T> Line<T> {
 
 fn refusal(key: &DoorKey, limits: Limits, kind: FailureKind) -> Failure {
     let DoorKey { pipeline, flow, key } = key;
-    let of = key.as_ref().map(|key| format!(" with key {key:?}")).unwrap_or_default();
+    // A key's text is JSON: a text in it has its quotes already.
+    let of = key.as_ref().map(|key| format!(" with the key {key}")).unwrap_or_default();
     let queue = match limits.when_full {
         WhenFull::Queue => format!(" and {} wait", limits.max_queue),
         _ => String::new(),
     };
-    let message = format!("{} runs of {pipeline}.{flow}{of} are under way{queue}; try again later", limits.max_concurrent);
+    let runs = match limits.max_concurrent {
+        1 => format!("a run of {pipeline}.{flow}{of} is under way"),
+        several => format!("{several} runs of {pipeline}.{flow}{of} are under way"),
+    };
+    let message = format!("{runs}{queue}; try again later");
     Failure::new(kind, message).with_code("concurrency")
 }
 
