@@ -15,6 +15,8 @@ use auth_server::{AuthServer, PASSWORD};
 
 #[path = "../../tests/it/program/auth_server.rs"]
 mod auth_server;
+#[path = "../../tests/it/program/http.rs"]
+mod http;
 
 /// How long requests wait for each other after `together N`.
 const LIFETIME: Duration = Duration::from_secs(60);

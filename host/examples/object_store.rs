@@ -12,6 +12,8 @@
 
 #[path = "../../tests/it/program/object_store.rs"]
 mod object_store;
+#[path = "../../tests/it/program/http.rs"]
+mod http;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

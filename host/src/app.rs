@@ -8,6 +8,8 @@ pub mod explain;
 mod follow;
 mod hearing;
 mod owner;
+mod signal;
+pub mod views;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,7 +26,7 @@ use crate::model::cancel::CancelSignal;
 use crate::model::failure::Failure;
 use crate::model::id::{FlowName, PipelineName};
 use crate::model::job::CancelReason;
-use crate::model::port::{Activate, Clock, Random, Sink};
+use crate::model::port::{Activate, Clock, Random, Sink, Store};
 use crate::plan::pipeline::{Pipeline, Trigger};
 use crate::plan::{Environment, Loaded, load_given};
 use crate::policy::Policies;
@@ -32,10 +34,12 @@ use crate::reload::{Parts, Reload};
 use crate::telemetry::{Detail, Subscription, Telemetry};
 
 pub use crate::reload::{Outcome, Report};
-pub use commands::{Commands, NOT_SENDABLE, is_manual};
+pub use commands::{Asked, Commands, ENDED, NOT_SENDABLE, is_manual};
 pub use data::{DATA_FOLDER, NOT_A_FOLDER, NOT_WRITABLE, default_folder};
 pub use hearing::{Hearer, hearers};
 pub use owner::OWNED;
+pub use signal::{NOT_AWAITED, REFUSED, Signal, Signalled, Verdict};
+pub use views::{RunsWanted, Views};
 
 use follow::Follower;
 use owner::Owner;
@@ -105,8 +109,9 @@ impl App {
         let environment = Arc::new(settings.environment);
         let registry = Arc::new(registry(&data, &environment, &clock, &sink)?);
         let activity = Activity::new();
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
         let engine = Engine::new(Ports {
-            store: Arc::new(MemoryStore::new()),
+            store: Arc::clone(&store),
             clock: Arc::clone(&clock),
             random,
             sink: Arc::clone(&sink),
@@ -115,7 +120,8 @@ impl App {
             activity,
         });
         registry.caches().connect(&engine.caches());
-        let commands = Commands { engine: engine.clone(), clock: Arc::clone(&clock), given: settings.files.as_slice().into() };
+        let views = views::of_host(engine.clone(), store);
+        let commands = Commands { engine: engine.clone(), clock: Arc::clone(&clock), given: settings.files.as_slice().into(), views };
         let reload = Reload::new(Parts {
             registry: Arc::clone(&registry),
             engine: Arc::new(engine),

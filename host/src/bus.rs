@@ -4,6 +4,7 @@ pub mod loop_guard;
 pub mod topology;
 
 mod delivery;
+mod receipt;
 mod seen;
 
 use std::sync::{Arc, PoisonError, RwLock, Weak};
@@ -20,7 +21,8 @@ use crate::model::event::Event;
 use crate::model::happening::{Happening, What};
 use crate::model::id::{FlowName, PipelineName};
 use crate::model::port::{Activate, Clock, Sink};
-use delivery::Subscriber;
+use delivery::{Letter, Subscriber};
+pub use receipt::Tracking;
 pub use topology::{Subscription, Topology};
 use topology::{Target, heard};
 
@@ -113,27 +115,32 @@ impl Bus {
     /// A queue that is full is waited for up to 30 seconds; then that flow goes without, which is told as [`What::Undelivered`]. The others are not affected.
     /// One emitter's events keep their order if each is published after the one before has returned.
     pub async fn publish(&self, event: Event, exported: bool) {
-        if let Some(waiting) = self.offer(event, exported) {
+        if let Some(waiting) = self.offer(event, exported, None) {
             waiting.await;
         }
     }
 
     /// The same, without the wait: every flow whose queue has room has the event already, and what comes back waits for the others. It must be
-    /// polled within what `activity` counts; where it is dropped, the flows that have not got the event go without, which is told.
-    pub fn offer(&self, event: Event, exported: bool) -> Option<BoxFuture<'static, ()>> {
+    /// polled within what `activity` counts; where it is dropped, the flows that have not got the event go without, which is told unless the event is
+    /// tracked: then it is told again when the host starts anew.
+    pub fn offer(&self, event: Event, exported: bool, tracking: Option<Tracking>) -> Option<BoxFuture<'static, ()>> {
         let office = &self.0.office;
         office.tell(What::Published { published: event.clone() });
         let event = Arc::new(event);
         let mut full = Vec::new();
         for subscriber in self.hearers(&event, exported) {
-            match subscriber.queue.try_send(Arc::clone(&event)) {
+            let share = tracking.as_ref().map(Tracking::share);
+            match subscriber.queue.try_send(Letter { event: Arc::clone(&event), share }) {
                 Ok(()) => {}
-                Err(mpsc::error::TrySendError::Full(event)) => {
-                    let waits = Waits { office: office.clone(), subscriber, event, over: false };
+                Err(mpsc::error::TrySendError::Full(letter)) => {
+                    let waits = Waits { office: office.clone(), subscriber, letter: Some(letter) };
                     full.push(waits.send());
                 }
-                Err(mpsc::error::TrySendError::Closed(event)) => office.undelivered(&event, &subscriber.name, subscriber.closed_why()),
+                Err(mpsc::error::TrySendError::Closed(letter)) => office.give_up(letter, &subscriber.name, subscriber.closed_why()),
             }
+        }
+        if let Some(tracking) = tracking {
+            tracking.offered();
         }
         let activity = office.activity.clone();
         (!full.is_empty()).then(|| async move { drop(activity.rest(join_all(full)).await) }.boxed())
@@ -181,8 +188,8 @@ impl Bus {
 struct Waits {
     office: Office,
     subscriber: Arc<Subscriber>,
-    event: Arc<Event>,
-    over: bool,
+    /// Until it is sent.
+    letter: Option<Letter>,
 }
 
 impl Waits {
@@ -191,14 +198,14 @@ impl Waits {
         let subscriber = Arc::clone(&self.subscriber);
         let room = std::pin::pin!(subscriber.queue.reserve());
         let ended = select(room, late).await;
-        self.over = true;
+        let Some(letter) = self.letter.take() else { return };
         match ended {
-            Either::Left((Ok(place), _)) => place.send(Arc::clone(&self.event)),
-            Either::Left((Err(_), _)) => self.office.undelivered(&self.event, &subscriber.name, subscriber.closed_why()),
+            Either::Left((Ok(place), _)) => place.send(letter),
+            Either::Left((Err(_), _)) => self.office.give_up(letter, &subscriber.name, subscriber.closed_why()),
             Either::Right(_) => {
                 let why =
                     format!("{QUEUE} events wait for the flow, and for 30s none was taken; make it faster, or raise its `max_concurrent`");
-                self.office.undelivered(&self.event, &subscriber.name, why);
+                self.office.give_up(letter, &subscriber.name, why);
             }
         }
     }
@@ -207,8 +214,8 @@ impl Waits {
 /// Nobody waits any more, and nothing is lost silently.
 impl Drop for Waits {
     fn drop(&mut self) {
-        if !self.over {
-            self.office.undelivered(&self.event, &self.subscriber.name, STOPPING);
+        if let Some(letter) = self.letter.take() {
+            self.office.give_up(letter, &self.subscriber.name, STOPPING);
         }
     }
 }
@@ -216,6 +223,20 @@ impl Drop for Waits {
 impl Office {
     fn tell(&self, what: What) {
         self.sink.accept(Happening { time: self.clock.now(), run: None, what });
+    }
+
+    /// A flow goes without an event. What the end of the host takes is told again when it starts anew, if somebody follows it.
+    fn give_up(&self, letter: Letter, subscriber: &str, why: impl Into<String>) {
+        let why = why.into();
+        match letter.share {
+            Some(_) if why == STOPPING => {}
+            share => {
+                self.undelivered(&letter.event, subscriber, why);
+                if let Some(share) = share {
+                    share.settle();
+                }
+            }
+        }
     }
 
     fn undelivered(&self, event: &Event, subscriber: &str, reason: impl Into<String>) {

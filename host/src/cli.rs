@@ -1,6 +1,8 @@
 //! The command line: words for people, and exit codes. It sees views and subscriptions of `app`, never the insides.
 
 mod arguments;
+#[cfg(unix)]
+mod asking;
 mod banner;
 mod check;
 pub mod diagnostics;
@@ -13,15 +15,22 @@ mod graph;
 mod logging;
 mod notice;
 mod run;
+#[cfg(unix)]
+mod runs;
 pub mod sarif;
 mod schema;
 #[cfg(unix)]
 mod send;
 mod show;
+#[cfg(unix)]
+mod signal;
 mod signals;
 mod style;
 mod talk;
 mod test;
+#[cfg(unix)]
+mod trace;
+mod words;
 mod wrap;
 
 use std::process::ExitCode;
@@ -45,6 +54,12 @@ pub fn main() -> ExitCode {
         Command::Test(arguments) => test::test(&arguments),
         #[cfg(unix)]
         Command::Send(arguments) => send::send(arguments),
+        #[cfg(unix)]
+        Command::Runs(arguments) => runs::runs(&arguments),
+        #[cfg(unix)]
+        Command::Trace(arguments) => trace::trace(&arguments),
+        #[cfg(unix)]
+        Command::Signal(arguments) => signal::signal(&arguments),
     };
     exit.into()
 }

@@ -8,7 +8,7 @@ mod router;
 mod server;
 mod socket;
 
-pub use client::Client;
-pub use request::{Answer, LONGEST_ANSWER, LONGEST_REQUEST, NOT_UNDERSTOOD, Request, SendRequest, VERSION};
+pub use client::{Client, LONGEST_LIST};
+pub use request::{Answer, LONGEST_ANSWER, LONGEST_REQUEST, NOT_UNDERSTOOD, OneRequest, Request, SendRequest, VERSION};
 pub use server::{CONNECTIONS, Control};
 pub use socket::{NO_HOST, NO_SOCKET};

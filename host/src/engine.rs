@@ -4,6 +4,7 @@
 
 mod calls;
 mod control;
+mod dead_letters;
 mod dispatcher;
 mod door;
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod idempotency;
 mod installed;
 mod probes;
 mod recovery;
+mod refusal;
 mod resting;
 pub mod run;
 mod shareable;
@@ -24,7 +26,11 @@ mod telling;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod view;
 mod waits;
 mod work;
 
-pub use handle::{Emitted, Engine, Outside, Ports, RunView, subscriptions};
+pub use dead_letters::DeadLetter;
+pub use handle::{Emitted, Engine, Outside, Ports, subscriptions};
+pub use view::{RunStatus, RunView};
+pub use waits::listens;

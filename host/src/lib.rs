@@ -16,6 +16,7 @@ pub mod engine;
 pub mod policy;
 pub mod executor;
 pub mod script;
+pub mod files;
 
 // From a run to the outside.
 pub mod bus;

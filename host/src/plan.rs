@@ -26,7 +26,7 @@ pub use diff::{Diff, diff};
 pub use expand::expanded;
 pub use given::{ENDINGS, Given, belongs, find, libraries_only, load_given};
 pub use layout::{Layout, layout};
-pub use load::{Environment, Loaded, load};
+pub use load::{Environment, Loaded, load, load_bundle};
 pub use lower::outline::{Outline, outline};
 pub use reference::reference;
 pub use rewrite::{Edit, Rewritten, rewrite};

@@ -3,6 +3,8 @@
 //! The candidate is built and checked wholly beside what runs: load, compare, open the executors of what changed. Only then is everything
 //! swapped at one instant; pipelines of the same revision keep their executors.
 
+mod rebuilding;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +20,8 @@ use crate::model::port::{CatalogProblem, Clock, Sink};
 use crate::plan::pipeline::{DeclaredExecutor, Pipeline, Plan};
 use crate::plan::{self, Bound, Environment, Install, Loaded, Sources, diff, libraries_only, load_given, misfits};
 use crate::watch::Change;
+
+pub use rebuilding::{CANNOT_OPEN, FROM_BUNDLE, OTHER_FORMAT, OTHER_REVISION, Rebuilder};
 
 /// The loader broke off: a mistake in pipehost itself.
 pub const BROKE_OFF: &str = "E0704";

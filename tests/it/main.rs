@@ -8,10 +8,13 @@
 )]
 
 #[cfg(unix)]
+mod asking;
+#[cfg(unix)]
 mod auth;
 mod bad_input;
 mod cases;
 mod chatbot;
+mod cloud_upload;
 mod command_line;
 mod conformance;
 mod events;

@@ -19,6 +19,7 @@ use tempfile::TempDir;
 
 #[cfg(unix)]
 pub(crate) mod auth_server;
+pub(crate) mod http;
 pub(crate) mod model;
 pub(crate) mod object_store;
 #[cfg(unix)]

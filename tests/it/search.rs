@@ -1,14 +1,14 @@
 //! `pipelines/search.yaml` with its real parts: an index on disk with words and vectors, the offline embedder, and a server of embeddings
 //! on a real socket that can be slow or down.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use serde_json::{Value as Json, json};
 
-use crate::program::{Bench, Program, text};
+use crate::program::{Bench, Program, http, text};
 
 const SEARCH: &str = "pipelines/search.yaml";
 
@@ -111,17 +111,10 @@ struct Asked {
 
 impl Embedder {
     fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let base_url = format!("http://{}/v1", listener.local_addr().expect("an address"));
-        let embedder = Self { base_url, shared: Arc::default() };
+        let embedder = Self { base_url: String::new(), shared: Arc::default() };
         let own = embedder.clone();
-        thread::spawn(move || {
-            for socket in listener.incoming() {
-                let (own, socket) = (own.clone(), socket.expect("a connection"));
-                thread::spawn(move || own.serve(socket));
-            }
-        });
-        embedder
+        let origin = http::listen(http::ANYWHERE, move |socket| own.serve(socket));
+        Self { base_url: format!("{origin}/v1"), ..embedder }
     }
 
     fn lock(&self) -> MutexGuard<'_, Asked> {
@@ -148,14 +141,8 @@ impl Embedder {
     /// When it is down it hangs up instead of answering.
     fn serve(&self, socket: TcpStream) {
         let mut socket = BufReader::new(socket);
-        let (mut length, mut line) = (0, String::new());
-        while socket.read_line(&mut line).is_ok_and(|read| read > 2) {
-            if let Some(text) = line.to_lowercase().strip_prefix("content-length: ") {
-                length = text.trim().parse().expect("a number");
-            }
-            line.clear();
-        }
-        let mut body = vec![0; length];
+        let Some(head) = http::Head::read(&mut socket) else { return };
+        let mut body = vec![0; head.length()];
         socket.read_exact(&mut body).expect("a body");
         let asked: Json = serde_json::from_slice(&body).expect("JSON");
         let texts: Vec<String> =
@@ -172,10 +159,8 @@ impl Embedder {
         let vector = |(index, text): (usize, &String)| json!({ "index": index, "embedding": about(text) });
         let data: Vec<Json> = texts.iter().enumerate().map(vector).collect();
         let answer = json!({ "model": "two-things", "data": data }).to_string();
-        let head =
-            format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", answer.len());
         // Whoever asked may have gone.
-        let _ = socket.get_mut().write_all(format!("{head}{answer}").as_bytes());
+        let _ = socket.get_mut().write_all(http::answer(200, "Connection: close\r\n", &answer).as_bytes());
     }
 }
 

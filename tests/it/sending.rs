@@ -164,7 +164,7 @@ fn hostile_clients_are_refused_and_the_host_goes_on() {
     refused(b"\n", "one JSON object");
     refused(b"\xff\xfe\0\n", "one JSON object");
     refused(b"{\"version\":99,\"request\":\"send\"}\n", "speaks version 1");
-    refused(b"{\"version\":1,\"request\":\"halt\"}\n", "it knows send");
+    refused(b"{\"version\":1,\"request\":\"halt\"}\n", "it knows send, runs");
     refused(format!("{}\n", "[".repeat(1 << 20)).as_bytes(), "one JSON object");
     // Its end never comes: what is too long is refused before it is read to its end.
     let long = vec![b'x'; 5 << 20];

@@ -16,6 +16,12 @@ fn every_shipped_pipeline_passes_its_tests() {
     assert!(!finished.out.contains('\u{1b}'), "no colours where nobody sees them");
 }
 
+#[test]
+fn every_shipped_pipeline_is_laid_out() {
+    let looked = Bench::chatbot().run(&["fmt", "--check", "pipelines"], b"");
+    looked.ends_with(0).says(&["nothing to do"]);
+}
+
 /// Each `run/NAME.yaml` with what is printed of it in `NAME.out`; `PIPEHOST_UPDATE=1` writes these anew.
 #[test]
 fn differences_are_told_as_it_is_written_beside_their_cases() {
@@ -69,7 +75,14 @@ fn a_filter_chooses_and_exit_codes_tell() {
     let bench = Bench::chatbot();
     let one = bench.run(&["test", "--filter", "second message"], b"");
     assert!(one.code == Some(0) && one.out.contains("\n1 test passed\n"), "{}", one.out);
-    assert_eq!(bench.run(&["test", "--filter", "no such test"], b"").code, Some(1));
+    assert!(
+        one.out.starts_with("pipelines/chatbot.yaml\n  ✓") && !one.out.contains("no tests"),
+        "only what is chosen is shown: {}",
+        one.out
+    );
+    let none = bench.run(&["test", "--filter", "no such test"], b"");
+    none.ends_with(1).says(&["no test has a name that holds \"no such test\""]);
+    assert_eq!(none.out, "", "nothing was run, and nothing is summed up");
     assert_eq!(bench.run(&["test", "pipelines/docs"], b"").code, Some(2), "there is no pipeline in it");
     let missing = bench.run(&["test", "missing.yaml"], b"");
     assert!(missing.code == Some(1) && missing.out.contains("error[E0101]"), "{}", missing.out);

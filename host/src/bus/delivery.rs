@@ -7,9 +7,10 @@ use std::task::Poll;
 
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
+use super::receipt::{Share, Slip};
 use super::seen::Seen;
 use super::topology::Target;
 use super::{Office, QUEUE, STOPPING};
@@ -21,11 +22,21 @@ use crate::model::port::Activate;
 use crate::model::types::Origin;
 use crate::model::value::Value;
 
+/// So many runs of a flow may be at once on their way into the store. One after the other would be one wait for the disk each.
+const STARTING: usize = 256;
+
+/// An event on its way to a flow.
+pub(in crate::bus) struct Letter {
+    pub(in crate::bus) event: Arc<Event>,
+    /// The flow's part of what follows the event, if somebody does.
+    pub(in crate::bus) share: Option<Share>,
+}
+
 /// What publishers know of a flow.
 pub(in crate::bus) struct Subscriber {
     /// As people see it: `pipeline.flow`.
     pub(in crate::bus) name: String,
-    pub(in crate::bus) queue: mpsc::Sender<Arc<Event>>,
+    pub(in crate::bus) queue: mpsc::Sender<Letter>,
     activate: Mutex<Weak<dyn Activate>>,
     closing: CancelSignal,
     why: OnceLock<&'static str>,
@@ -37,7 +48,8 @@ impl Subscriber {
         let (queue, events) = mpsc::channel(QUEUE);
         let name = format!("{}.{}", target.0, target.1);
         let subscriber = Arc::new(Self { name, queue, activate: Mutex::new(activate), closing: CancelSignal::new(), why: OnceLock::new() });
-        let delivery = Delivery { subscriber: Arc::clone(&subscriber), target, office };
+        let places = Arc::new(Semaphore::new(STARTING));
+        let delivery = Delivery { subscriber: Arc::clone(&subscriber), target, office, places };
         (subscriber, tokio::spawn(delivery.run(events)))
     }
 
@@ -66,10 +78,12 @@ struct Delivery {
     subscriber: Arc<Subscriber>,
     target: Target,
     office: Office,
+    /// For those that are on their way into the store.
+    places: Arc<Semaphore>,
 }
 
 impl Delivery {
-    async fn run(self, mut events: mpsc::Receiver<Arc<Event>>) {
+    async fn run(self, mut events: mpsc::Receiver<Letter>) {
         let mut busy = self.office.activity.enter();
         let mut seen = Seen::default();
         // One for all events: to begin to listen costs more than to go on with it.
@@ -80,27 +94,39 @@ impl Delivery {
                 Poll::Ready(()) => Poll::Ready(None),
                 Poll::Pending => events.poll_recv(context),
             });
-            let Some(event) = busy.rest(next).await else { break };
-            if !seen.is_new(event.id) {
+            let Some(letter) = busy.rest(next).await else { break };
+            if !seen.is_new(letter.event.id) {
+                letter.share.into_iter().for_each(Share::settle);
                 continue;
             }
-            if let Err(why) = self.deliver(&event, &mut busy).await {
-                self.office.undelivered(&event, &self.subscriber.name, why);
-            }
+            self.deliver(letter, &mut busy).await;
         }
         events.close();
-        while let Some(event) = busy.rest(events.recv()).await {
-            if seen.is_new(event.id) {
-                self.office.undelivered(&event, &self.subscriber.name, self.subscriber.closed_why());
+        while let Some(letter) = busy.rest(events.recv()).await {
+            if seen.is_new(letter.event.id) {
+                self.office.give_up(letter, &self.subscriber.name, self.subscriber.closed_why());
             }
         }
     }
 
     /// Starts the flow, however long that takes; only the end of the subscription ends the wait.
-    async fn deliver(&self, event: &Arc<Event>, busy: &mut Busy) -> Result<(), String> {
+    async fn deliver(&self, letter: Letter, busy: &mut Busy) {
+        let is_followed = letter.share.is_some();
+        let event = Arc::clone(&letter.event);
+        if let Err(why) = self.start(letter, busy).await
+            // What the end of the host takes is told again when it starts anew.
+            && !(is_followed && why == STOPPING)
+        {
+            self.office.undelivered(&event, &self.subscriber.name, why);
+        }
+    }
+
+    async fn start(&self, letter: Letter, busy: &mut Busy) -> Result<(), String> {
+        let Some(place) = self.place(busy).await else { return Err(self.subscriber.closed_why().to_owned()) };
         let Some(activate) = self.subscriber.activate().upgrade() else { return Err(STOPPING.to_owned()) };
+        let slip = Box::new(Slip { share: letter.share, _place: place });
         // A panic in one handler must not take the others' events with it.
-        let mut admission = std::pin::pin!(AssertUnwindSafe(activate.activate(self.activation(event))).catch_unwind());
+        let mut admission = std::pin::pin!(AssertUnwindSafe(activate.deliver(self.activation(&letter.event), slip)).catch_unwind());
         let admitted = match admission.as_mut().now_or_never() {
             // Mostly there is a place at once.
             Some(admitted) => admitted,
@@ -113,6 +139,18 @@ impl Delivery {
             Ok(Admission::Started(_) | Admission::Queued(_) | Admission::Dropped) => Ok(()),
             Ok(Admission::Refused(failure)) => Err(failure.message),
             Err(_) => Err("starting the flow panicked: a mistake in pipehost; please report it".to_owned()),
+        }
+    }
+
+    /// A place among those that are being started; `None` if the subscription ends first.
+    async fn place(&self, busy: &mut Busy) -> Option<OwnedSemaphorePermit> {
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            return Some(place);
+        }
+        let place = std::pin::pin!(Arc::clone(&self.places).acquire_owned());
+        match busy.rest(select(place, std::pin::pin!(self.subscriber.closing.cancelled()))).await {
+            Either::Left((place, _)) => place.ok(),
+            Either::Right(_) => None,
         }
     }
 

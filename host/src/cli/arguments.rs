@@ -1,16 +1,22 @@
 //! The arguments, and the help texts that teach.
 
+#[cfg(unix)]
+mod asked;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::model::value::{Tree, Value};
 
+#[cfg(unix)]
+pub(super) use asked::{Asking, List, One, Runs, RunsCommand, Show as ShowRun, SignalTo, Trace};
+
 const EXIT_CODES: &str = "Exit codes:
   0  good; warnings alone too
-  1  errors were found, or a run failed (piped input, --input, send)
+  1  errors were found, a run failed (piped input, --input, send), or what was asked of a run was refused
   2  the command line is wrong
-  3  it could not start, or no host answers (send)";
+  3  it could not start, or no host answers (send, signal, runs cancel, …)";
 
 const EXAMPLES: &str = "Examples:
   pipehost run pipelines/chatbot.yaml                  talk to it; Ctrl-C at the prompt ends it
@@ -38,6 +44,12 @@ pub(super) enum Command {
     Fmt(Fmt),
     #[cfg(unix)]
     Send(SendTo),
+    #[cfg(unix)]
+    Runs(Runs),
+    #[cfg(unix)]
+    Trace(Trace),
+    #[cfg(unix)]
+    Signal(SignalTo),
 }
 
 /// Run pipelines until their input ends or you stop them.
@@ -379,12 +391,21 @@ mod tests {
             Some("schema"),
             Some("fmt"),
             Some("send"),
+            Some("runs"),
+            Some("runs list"),
+            Some("runs show"),
+            Some("runs cancel"),
+            Some("trace"),
+            Some("signal"),
         ];
         for name in names {
             let mut command = Arguments::command();
             let help = match name {
                 None => command.render_long_help(),
-                Some(name) => command.find_subcommand_mut(name).expect("it is a command").render_long_help(),
+                Some(name) => {
+                    let find = |command: &mut clap::Command, name| command.find_subcommand_mut(name).expect("it is a command").clone();
+                    name.split(' ').fold(command, |mut command, name| find(&mut command, name)).render_long_help()
+                }
             };
             let help = help.to_string();
             assert!(help.contains("Examples:") && help.contains("Exit codes:"), "{name:?}: {help}");

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::check::many;
 use super::style::Style;
+use super::wrap::hanging;
 use crate::app::{App, DATA_FOLDER, Entrance, is_manual};
 use crate::executor::builtin::llm_chat::{Provider, provider};
 use crate::model::executor::Home;
@@ -18,12 +19,20 @@ pub(super) type Indexed = BTreeMap<String, (usize, usize)>;
 /// So many flows are shown with the command that starts them; for more it is the same but for the names.
 const MOST_SENDS: usize = 5;
 
+/// The name of a row that is a command to copy.
+const SEND: &str = "send";
+
+/// Where what is said of a row begins.
+const COLUMN: usize = 13;
+
 /// How it is spoken to.
 pub(super) struct Ways<'a> {
     /// Whether `pipehost send` reaches it.
     pub(super) sends: bool,
     /// The last line: how it is left.
     pub(super) last: &'a str,
+    /// The columns of the terminal, if it goes to one that says it.
+    pub(super) width: Option<usize>,
 }
 
 /// What is said.
@@ -52,6 +61,11 @@ pub(super) fn text(app: &App, indexed: &Indexed, style: Style, ways: &Ways<'_>) 
     rows.push(("watching".to_owned(), watching.to_owned()));
     let mut text = format!("{} {}\n", style.bold("pipehost"), env!("CARGO_PKG_VERSION"));
     for (name, what) in rows {
+        // A command that is broken over lines is still one when it is copied.
+        let what = match name.as_str() {
+            SEND => hanging(shell_words(&what), ways.width, COLUMN, " \\"),
+            _ => hanging(what.split(' '), ways.width, COLUMN, ""),
+        };
         text.push_str(&format!("  {} {what}\n", style.dim(&format!("{name:<10}"))));
     }
     text.push_str(&format!("{}\n\n", ways.last));
@@ -88,13 +102,13 @@ fn sends(pipelines: &[Arc<Pipeline>], data: &Path) -> Vec<(String, String)> {
         .map(|(pipeline, flow)| {
             let input = sample(&flow.input);
             let input = if input == "{}" { String::new() } else { format!(" {}", quoted(&input)) };
-            ("send".to_owned(), format!("pipehost send{place} {}.{}{input}", pipeline.name, flow.name))
+            (SEND.to_owned(), format!("pipehost send{place} {}.{}{input}", pipeline.name, flow.name))
         })
         .collect();
     if rows.len() > MOST_SENDS {
         let more = rows.len() - MOST_SENDS;
         rows.truncate(MOST_SENDS);
-        rows.push(("send".to_owned(), format!("and {} in the same way", many(more, "other"))));
+        rows.push((String::new(), format!("and {} in the same way", many(more, "other"))));
     }
     rows
 }
@@ -124,6 +138,25 @@ fn quoted(text: &str) -> String {
     if plain && !text.is_empty() { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
+/// The words of a command whose words were [quoted].
+fn shell_words(command: &str) -> Vec<&str> {
+    let (mut words, mut start) = (Vec::new(), 0);
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    for (at, character) in command.char_indices() {
+        match character {
+            ' ' if !is_quoted && !is_escaped => {
+                words.extend(command.get(start..at));
+                start = at + 1;
+            }
+            '\'' if !is_escaped => is_quoted = !is_quoted,
+            _ => {}
+        }
+        is_escaped = character == '\\' && !is_quoted && !is_escaped;
+    }
+    words.extend(command.get(start..));
+    words
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,5 +174,7 @@ mod tests {
     fn what_a_shell_would_take_apart_is_quoted() {
         assert_eq!(quoted("a/.pipehost"), "a/.pipehost");
         assert_eq!(quoted("it's"), r"'it'\''s'");
+        let command = format!("send --data {} {}", quoted("it's a folder"), quoted(r#"{"a":"b c"}"#));
+        assert_eq!(shell_words(&command), ["send", "--data", r"'it'\''s a folder'", r#"'{"a":"b c"}'"#]);
     }
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
+use super::style::harmless;
 use crate::model::failure::Failure;
 
 /// How the program ends.
@@ -29,6 +30,16 @@ pub(super) fn not_started(failure: &Failure) -> Exit {
     let code = failure.code.as_deref().unwrap_or("E0701");
     say(&format!("error[{code}]: {}\n", failure.message));
     Exit::NotStarted
+}
+
+/// Says on standard error why what was asked for is not done.
+pub(super) fn refused(failure: &Failure) -> Exit {
+    let message = harmless(&failure.message);
+    match failure.code.as_deref().filter(|code| code.starts_with('E')) {
+        Some(code) => say(&format!("error[{code}]: {message}\n")),
+        None => say(&format!("error: {message} ({})\n", failure.kind)),
+    }
+    Exit::Failed
 }
 
 /// How the program ends when what it writes to is gone: a reader that has seen enough is no mistake.

@@ -4,9 +4,9 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
 use super::arguments::SendTo;
-use super::exit::{Exit, after_writing, not_started, say};
+use super::exit::{Exit, after_writing, not_started, refused};
 use super::run::cannot_begin;
-use super::style::{Style, harmless, terminal_width};
+use super::style::{Style, terminal_width};
 use super::talk::{Manner, Talk};
 use crate::app::DATA_FOLDER;
 use crate::control::{Answer, Client, Request, SendRequest};
@@ -97,6 +97,8 @@ async fn as_talk(client: &mut Client, waits: bool) -> Result<Exit, Broken> {
             Answer::Reply { reply } => talk.show(Said::Reply(reply))?,
             Answer::Ended { run, degraded, outcome } => talk.show(Said::Ended(RunEnd { run, outcome, degraded, output: Value::null() }))?,
             Answer::Refused { failure } => return Ok(refused(&failure)),
+            // They answer other requests.
+            Answer::Item { .. } | Answer::Done { .. } => {}
         }
         if let Some(exit) = exit {
             return Ok(exit);
@@ -111,15 +113,6 @@ fn last(answer: &Answer, waits: bool) -> Option<Exit> {
         Answer::Accepted { .. } => (!waits).then_some(Exit::Good),
         Answer::Progress { .. } | Answer::Lost { .. } | Answer::Reply { .. } => None,
         Answer::Ended { outcome: RunOutcome::Succeeded, .. } => Some(Exit::Good),
-        Answer::Ended { .. } | Answer::Refused { .. } => Some(Exit::Failed),
+        Answer::Ended { .. } | Answer::Refused { .. } | Answer::Item { .. } | Answer::Done { .. } => Some(Exit::Failed),
     }
-}
-
-fn refused(failure: &Failure) -> Exit {
-    let message = harmless(&failure.message);
-    match failure.code.as_deref().filter(|code| code.starts_with('E')) {
-        Some(code) => say(&format!("error[{code}]: {message}\n")),
-        None => say(&format!("error: {message} ({})\n", failure.kind)),
-    }
-    Exit::Failed
 }

@@ -13,6 +13,7 @@ use super::arguments::{Test, TestFormat};
 use super::check::many;
 use super::exit::{Exit, after_writing, not_started, say};
 use super::style::Style;
+use super::words::duration;
 use super::{diagnostics, environment};
 use crate::model::diagnostic::Diagnostic;
 use crate::testing::{self, Coverage, FileReport, Report, Settings, TestReport};
@@ -56,7 +57,8 @@ pub(super) fn test(arguments: &Test) -> Exit {
     let exit = if report.files.iter().all(FileReport::passed) && !nothing_fits { Exit::Good } else { Exit::Failed };
     let style = Style::of(&io::stdout());
     let shown = match arguments.format {
-        TestFormat::Text => text(&report, style, arguments.coverage),
+        TestFormat::Text if nothing_fits => String::new(),
+        TestFormat::Text => text(&report, style, arguments),
         TestFormat::Json => lines(&report),
         TestFormat::Junit => match junit::document(&report) {
             Ok(document) => document,
@@ -65,8 +67,8 @@ pub(super) fn test(arguments: &Test) -> Exit {
     };
     let mut out = io::stdout().lock();
     let written = out.write_all(shown.as_bytes()).and_then(|()| out.flush());
-    if nothing_fits {
-        say("no test has a name that holds the text of --filter\n");
+    if let Some(filter) = arguments.filter.as_ref().filter(|_| nothing_fits) {
+        say(&format!("no test has a name that holds {filter:?}\n"));
     }
     match if arguments.update { update(&report) } else { Ok(()) } {
         Ok(()) => after_writing(written, exit),
@@ -74,10 +76,11 @@ pub(super) fn test(arguments: &Test) -> Exit {
     }
 }
 
-/// One line a test, then the mistakes of each file, then the sum.
-fn text(report: &Report, style: Style, with_coverage: bool) -> String {
+/// One line a test, then the mistakes of each file, then the sum. Of files in which a filter chose nothing, only their mistakes are told.
+fn text(report: &Report, style: Style, arguments: &Test) -> String {
     let mut shown = String::new();
-    for file in &report.files {
+    let is_chosen = |file: &&FileReport| arguments.filter.is_none() || !file.tests.is_empty() || !mistakes(file).is_empty();
+    for file in report.files.iter().filter(is_chosen) {
         let _ = writeln!(shown, "{}", style.bold(&file.file.display().to_string()));
         for test in &file.tests {
             let mark = if test.passed() { style.green("✓") } else { style.red("✗") };
@@ -90,7 +93,7 @@ fn text(report: &Report, style: Style, with_coverage: bool) -> String {
             let Coverage { steps, branches, missed } = coverage;
             let line = format!("  steps {}/{}, branches {}/{}", steps.taken, steps.all, branches.taken, branches.all);
             let _ = writeln!(shown, "{}", style.dim(&line));
-            for missed in missed.iter().filter(|_| with_coverage) {
+            for missed in missed.iter().filter(|_| arguments.coverage) {
                 let _ = writeln!(shown, "    {}: {}", diagnostics::place(&missed.place), missed.what);
             }
         }
@@ -192,33 +195,7 @@ fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
-/// `4h`, `1m 30s`, `250ms`, `0s`: virtual time, in which a day is nothing.
-fn duration(duration: Duration) -> String {
-    let milliseconds = duration.as_millis();
-    let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
-    let mut rest = milliseconds;
-    let mut parts = Vec::new();
-    for (unit, length) in units {
-        if rest >= length {
-            parts.push(format!("{}{unit}", rest / length));
-            rest %= length;
-        }
-    }
-    if parts.is_empty() { "0s".to_owned() } else { parts.join(" ") }
-}
-
 /// What is said of a test that failed, without colours.
 fn story(test: &TestReport, report: &Report) -> String {
     diagnostics::text(&test.mistakes, &report.sources, false)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_told_in_the_units_that_they_have() {
-        let told = |milliseconds: u64| duration(Duration::from_millis(milliseconds));
-        assert_eq!([told(0), told(250), told(90_000), told(14_400_000), told(86_401_001)], ["0s", "250ms", "1m 30s", "4h", "1d 1s 1ms"]);
-    }
 }

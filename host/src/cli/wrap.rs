@@ -1,7 +1,7 @@
 //! Breaks text between words at the edge of a terminal, though it comes in pieces: a word that grows over the edge is taken back and put
 //! onto the next line. Refused: holding each word back until it is complete, because then the answer no longer comes as it is made.
 
-use unicode_width::UnicodeWidthChar;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Where the cursor stands, and the word that it stands in.
 #[derive(Clone, Debug, Default)]
@@ -69,6 +69,31 @@ impl Wrap {
     }
 }
 
+/// Joins words to lines that end at the edge of a terminal. The first begins in column `indent`, and so do all others. `joint` stands at the
+/// end of each line but the last: what makes one command of several lines, or nothing. Without a width, and where the rest of the line is too
+/// narrow to be worth it, it is one line.
+pub(super) fn hanging<'a>(words: impl IntoIterator<Item = &'a str>, width: Option<usize>, indent: usize, joint: &str) -> String {
+    // The last column stays free here too.
+    let room = width.map(|width| width.saturating_sub(indent + 1)).filter(|room| *room >= 20);
+    let room = room.map_or(usize::MAX, |room| room - joint.width());
+    let (mut out, mut column) = (String::new(), 0);
+    for word in words {
+        let cells = word.width();
+        if column > 0 && cells + 1 > room.saturating_sub(column) {
+            out.push_str(joint);
+            out.push('\n');
+            out.extend(std::iter::repeat_n(' ', indent));
+            column = 0;
+        } else if column > 0 {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += cells;
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,6 +104,17 @@ mod tests {
         assert_eq!(Wrap::new(Some(20)).feed(text), "how do retries work\nin a pipeline\nnext line");
         assert_eq!(Wrap::new(None).feed(text), text);
         assert_eq!(Wrap::new(Some(3)).feed(text), text, "too narrow to be worth it");
+    }
+
+    #[test]
+    fn lines_that_hang_begin_beneath_the_first_word() {
+        let text = || "how do retries work in a pipeline".split(' ');
+        assert_eq!(hanging(text(), Some(26), 4, ""), "how do retries work\n    in a pipeline");
+        assert_eq!(hanging(text(), Some(25), 4, " \\"), "how do retries \\\n    work in a pipeline");
+        assert_eq!(hanging(text(), Some(24), 4, ""), "how do retries work in a pipeline", "too narrow to be worth it");
+        assert_eq!(hanging(text(), None, 4, ""), "how do retries work in a pipeline");
+        let long = "x".repeat(50);
+        assert_eq!(hanging(["a", &long, "b"], Some(30), 2, ""), format!("a\n  {long}\n  b"), "a long word is left to the terminal");
     }
 
     #[test]

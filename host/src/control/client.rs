@@ -3,12 +3,16 @@
 use std::io;
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
-use super::request::{Answer, LONGEST_ANSWER, LONGEST_REQUEST, Request, refuse};
+use super::request::{Answer, LONGEST_ANSWER, LONGEST_REQUEST, Request, not_understood, refuse};
 use super::socket::{self, NO_HOST};
 use crate::model::failure::{Failure, FailureKind};
+
+/// The most items that one list has.
+pub const LONGEST_LIST: usize = 1 << 20;
 
 /// A connection to a running host, for one request.
 pub struct Client {
@@ -35,6 +39,25 @@ impl Client {
             return Err(refuse(&message));
         }
         self.stream.write_all(line.as_bytes()).await.map_err(|error| gone(&error))
+    }
+
+    /// Asks for a list or for one thing, and reads the answers to their end: what was asked for, and how much more there is.
+    ///
+    /// # Errors
+    /// The host refused it, as with [`ask`](Self::ask) and [`next`](Self::next), or it is longer than [`LONGEST_LIST`].
+    pub async fn list<T: DeserializeOwned>(&mut self, request: &Request) -> Result<(Vec<T>, u64), Failure> {
+        self.ask(request).await?;
+        let mut items = Vec::new();
+        loop {
+            match self.next().await? {
+                Answer::Item { item } if items.len() < LONGEST_LIST => {
+                    items.push(serde_json::from_str(item.text()).map_err(|_| not_understood())?);
+                }
+                Answer::Done { more } => return Ok((items, more)),
+                Answer::Refused { failure } => return Err(failure),
+                _ => return Err(not_understood()),
+            }
+        }
     }
 
     /// The next answer.

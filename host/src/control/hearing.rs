@@ -1,13 +1,11 @@
 //! What a run tells a connection, kept until it is written: progress is bounded and may be left out, the reply and the end are not.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use tokio::sync::Notify;
 
 use super::request::Answer;
 use crate::model::activation::{Requester, RunEnd};
 use crate::model::value::Value;
+use crate::trigger::mailbox::Mailbox;
 
 /// So many progresses wait to be written.
 const MOST_WAITING: usize = 1_024;
@@ -16,13 +14,7 @@ const MOST_BYTES: usize = 4 << 20;
 
 /// Listens to one run. Clones listen to the same.
 #[derive(Clone, Default)]
-pub(super) struct Hearing(Arc<Ear>);
-
-#[derive(Default)]
-struct Ear {
-    told: Mutex<Told>,
-    more: Notify,
-}
+pub(super) struct Hearing(Mailbox<Told>);
 
 #[derive(Default)]
 struct Told {
@@ -36,44 +28,30 @@ struct Told {
 impl Hearing {
     /// Waits for what comes next; after [`Answer::Ended`] nothing does. Dropping the wait loses nothing.
     pub(super) async fn next(&self) -> Answer {
-        loop {
-            // A permit is kept while nobody waits, so nothing falls between the look and the wait.
-            if let Some(answer) = self.take() {
-                return answer;
-            }
-            self.0.more.notified().await;
-        }
+        self.0.next(Told::take).await
     }
+}
 
-    fn take(&self) -> Option<Answer> {
-        let mut told = self.lock();
-        if let Some(progress) = told.progress.pop_front() {
-            told.bytes = told.bytes.saturating_sub(progress.text().len());
+impl Told {
+    fn take(&mut self) -> Option<Answer> {
+        if let Some(progress) = self.progress.pop_front() {
+            self.bytes = self.bytes.saturating_sub(progress.text().len());
             return Some(Answer::Progress { progress });
         }
-        if told.lost > 0 {
-            return Some(Answer::Lost { count: std::mem::take(&mut told.lost) });
+        if self.lost > 0 {
+            return Some(Answer::Lost { count: std::mem::take(&mut self.lost) });
         }
-        if let Some(reply) = told.reply.take() {
+        if let Some(reply) = self.reply.take() {
             return Some(Answer::Reply { reply });
         }
-        told.end.take().map(|RunEnd { run, outcome, degraded, .. }| Answer::Ended { run, degraded, outcome })
-    }
-
-    fn tell(&self, change: impl FnOnce(&mut Told)) {
-        change(&mut self.lock());
-        self.0.more.notify_one();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Told> {
-        self.0.told.lock().unwrap_or_else(PoisonError::into_inner)
+        self.end.take().map(|RunEnd { run, outcome, degraded, .. }| Answer::Ended { run, degraded, outcome })
     }
 }
 
 impl Requester for Hearing {
     fn progress(&self, progress: &Value) {
         let bytes = progress.text().len();
-        self.tell(|told| {
+        self.0.tell(|told| {
             // Once something is lost the rest is too, until that was told: pieces with holes between them mislead.
             if told.lost > 0 || told.progress.len() == MOST_WAITING || told.bytes + bytes > MOST_BYTES {
                 told.lost += 1;
@@ -85,11 +63,11 @@ impl Requester for Hearing {
     }
 
     fn reply(&self, reply: &Value) {
-        self.tell(|told| told.reply = Some(reply.clone()));
+        self.0.tell(|told| told.reply = Some(reply.clone()));
     }
 
     fn end(&self, end: &RunEnd) {
-        self.tell(|told| told.end = Some(end.clone()));
+        self.0.tell(|told| told.end = Some(end.clone()));
     }
 }
 

@@ -1,9 +1,11 @@
 //! What is said over the socket: one JSON object a line. A request is `{"version":1,"request":"send",…}`; each answer is
-//! `{"answer":"…",…}`, and the last one is `refused`, `ended`, or `accepted` where nobody waits.
+//! `{"answer":"…",…}`, and the last one is `refused`, `done`, `ended`, or `accepted` where nobody waits.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
+use crate::app::{RunsWanted, Signal};
 use crate::model::activation::RunOutcome;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::id::RunId;
@@ -26,6 +28,24 @@ pub const NOT_UNDERSTOOD: &str = "E0724";
 pub enum Request {
     /// Start a flow by its name.
     Send(SendRequest),
+    /// List runs: an `item` each.
+    Runs(RunsWanted),
+    /// Tell the story of a run.
+    Run(OneRequest),
+    /// Show what belongs to a request: an `item` for each node of the tree.
+    Trace(OneRequest),
+    /// Ask a run to stop.
+    Cancel(OneRequest),
+    /// Answer a run that waits.
+    Signal(Signal),
+}
+
+/// A wish that concerns one run, request or dead letter.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OneRequest {
+    /// Its id, or the beginning of it.
+    pub id: String,
 }
 
 /// A wish to start a flow by its name.
@@ -79,6 +99,16 @@ pub enum Answer {
         #[serde(flatten)]
         outcome: RunOutcome,
     },
+    /// One of those that were asked for: what it has is said by the request.
+    Item {
+        /// What it is.
+        item: Value,
+    },
+    /// All was said. Nothing comes after it.
+    Done {
+        /// How much more there is than was asked for, where that is known; 1 stands for some.
+        more: u64,
+    },
     /// It is not done. Nothing comes after it.
     Refused {
         /// Why.
@@ -101,14 +131,17 @@ impl Request {
             )));
         }
         let word = object.remove("request");
-        match word.as_ref().and_then(Json::as_str) {
-            Some("send") => {
-                let send: SendRequest = serde_json::from_value(Json::Object(object))
-                    .map_err(|_| refuse("the request `send` has target, input and wait, and nothing else"))?;
-                Ok(Self::Send(send))
-            }
-            Some(_) => Err(refuse("this host does not know that request; it knows send")),
-            None => Err(refuse("the request does not say what is wanted, as \"request\":\"send\"")),
+        let Some(word) = word.as_ref().and_then(Json::as_str) else {
+            return Err(refuse("the request does not say what is wanted, as \"request\":\"send\""));
+        };
+        match word {
+            "send" => body(word, "target, input and wait", object).map(Self::Send),
+            "runs" => body(word, "pipeline, flow, status and limit", object).map(Self::Runs),
+            "run" => body(word, "id", object).map(Self::Run),
+            "trace" => body(word, "id", object).map(Self::Trace),
+            "cancel" => body(word, "id", object).map(Self::Cancel),
+            "signal" => body(word, "run, event, data and caller", object).map(Self::Signal),
+            _ => Err(refuse(&format!("this host does not know that request; it knows {KNOWN}"))),
         }
     }
 
@@ -116,6 +149,11 @@ impl Request {
     pub fn line(&self) -> String {
         let (word, body) = match self {
             Self::Send(send) => ("send", serde_json::to_value(send)),
+            Self::Runs(wanted) => ("runs", serde_json::to_value(wanted)),
+            Self::Run(one) => ("run", serde_json::to_value(one)),
+            Self::Trace(one) => ("trace", serde_json::to_value(one)),
+            Self::Cancel(one) => ("cancel", serde_json::to_value(one)),
+            Self::Signal(signal) => ("signal", serde_json::to_value(signal)),
         };
         let mut object = Map::new();
         object.insert("version".to_owned(), VERSION.into());
@@ -140,9 +178,21 @@ impl Answer {
     /// # Errors
     /// `invalid` with [`NOT_UNDERSTOOD`].
     pub fn parse(line: &[u8]) -> Result<Self, Failure> {
-        serde_json::from_slice(line)
-            .map_err(|_| refuse("the host answered what this pipehost does not understand; use the same version of both"))
+        serde_json::from_slice(line).map_err(|_| not_understood())
     }
+}
+
+/// The words of all requests.
+const KNOWN: &str = "send, runs, run, trace, cancel and signal";
+
+fn body<T: DeserializeOwned>(word: &str, fields: &str, object: Map<String, Json>) -> Result<T, Failure> {
+    let wrong = |_| refuse(&format!("the request `{word}` has {fields}, and nothing else"));
+    serde_json::from_value(Json::Object(object)).map_err(wrong)
+}
+
+/// What the host answered is not understood.
+pub(super) fn not_understood() -> Failure {
+    refuse("the host answered what this pipehost does not understand; use the same version of both")
 }
 
 pub(super) fn refuse(message: &str) -> Failure {
@@ -157,8 +207,14 @@ mod tests {
     fn a_request_and_each_answer_survive_their_line() {
         let input = Value::from_text(r#"{"text":"hi\nthere","n":1.5}"#).expect("JSON");
         let request = Request::Send(SendRequest { target: "cart.add".to_owned(), input, wait: false });
-        let line = request.line();
-        assert_eq!((line.matches('\n').count(), Request::parse(line.as_bytes())), (1, Ok(request)));
+        let one = || OneRequest { id: "01a1".to_owned() };
+        let signal = Signal { run: "01a1".to_owned(), event: "Approved".into(), data: Value::map([]), caller: "alice".to_owned() };
+        let wanted = RunsWanted { status: Some("open".to_owned()), limit: 7, ..RunsWanted::default() };
+        let others = [Request::Runs(wanted), Request::Run(one()), Request::Trace(one()), Request::Cancel(one()), Request::Signal(signal)];
+        for request in others.into_iter().chain([request]) {
+            let line = request.line();
+            assert_eq!((line.matches('\n').count(), Request::parse(line.as_bytes())), (1, Ok(request)));
+        }
         let run = RunId::new(uuid::Uuid::nil());
         let failure = Failure::new(FailureKind::Denied, "no").with_code("E1");
         for answer in [
@@ -168,6 +224,8 @@ mod tests {
             Answer::Reply { reply: Value::null() },
             Answer::Ended { run, degraded: true, outcome: RunOutcome::Failed { failure: failure.clone() } },
             Answer::Ended { run, degraded: false, outcome: RunOutcome::Succeeded },
+            Answer::Item { item: Value::map([("run", Value::string("a"))]) },
+            Answer::Done { more: 1 },
             Answer::Refused { failure },
         ] {
             assert_eq!(Answer::parse(answer.line().as_bytes()), Ok(answer));
@@ -183,7 +241,7 @@ mod tests {
             ("{}", "says no version"),
             (r#"{"version":2,"request":"send"}"#, "speaks version 1, and the request says version 2"),
             (r#"{"version":1}"#, "does not say what is wanted"),
-            (r#"{"version":1,"request":"rm"}"#, "it knows send"),
+            (r#"{"version":1,"request":"rm"}"#, "it knows send, runs"),
             (r#"{"version":1,"request":"send","target":"a"}"#, "has target, input and wait"),
             (r#"{"version":1,"request":"send","target":"a","input":{},"more":1}"#, "has target, input and wait"),
         ] {

@@ -14,7 +14,7 @@ use crate::model::failure::{Failure, FailureKind};
 use crate::model::id::{Digest, FlowName, PipelineName, RunId};
 use crate::model::job::{CancelReason, Job};
 use crate::model::port::{Activate, Attempt, Executor, JobChannel, Processing};
-use crate::model::record::{Beginning, Fact};
+use crate::model::record::{Beginning, Fact, beginning_of};
 use crate::model::types::Origin;
 use crate::model::value::Value;
 use crate::plan::pipeline::Trigger;
@@ -191,7 +191,8 @@ struct CancelChild<'a> {
 
 impl Drop for CancelChild<'_> {
     fn drop(&mut self) {
-        if let Some(child) = self.child {
+        // A host that stops leaves both where they are.
+        if let Some(child) = self.child.filter(|_| !self.shared.stop.is_cancelled()) {
             self.shared.cancel(child, CancelReason::Parent);
         }
     }
@@ -219,7 +220,7 @@ impl Callee {
 
     /// What is recorded of a run that has ended; `None` if it has not.
     fn of_facts(facts: &[Fact]) -> Option<Arc<Self>> {
-        let Some(Fact::Began(beginning)) = facts.first() else { return None };
+        let beginning = beginning_of(facts)?;
         let Some(Fact::Ended { outcome, .. }) = facts.last() else { return None };
         let reply = facts.iter().find_map(|fact| match fact {
             Fact::Replied { reply } => Some(reply.clone()),
@@ -262,4 +263,7 @@ impl Requester for Callee {
         self.lock().end = Some(end.clone());
         self.waker.wake();
     }
+
+    /// The run that called is left where it is too, and its call comes back to this one.
+    fn left(&self, _run: RunId) {}
 }

@@ -12,6 +12,7 @@ use crate::model::event::Event;
 use crate::model::job::CancelReason;
 use crate::model::record::RefusedAnswer;
 
+use super::view::RunStatus;
 use super::waits::Offer;
 
 /// So many events wait for a run to decide on them; one more is refused.
@@ -24,6 +25,7 @@ pub struct Control {
     reason: OnceLock<CancelReason>,
     letters: Mutex<Letters>,
     woken: AtomicWaker,
+    status: Mutex<RunStatus>,
 }
 
 /// What lies before the run.
@@ -73,6 +75,16 @@ impl Control {
     /// Why it was asked to stop.
     pub fn reason(&self) -> CancelReason {
         self.reason.get().copied().unwrap_or(CancelReason::Requested)
+    }
+
+    /// Where the run stands now.
+    pub fn stands(&self, status: RunStatus) {
+        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
+    }
+
+    /// Where the run stood when it last had to wait.
+    pub fn status(&self) -> RunStatus {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Brings an event.

@@ -3,6 +3,8 @@
 //! A run is one task. Its attempts are polled in that task too, since a hop between threads costs more than a small step's work.
 
 mod attempts;
+mod leaving;
+mod opening;
 mod outgoing;
 mod promises;
 
@@ -28,7 +30,7 @@ use crate::model::happening::{Happening, StateChange, What};
 use crate::model::id::{Digest, EventId, JobId};
 use crate::model::job::{CancelReason, JobOutcome};
 use crate::model::port::{Attempt, Sleep, StoreError};
-use crate::model::record::{Batch, Fact, LaneId, RefusedAnswer, StepNumber};
+use crate::model::record::{Batch, Fact, LaneId, RefusedAnswer, StepNumber, Write};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::plan::pipeline::Verb;
@@ -48,6 +50,7 @@ mod refreshing;
 mod resting;
 mod resuming;
 
+pub use opening::Opening;
 use publishing::Listening;
 
 fn no_state() -> Failure {
@@ -87,6 +90,8 @@ pub struct Driver {
     rejoining: Vec<JobId>,
     /// Whether it left its task to rest: its waits stay open.
     rested: bool,
+    /// Whether it was left where it is, since the host stops.
+    left: bool,
 }
 
 /// What a run needs to be driven.
@@ -117,7 +122,7 @@ struct Refused {
 impl Drop for Driver {
     fn drop(&mut self) {
         self.settle_all();
-        if !self.rested {
+        if !self.rested && !self.left {
             self.stop_listening();
         }
     }
@@ -150,33 +155,37 @@ impl Driver {
             behind: None,
             rejoining: Vec::new(),
             rested: false,
+            left: false,
         })
     }
 
-    /// Drives the run to its end.
-    pub async fn drive(self: Box<Self>, busy: Busy) {
-        let began = Fact::Began(Arc::clone(self.state.beginning()));
-        self.go(Input::Start, Some(began), busy).await;
-    }
-
-    async fn go(mut self: Box<Self>, mut input: Input, mut begun: Option<Fact>, mut busy: Busy) {
+    async fn go(mut self: Box<Self>, mut input: Input, mut busy: Busy) {
         loop {
-            let first = self.state.facts() - u64::from(begun.is_some());
-            let (mut facts, commands) = self.decide(input);
-            if let Some(began) = begun.take() {
-                facts.insert(0, began);
+            if self.leaves(&input) {
+                return self.leave_behind();
             }
+            let first = self.state.facts();
+            let (facts, commands) = self.decide(input);
             if let Err(refused) = self.keep(first, facts, commands).await {
                 return Box::pin(self.give_up(first, &refused)).await;
             }
-            if let Some(outcome) = self.state.ended().cloned() {
-                return self.end(outcome);
+            match self.next_input(&mut busy).await {
+                Some(next) => input = next,
+                None => return,
             }
-            input = match self.inputs.pop_front() {
-                Some(input) => input,
-                None if self.rest() => return,
-                None => self.wait(&mut busy).await,
-            };
+        }
+    }
+
+    /// What the run hears next; `None` once it has ended or rests.
+    async fn next_input(&mut self, busy: &mut Busy) -> Option<Input> {
+        if let Some(outcome) = self.state.ended().cloned() {
+            self.end(outcome);
+            return None;
+        }
+        match self.inputs.pop_front() {
+            Some(input) => Some(input),
+            None if self.rest() => None,
+            None => Some(self.wait(busy).await),
         }
     }
 
@@ -195,29 +204,58 @@ impl Driver {
     /// Keeps facts, then does what follows from them, then what was commanded.
     async fn keep(&mut self, first: u64, facts: Vec<Fact>, commands: Vec<Command>) -> Result<(), Refused> {
         if !facts.is_empty() {
-            self.labels.learn(&self.state, &facts);
-            for fact in &facts {
-                self.leave(fact);
-            }
+            self.take_note(&facts);
             let facts = Arc::new(facts);
-            let batch = Batch::of(self.state.beginning().run, first, Arc::clone(&facts));
-            if let Err(error) = self.shared.ports.store.commit(batch).await {
+            if let Err(error) = self.shared.ports.store.commit(self.batch(first, &facts)).await {
                 return Err(Refused { facts, error });
             }
-            for fact in &*facts {
-                self.follow(fact).await;
-            }
-            if self.meets {
-                self.follow_waits(&facts);
-                self.tell_asker(&facts);
-            }
+            self.act(&facts).await;
         } else if self.meets {
             self.tell_asker(&[]);
         }
+        self.obey(commands);
+        Ok(())
+    }
+
+    /// What has to be known of facts before anybody else hears of them.
+    fn take_note(&mut self, facts: &[Fact]) {
+        self.labels.learn(&self.state, facts);
+        for fact in facts {
+            self.leave(fact);
+        }
+    }
+
+    /// Facts for the store, with what stands or falls with them.
+    fn batch(&self, first: u64, facts: &Arc<Vec<Fact>>) -> Batch {
+        let (due, durable) = (self.state.next_due(), self.state.flow().durable);
+        Batch { writes: self.writes(facts), due, durable, ..Batch::of(self.state.beginning().run, first, Arc::clone(facts)) }
+    }
+
+    /// What stands or falls with these facts.
+    fn writes(&self, facts: &[Fact]) -> Vec<Write> {
+        match facts.last() {
+            Some(Fact::Ended { outcome, at }) if self.requester.is_none() && self.state.flow().durable => {
+                self.shared.dead_letters.of_run(self.state.beginning(), outcome, *at)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Does what follows from facts that are kept.
+    async fn act(&mut self, facts: &[Fact]) {
+        for fact in facts {
+            self.follow(fact).await;
+        }
+        if self.meets {
+            self.follow_waits(facts);
+            self.tell_asker(facts);
+        }
+    }
+
+    fn obey(&mut self, commands: Vec<Command>) {
         for command in commands {
             self.carry_out(command);
         }
-        Ok(())
     }
 
     /// The terminal event shuts the job's gate, before anybody can hear of it. Work that others wait for too goes on with one of them.
@@ -420,13 +458,19 @@ impl Driver {
         let ready = std::future::poll_fn(|context| Poll::Ready(self.poll_wait(context, &mut sleep))).await;
         match ready {
             Poll::Ready(input) => input,
-            Poll::Pending => busy.rest(std::future::poll_fn(|context| self.poll_wait(context, &mut sleep))).await,
+            Poll::Pending => {
+                self.stand();
+                busy.rest(std::future::poll_fn(|context| self.poll_wait(context, &mut sleep))).await
+            }
         }
     }
 
     fn poll_wait(&mut self, context: &mut Context<'_>, sleep: &mut Option<(Timestamp, Sleep)>) -> Poll<Input> {
         if self.is_unheard() {
             return Poll::Ready(self.hear());
+        }
+        if self.is_stopping() {
+            return Poll::Ready(Input::Tick);
         }
         if self.meets
             && let Some(input) = self.next_letter(context)
@@ -445,12 +489,11 @@ impl Driver {
                 return Poll::Ready(input);
             }
         }
-        if !self.heard {
-            let signal = &self.control.signal;
-            let cancelled = self.cancelled.get_or_insert_with(|| Box::pin(signal.clone().cancelled_owned()));
-            if cancelled.as_mut().poll(context).is_ready() {
-                return Poll::Ready(self.hear());
-            }
+        // One that has heard that it is cancelled still hears that the host stops.
+        let signal = if self.heard { &self.shared.stop } else { &self.control.signal };
+        let cancelled = self.cancelled.get_or_insert_with(|| Box::pin(signal.clone().cancelled_owned()));
+        if (!self.heard || self.state.flow().durable) && cancelled.as_mut().poll(context).is_ready() {
+            return Poll::Ready(if self.heard { Input::Tick } else { self.hear() });
         }
         let Some(due) = self.state.next_due() else { return Poll::Pending };
         let (_, sleep) = match sleep {
@@ -486,7 +529,8 @@ impl Driver {
         let mut facts: Vec<Fact> = self.labels.jobs().filter(|job| !is_new(*job)).map(cancelled).collect();
         facts.push(Fact::Ended { outcome: outcome.clone(), at });
         if first > 0 {
-            let batch = Batch::of(self.state.beginning().run, first, Arc::new(facts.clone()));
+            let durable = self.state.flow().durable;
+            let batch = Batch { durable, ..Batch::of(self.state.beginning().run, first, Arc::new(facts.clone())) };
             // Refused again, it is told all the same: that the job has ended is true.
             let _ = self.shared.ports.store.commit(batch).await;
         }
@@ -498,7 +542,8 @@ impl Driver {
 
     /// Nobody waits for what this run will not do any more; an attempt that is under way goes on with one of those who wait.
     fn settle_all(&mut self) {
-        for job in self.promised.clone() {
+        // Of a run that is left where it is nothing is taken back.
+        for job in if self.left { Vec::new() } else { self.promised.clone() } {
             self.keep_promise(job, false);
         }
         let now = self.shared.ports.clock.now();

@@ -164,6 +164,16 @@ impl<T> Door<T> {
         })
     }
 
+    /// Who came last to a line and waits there.
+    pub fn newest(&mut self, key: &DoorKey) -> Option<&mut T> {
+        self.lines.get_mut(key)?.waiting.back_mut().map(|guest| &mut guest.ticket)
+    }
+
+    /// Asks each of those who wait, in no order of lines.
+    pub fn waiting<U>(&self, ask: impl Fn(&T) -> U) -> Vec<U> {
+        self.lines.values().flat_map(|line| &line.waiting).map(|guest| ask(&guest.ticket)).collect()
+    }
+
     /// All who wait are sent away: the host stops.
     pub fn clear_waiting(&mut self) -> Vec<Guest<T>> {
         self.lines.values_mut().flat_map(|line| line.waiting.drain(..)).collect()

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 
+use crate::model::bundle::Bundle;
 use crate::model::diagnostic::Place;
 use crate::model::event::{Caller, Scope};
 use crate::model::executor::{Description, ExecutorReference, Home};
@@ -354,6 +355,7 @@ fn around(flow: Flow) -> Pipeline {
         name: "p".into(),
         description: None,
         revision: Digest::of(b"p"),
+        bundle: Bundle::of_nothing("p".into(), Digest::of(b"p")),
         file: "test.yaml".into(),
         files: Vec::new(),
         scope: Scope::Private("p".into()),

@@ -13,13 +13,13 @@ use crate::model::id::{CorrelationId, EventId, EventType, PipelineName, RunId};
 use crate::model::job::CancelReason;
 use crate::model::port::{Activate, Clock, Invalidate, Random, Sink, Store, StoreError};
 use crate::model::record::{Fact, RefusedAnswer};
-use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::plan::pipeline::{EventMode, Flow, Pipeline, Trigger};
 use crate::plan::{Bound, Install};
 use crate::policy::Policies;
 
 use super::shared::Shared;
+use super::view::RunView;
 
 /// What the engine needs of the outside.
 pub struct Ports {
@@ -43,17 +43,6 @@ pub struct Ports {
 #[derive(Clone)]
 pub struct Engine {
     shared: Arc<Shared>,
-}
-
-/// A run under way, as others see it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct RunView {
-    /// The run.
-    pub run: RunId,
-    /// Its pipeline and flow, as `pipeline.flow`.
-    pub target: String,
-    /// When it began.
-    pub since: Timestamp,
 }
 
 /// An event that somebody outside puts on a pipeline's bus.
@@ -91,9 +80,16 @@ impl Engine {
         self.shared.bounds()
     }
 
-    /// The runs under way, the oldest first.
+    /// The runs under way, those that only wait too, the oldest first. Of those that wait for an event it is not said for which: see
+    /// [`views`](Self::views).
     pub fn running(&self) -> Vec<RunView> {
-        self.shared.views()
+        self.shared.under_way()
+    }
+
+    /// All runs that have not ended, those too that wait at the door or are stalled, the oldest first. What a resting run waits for stands in
+    /// the store: it is looked up for the 1,000 oldest of these.
+    pub async fn views(&self) -> Vec<RunView> {
+        self.shared.views().await
     }
 
     /// A pipeline's state; `None` if there is no such pipeline.

@@ -240,6 +240,11 @@ impl Requester for Fan {
         let joined = self.take_joined();
         self.own.iter().chain(&joined).for_each(|requester| requester.end(end));
     }
+
+    fn left(&self, run: RunId) {
+        let joined = self.take_joined();
+        self.own.iter().chain(&joined).for_each(|requester| requester.left(run));
+    }
 }
 
 #[cfg(test)]

@@ -62,6 +62,12 @@ impl Installed {
         self.flow(flow).is_some_and(|flow| flow.meets)
     }
 
+    /// Whether a flow's runs survive the host. The line of a `dispatch` has the flow's name before its own.
+    pub(super) fn is_durable(&self, flow: &FlowName) -> bool {
+        let name = flow.as_str().split('.').next().unwrap_or_default();
+        self.bound.pipeline.flows.iter().any(|flow| flow.name.as_str() == name && flow.durable)
+    }
+
     /// Whether a flow's runs are short, by experience.
     pub(super) fn is_quick(&self, flow: &FlowName) -> bool {
         self.flow(flow).is_some_and(|flow| flow.credit.load(Ordering::Relaxed) >= TRUSTED)

@@ -9,7 +9,7 @@ use crate::model::happening::{Happening, What};
 use crate::model::id::RunId;
 use crate::model::job::CancelReason;
 use crate::model::port::{Pending, StoreError};
-use crate::model::record::{Beginning, Fact, InboxKey, StepNumber};
+use crate::model::record::{Beginning, Fact, InboxKey, StepNumber, beginning_of};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::plan::pipeline::{Flow, Verb};
@@ -92,7 +92,7 @@ impl Shared {
 
     /// The run as its facts have it, if what it is pinned to is in force.
     fn revive(&self, facts: Vec<Fact>) -> Option<Revived> {
-        let Some(Fact::Began(beginning)) = facts.first() else { return None };
+        let beginning = beginning_of(&facts)?;
         if self.is_live(beginning.run) {
             return None;
         }
@@ -182,7 +182,7 @@ impl Shared {
     async fn send_again(&self, pending: &Pending) -> Result<(), StoreError> {
         for (by, run) in &pending.dispatched {
             let facts = self.ports.store.facts(*by).await?;
-            let Some(Fact::Began(beginning)) = facts.first() else { continue };
+            let Some(beginning) = beginning_of(&facts) else { continue };
             let part = facts.iter().find_map(|fact| match fact {
                 Fact::Dispatched { run: dispatched, part, .. } if dispatched == run => Some(Arc::clone(part)),
                 _ => None,

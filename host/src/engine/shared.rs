@@ -10,15 +10,15 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::task::TaskTracker;
 
-use crate::bus::loop_guard;
-use crate::model::activation::{Activation, Admission, Patience, Requester, RunEnd, RunOutcome};
+use crate::bus::{Tracking, loop_guard};
+use crate::model::activation::{Activation, Admission, Requester, RunEnd, RunOutcome};
 use crate::model::cancel::CancelSignal;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::happening::{Happening, What};
-use crate::model::id::{CorrelationId, Digest, FlowName, IdMap, PipelineName, RunId};
+use crate::model::id::{CorrelationId, Digest, EventId, FlowName, IdMap, PipelineName, RunId};
 use crate::model::job::{CancelReason, Job};
-use crate::model::port::{Activate, Forget, Invalidate, Scope};
-use crate::model::record::{Batch, Beginning, Fact, InboxKey};
+use crate::model::port::{Activate, Forget, Invalidate, Receipt, Scope};
+use crate::model::record::{Beginning, Fact};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::plan::pipeline::{Flow, Listen, Trigger};
@@ -28,10 +28,11 @@ use crate::policy::key;
 
 use super::calls::Callee;
 use super::control::Control;
-use super::door::{Arrival, Door, DoorKey, Guest, Limits};
+use super::dead_letters::DeadLetters;
+use super::door::{Door, DoorKey, Limits};
 use super::flights::Flights;
-use super::handle::{Ports, RunView};
-use super::idempotency::{self, Fan, Repeats, Request};
+use super::handle::Ports;
+use super::idempotency::{self, Repeats};
 use super::installed::Installed;
 use super::probes::Probes;
 use super::resting::Resting;
@@ -41,11 +42,16 @@ use super::states::States;
 use super::telling::run_label;
 use super::waits::{Waits, keys};
 
+mod admitting;
+mod leaving;
 pub mod offering;
 pub mod resting;
 mod reviving;
 mod sending;
 mod starting;
+mod viewing;
+
+use admitting::Queued;
 
 /// What all runs share.
 pub struct Shared {
@@ -71,8 +77,12 @@ pub struct Shared {
     recovered: OnceLock<Timestamp>,
     states: States,
     probes: Probes,
+    pub(super) dead_letters: DeadLetters,
     stopping: AtomicBool,
 }
+
+/// The code of what comes when the host is stopping.
+const STOPPING: &str = "stopping";
 
 struct Running {
     installed: Arc<Installed>,
@@ -99,7 +109,17 @@ struct Ticket {
     /// Why it must not start, if its chain of causes goes in circles.
     circles: Option<Failure>,
     /// Told when it starts, for whoever waits outside.
-    started: Option<oneshot::Sender<()>>,
+    started: Option<oneshot::Sender<Result<(), Failure>>>,
+    /// Whether whoever brings it waits until it is kept.
+    waits: bool,
+    /// Settled when it is kept that it began, or waits at the door.
+    receipt: Option<Box<dyn Receipt>>,
+    /// Where it waits at the door: that this is kept, or on its way into the store.
+    queued: Option<Queued>,
+    /// Whether that it waited is the first fact of it.
+    after_queue: bool,
+    /// What it takes over from a run that it does again.
+    copied: Vec<Fact>,
 }
 
 impl std::fmt::Debug for Ticket {
@@ -110,32 +130,11 @@ impl std::fmt::Debug for Ticket {
 
 impl Activate for Shared {
     fn activate(&self, activation: Activation) -> BoxFuture<'_, Admission> {
-        async move {
-            let patience = activation.patience;
-            let (pipeline, flow) = (activation.pipeline.clone(), activation.flow.clone());
-            if let Some(event) = &activation.event {
-                let key = InboxKey { pipeline: pipeline.clone(), flow: flow.clone(), event: event.id };
-                if self.took_before(key, event).await {
-                    return Admission::Dropped;
-                }
-            }
-            let admission = match self.prepare(activation) {
-                Ok(mut ticket) => match ticket.circles.take() {
-                    Some(failure) => Box::pin(self.record_refused(ticket, failure)).await,
-                    None if ticket.idempotency.is_some() => Box::pin(self.admit_once(ticket, patience)).await,
-                    None => self.admit(ticket, patience).await,
-                },
-                Err(failure) => Admission::Refused(failure),
-            };
-            let reason = match &admission {
-                Admission::Started(_) | Admission::Queued(_) => return admission,
-                Admission::Dropped => "dropped: no place is free".to_owned(),
-                Admission::Refused(failure) => failure.to_string(),
-            };
-            self.tell(What::NotAdmitted { target: format!("{pipeline}.{flow}"), reason });
-            admission
-        }
-        .boxed()
+        self.take_in(activation, None).boxed()
+    }
+
+    fn deliver(&self, activation: Activation, receipt: Box<dyn Receipt>) -> BoxFuture<'_, Admission> {
+        self.take_in(activation, Some(receipt)).boxed()
     }
 
     fn cancel(&self, run: RunId, reason: CancelReason) {
@@ -186,6 +185,7 @@ impl Shared {
             recovered: OnceLock::new(),
             states: States::default(),
             probes: Probes::default(),
+            dead_letters: DeadLetters::default(),
             stopping: AtomicBool::new(false),
         })
     }
@@ -228,19 +228,6 @@ impl Shared {
         self.installed.read().unwrap_or_else(PoisonError::into_inner).values().map(|installed| Arc::clone(&installed.bound)).collect()
     }
 
-    pub(super) fn views(&self) -> Vec<RunView> {
-        let view = |(run, running): (&RunId, &Running)| {
-            let target = format!("{}.{}", running.door.pipeline, running.door.flow);
-            RunView { run: *run, target, since: running.since }
-        };
-        let runs = self.lock_runs();
-        let mut views: Vec<_> = runs.iter().map(view).collect();
-        views.extend(self.resting_views());
-        drop(runs);
-        views.sort_by_key(|view| (view.since, view.run));
-        views
-    }
-
     pub(super) fn state(&self, pipeline: &PipelineName, key: Option<&str>) -> Option<Value> {
         let bound = Arc::clone(&self.find(pipeline)?.bound);
         let cell = self.states.find(pipeline, key).unwrap_or_default();
@@ -249,26 +236,6 @@ impl Shared {
 
     pub(super) fn states_held(&self) -> usize {
         self.states.len()
-    }
-
-    /// Takes nothing new and cancels all.
-    pub(super) fn shut(&self, reason: CancelReason) {
-        self.stopping.store(true, Ordering::SeqCst);
-        self.stop.cancel();
-        let waiting = self.lock_door().clear_waiting();
-        for guest in waiting {
-            self.never_run(guest.ticket, reason);
-        }
-        let runs = self.lock_runs();
-        // Nobody that runs comes to rest any more once it hears this.
-        for running in runs.values() {
-            running.control.cancel(reason);
-        }
-        let resting = self.resting.map(|run, _| run);
-        drop(runs);
-        for control in resting.into_iter().filter_map(|run| self.reach(run)) {
-            control.cancel(reason);
-        }
     }
 
     /// A run has ended: its place is free for those who wait.
@@ -282,6 +249,12 @@ impl Shared {
             self.start(ticket);
         }
         self.ended.notify_waiters();
+    }
+
+    /// What follows an event to all who hear it: once they all have it, it need not be told again after a crash.
+    pub(super) fn tracking(&self, event: EventId) -> Tracking {
+        let store = Arc::clone(&self.ports.store);
+        Tracking::new(move || store.published(vec![event]))
     }
 
     /// Waits until no run is under way or waits, and no event is on its way to a flow.
@@ -301,7 +274,7 @@ impl Shared {
     /// Checks an activation: whether there is such a flow, whether its causes go in circles, whether its input is what is declared.
     fn prepare(&self, activation: Activation) -> Result<Box<Ticket>, Failure> {
         if self.stopping.load(Ordering::SeqCst) {
-            return Err(Failure::new(FailureKind::Rejected, "the host is stopping").with_code("stopping"));
+            return Err(Failure::new(FailureKind::Rejected, "the host is stopping").with_code(STOPPING));
         }
         let target = format!("{}.{}", activation.pipeline, activation.flow);
         let unknown = || Failure::new(FailureKind::NotFound, format!("there is no flow {target}")).with_code("unknown_flow");
@@ -364,6 +337,11 @@ impl Shared {
             own_deadline: flow.deadline,
             requester: activation.requester,
             started: None,
+            waits: true,
+            receipt: None,
+            queued: None,
+            after_queue: false,
+            copied: Vec::new(),
             limits: limits(&flow),
             installed,
             flow,
@@ -373,93 +351,6 @@ impl Shared {
             idempotency,
             circles,
         }))
-    }
-
-    /// Through the door, unless it repeats a request that is known.
-    async fn admit_once(&self, mut ticket: Box<Ticket>, patience: Patience) -> Admission {
-        let Some((key, retention)) = ticket.idempotency else { return self.admit(ticket, patience).await };
-        let fan = Fan::new(idempotency::Parts {
-            run: ticket.beginning.run,
-            key,
-            retention,
-            own: ticket.requester.take(),
-            reply: None,
-            repeats: Arc::clone(&self.repeats),
-            clock: Arc::clone(&self.ports.clock),
-        });
-        let fan = match self.repeats.ask(key, fan, self.ports.clock.now()) {
-            Request::First(fan) => fan,
-            Request::Repeats(run) => return Admission::Started(run),
-            Request::Refused(failure) => return Admission::Refused(failure),
-        };
-        ticket.requester = Some(Arc::clone(&fan) as Arc<dyn Requester>);
-        let admission = self.admit(ticket, patience).await;
-        match &admission {
-            Admission::Started(_) | Admission::Queued(_) => {}
-            Admission::Dropped => fan.refused(&Failure::new(FailureKind::Rejected, "no place was free").with_code("concurrency")),
-            Admission::Refused(failure) => fan.refused(failure),
-        }
-        admission
-    }
-
-    async fn admit(&self, mut ticket: Box<Ticket>, patience: Patience) -> Admission {
-        let run = ticket.beginning.run;
-        let (limits, key) = (ticket.limits, ticket.door.clone());
-        let started = (patience != Patience::AsDeclared).then(|| {
-            let (sender, started) = oneshot::channel();
-            ticket.started = Some(sender);
-            started
-        });
-        let arrival = {
-            let mut door = self.lock_door();
-            let arrival = door.arrive(&key, limits, Guest { run, patience, ticket });
-            // Under the door's lock, so that whoever is told to cancel this run finds it either waiting or under way.
-            if let Arrival::Start(ticket) = &arrival {
-                self.register(ticket);
-            }
-            arrival
-        };
-        match arrival {
-            Arrival::Start(ticket) => {
-                match ticket.installed.is_quick(&ticket.flow.name) {
-                    true => self.start_here(ticket).await,
-                    false => self.start(ticket),
-                }
-                Admission::Started(run)
-            }
-            Arrival::Waits { outside, cancel, superseded } => {
-                for guest in superseded {
-                    self.never_run(guest.ticket, CancelReason::Replaced);
-                }
-                for replaced in cancel {
-                    self.cancel(replaced, CancelReason::Replaced);
-                }
-                let Some(started) = started.filter(|_| outside) else { return Admission::Queued(run) };
-                let mut waits = Withdraw { shared: self, run: Some(run) };
-                let started = started.await;
-                waits.run = None;
-                // It was withdrawn while it waited if nobody tells it.
-                started.map_or(Admission::Dropped, |()| Admission::Started(run))
-            }
-            Arrival::Dropped(_) => Admission::Dropped,
-            Arrival::Refused(_, failure) => Admission::Refused(failure),
-        }
-    }
-
-    /// A run that is over before its first step: recorded as failed, for whoever looks for it.
-    async fn record_refused(&self, ticket: Box<Ticket>, failure: Failure) -> Admission {
-        let at = self.ports.clock.now();
-        let outcome = RunOutcome::Failed { failure: failure.clone() };
-        let beginning = Arc::new(ticket.beginning);
-        let facts = vec![Fact::Began(Arc::clone(&beginning)), Fact::Ended { outcome: outcome.clone(), at }];
-        let batch = Batch::of(beginning.run, 0, Arc::new(facts));
-        let failure = match self.ports.store.commit(batch).await {
-            Ok(()) => failure,
-            Err(error) => Failure::new(FailureKind::Permanent, error.to_string()).with_code("store").with_cause(failure),
-        };
-        let what = What::RunEnded { outcome, elapsed: std::time::Duration::ZERO };
-        self.ports.sink.accept(Happening { time: at, run: Some(run_label(&beginning)), what });
-        Admission::Refused(failure)
     }
 
     /// From the moment at which it has a place, a run can be found and cancelled.
@@ -494,17 +385,6 @@ impl Shared {
         }
     }
 
-    /// One that waited and never will run still has its one end.
-    fn never_run(&self, ticket: Box<Ticket>, reason: CancelReason) {
-        let outcome = RunOutcome::Cancelled { reason };
-        let what = What::RunEnded { outcome: outcome.clone(), elapsed: std::time::Duration::ZERO };
-        let run = Some(run_label(&ticket.beginning));
-        self.ports.sink.accept(Happening { time: self.ports.clock.now(), run, what });
-        if let Some(requester) = &ticket.requester {
-            requester.end(&RunEnd { run: ticket.beginning.run, outcome, degraded: false, output: Value::null() });
-        }
-    }
-
     fn tell(&self, what: What) {
         self.ports.sink.accept(Happening { time: self.ports.clock.now(), run: None, what });
     }
@@ -530,20 +410,6 @@ impl Shared {
 
     fn lock_door(&self) -> MutexGuard<'_, Door<Box<Ticket>>> {
         self.door.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Takes a run that waits outside away from the door again, if whoever brought it goes away first.
-struct Withdraw<'a> {
-    shared: &'a Shared,
-    run: Option<RunId>,
-}
-
-impl Drop for Withdraw<'_> {
-    fn drop(&mut self) {
-        if let Some(run) = self.run {
-            self.shared.cancel(run, CancelReason::Requested);
-        }
     }
 }
 

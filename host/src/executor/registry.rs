@@ -11,6 +11,7 @@ use super::host_api::HostApi;
 use super::redact::Redacting;
 use super::rhai::Rhai;
 use super::wasm::{self, Wasm};
+use crate::files::Files;
 use crate::model::executor::{Description, ExecutorReference, Home};
 use crate::model::failure::Failure;
 use crate::model::happening::What;
@@ -63,19 +64,19 @@ impl Homes {
         })
     }
 
-    fn describe(&self, reference: &ExecutorReference) -> Result<Description, CatalogProblem> {
+    fn describe(&self, files: &Files, reference: &ExecutorReference) -> Result<Description, CatalogProblem> {
         match &reference.home {
             Home::Builtin(_) => self.builtin.describe(reference),
-            Home::Wasm(_) => self.wasm.describe(reference),
-            Home::Rhai(_) | Home::Script { .. } => self.rhai.describe(reference),
+            Home::Wasm(_) => self.wasm.describe_from(files, reference),
+            Home::Rhai(_) | Home::Script { .. } => self.rhai.describe_from(files, reference),
         }
     }
 
-    fn open(&self, reference: &ExecutorReference, host: Arc<dyn HostApi>) -> Result<Arc<dyn Executor>, CatalogProblem> {
+    fn open(&self, files: &Files, reference: &ExecutorReference, host: Arc<dyn HostApi>) -> Result<Arc<dyn Executor>, CatalogProblem> {
         match &reference.home {
             Home::Builtin(_) => self.builtin.open(reference, host),
-            Home::Wasm(_) => self.wasm.open(reference, host),
-            Home::Rhai(_) | Home::Script { .. } => self.rhai.open(reference, host),
+            Home::Wasm(_) => self.wasm.open_from(files, reference, host),
+            Home::Rhai(_) | Home::Script { .. } => self.rhai.open_from(files, reference, host),
         }
     }
 }
@@ -99,11 +100,21 @@ impl Registry {
     /// # Errors
     /// What is wrong with its code, its config, or a resource.
     pub async fn open(&self, reference: &ExecutorReference) -> Result<Arc<dyn Executor>, CatalogProblem> {
+        self.open_from(&Files::Disk, reference).await
+    }
+
+    /// The same of an executor whose code is read from there. The resources are those of every other.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn open_from(&self, files: &Files, reference: &ExecutorReference) -> Result<Arc<dyn Executor>, CatalogProblem> {
         // Described first: its mistakes are likelier than a file's, and opening files for nothing leaves them behind.
-        self.apart(reference, |homes, reference| homes.describe(reference).map(|_| ())).await?;
+        let of_thread = files.clone();
+        self.apart(reference, move |homes, reference| homes.describe(&of_thread, reference).map(|_| ())).await?;
         let services = self.resources.services(reference).await?;
         let granted: Vec<Secret> = services.secrets.values().cloned().collect();
-        let executor = self.apart(reference, |homes, reference| homes.open(reference, Arc::new(services))).await?;
+        let of_thread = files.clone();
+        let executor = self.apart(reference, move |homes, reference| homes.open(&of_thread, reference, Arc::new(services))).await?;
         Ok(Arc::new(Redacting::new(executor, granted, &reference.config)))
     }
 
@@ -152,11 +163,29 @@ impl Registry {
 
 impl Catalog for Registry {
     fn describe(&self, reference: &ExecutorReference) -> Result<Description, CatalogProblem> {
-        self.homes.describe(reference)
+        self.homes.describe(&Files::Disk, reference)
     }
 
     fn builtins(&self) -> Vec<(&'static str, bool)> {
         self.homes.builtin.names()
+    }
+}
+
+/// A registry as a catalog of what a bundle holds.
+pub struct Bundled<'a> {
+    /// Describes.
+    pub registry: &'a Registry,
+    /// Where code is read from.
+    pub files: &'a Files,
+}
+
+impl Catalog for Bundled<'_> {
+    fn describe(&self, reference: &ExecutorReference) -> Result<Description, CatalogProblem> {
+        self.registry.homes.describe(self.files, reference)
+    }
+
+    fn builtins(&self) -> Vec<(&'static str, bool)> {
+        self.registry.builtins()
     }
 }
 

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use super::host_api::HostApi;
+use crate::files::Files;
 use crate::model::executor::{Description, ExecutorReference};
 use crate::model::port::{CatalogProblem, Clock, Executor};
 
@@ -50,8 +51,17 @@ impl Rhai {
     /// # Errors
     /// That it cannot be read, parsed, imported or described, with file, line and column.
     pub fn describe(&self, reference: &ExecutorReference) -> Result<Description, CatalogProblem> {
-        let loaded = load::load(&reference.home, &reference.limits)?;
-        describe::describe(&loaded, reference)
+        self.describe_from(&Files::Disk, reference)
+    }
+
+    /// The same of a script that is read from there, as is what it imports.
+    ///
+    /// # Errors
+    /// As [`describe`](Self::describe).
+    pub fn describe_from(&self, files: &Files, reference: &ExecutorReference) -> Result<Description, CatalogProblem> {
+        let mut loaded = load::load(files, &reference.home, &reference.limits)?;
+        let read_from = std::mem::take(&mut loaded.files);
+        Ok(Description { files: read_from, ..describe::describe(&loaded, reference)? })
     }
 
     /// Makes a script an executor. It is compiled once; a change of the file shows in what is opened later.
@@ -59,7 +69,22 @@ impl Rhai {
     /// # Errors
     /// As [`describe`](Self::describe).
     pub fn open(&self, reference: &ExecutorReference, host: Arc<dyn HostApi>) -> Result<Arc<dyn Executor>, CatalogProblem> {
-        let loaded = load::load(&reference.home, &reference.limits)?;
+        self.open_from(&Files::Disk, reference, host)
+    }
+
+    /// The same of a script that is read from there, as is what it imports.
+    ///
+    /// # Errors
+    /// As [`describe`](Self::describe).
+    pub fn open_from(
+        &self,
+        files: &Files,
+        reference: &ExecutorReference,
+        host: Arc<dyn HostApi>,
+    ) -> Result<Arc<dyn Executor>, CatalogProblem> {
+        let mut loaded = load::load(files, &reference.home, &reference.limits)?;
+        // An executor at work has no use for them.
+        loaded.files.clear();
         let description = describe::describe(&loaded, reference)?;
         let (clock, places) = (Arc::clone(&self.clock), Arc::clone(&self.places));
         Ok(Arc::new(script::Script::new(loaded, description, reference.limits.clone(), host, clock, places)))

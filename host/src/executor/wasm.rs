@@ -23,7 +23,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use moka::sync::Cache as Memory;
 
 use crate::executor::host_api::HostApi;
-use crate::model::executor::{Description, ExecutorReference, Home};
+use crate::files::Files;
+use crate::model::executor::{CodeFile, Description, ExecutorReference, Home};
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::port::{CatalogProblem, Clock, Executor};
 
@@ -104,7 +105,15 @@ impl Wasm {
     /// # Errors
     /// What is wrong with the file, which version of the contract it needs, or what it does not export: see [`CODES`].
     pub fn describe(&self, reference: &ExecutorReference) -> Result<Description, CatalogProblem> {
-        self.code(reference).map(|(code, path)| code.description(path))
+        self.describe_from(&Files::Disk, reference)
+    }
+
+    /// The same of a component that is read from there.
+    ///
+    /// # Errors
+    /// As [`describe`](Self::describe).
+    pub fn describe_from(&self, files: &Files, reference: &ExecutorReference) -> Result<Description, CatalogProblem> {
+        self.code(files, reference).map(|(code, read_from)| code.description(Some(read_from)))
     }
 
     /// An executor of a component, with the host as it may use it. Waits as [`describe`](Self::describe) does.
@@ -112,19 +121,33 @@ impl Wasm {
     /// # Errors
     /// As [`describe`](Self::describe).
     pub fn open(&self, reference: &ExecutorReference, host: Arc<dyn HostApi>) -> Result<Arc<dyn Executor>, CatalogProblem> {
-        let (code, path) = self.code(reference)?;
-        let description = code.description(path);
+        self.open_from(&Files::Disk, reference, host)
+    }
+
+    /// The same of a component that is read from there.
+    ///
+    /// # Errors
+    /// As [`describe`](Self::describe).
+    pub fn open_from(
+        &self,
+        files: &Files,
+        reference: &ExecutorReference,
+        host: Arc<dyn HostApi>,
+    ) -> Result<Arc<dyn Executor>, CatalogProblem> {
+        let (code, _) = self.code(files, reference)?;
+        let description = code.description(None);
         Ok(Arc::new(Opened::new(self.0.clone(), code, description, reference, host)))
     }
 
-    fn code(&self, reference: &ExecutorReference) -> Result<(Arc<Code>, PathBuf), CatalogProblem> {
+    fn code(&self, files: &Files, reference: &ExecutorReference) -> Result<(Arc<Code>, CodeFile), CatalogProblem> {
         let Home::Wasm(path) = &reference.home else { return Err(problem::not_a_component_reference(reference)) };
-        let source = code::read(path)?;
+        let source = code::read(files, path)?;
         let key = CodeKey::new(source.digest, &reference.limits, reference.reuse);
         let shared = &self.0;
         // One compilation at a time for one component, however many ask for it.
         let code = shared.ready.try_get_with(key.clone(), || code::load(shared, &source, &key, &reference.limits, path).map(Arc::new));
-        code.map(|code| (code, path.clone())).map_err(|problem: Arc<CatalogProblem>| (*problem).clone())
+        let read_from = CodeFile { path: path.clone(), content: Arc::clone(&source.bytes) };
+        code.map(|code| (code, read_from)).map_err(|problem: Arc<CatalogProblem>| (*problem).clone())
     }
 }
 

@@ -1,4 +1,7 @@
-//! What every store must do, written against the port: each store's tests run all of it.
+//! What every store must do, written against the port: each store's tests run all of it, and those of a store that survives its process the
+//! second part too.
+
+mod surviving;
 
 use std::sync::Arc;
 
@@ -7,11 +10,16 @@ use uuid::Uuid;
 use crate::model::activation::RunOutcome;
 use crate::model::bundle::{self, Bundle};
 use crate::model::event::{Caller, Causation, Event, Scope};
+use crate::model::failure::{Failure, FailureKind};
 use crate::model::id::{CorrelationId, Digest, EventId, RunId};
+use crate::model::job::CancelReason;
 use crate::model::port::{Pending, PendingEvent, RunQuery, Store, StoreError};
 use crate::model::record::{Batch, Beginning, BlockNumber, Fact, InboxKey, Kept, LaneId, Part, Room, StepNumber, Write};
+use crate::model::secret::Secret;
 use crate::model::time::Timestamp;
-use crate::model::value::Value;
+use crate::model::value::{Map, Tree, Value};
+
+pub(in crate::journal) use surviving::survives;
 
 /// Runs the whole suite; `new` makes an empty store.
 pub(in crate::journal) async fn all<S: Store + 'static>(new: impl Fn() -> Arc<S>) {
@@ -32,6 +40,123 @@ pub(in crate::journal) async fn all<S: Store + 'static>(new: impl Fn() -> Arc<S>
     what_is_kept_is_replaced_and_forgotten_by_its_key(&*new()).await;
     a_bundle_is_kept_once(&*new()).await;
     runs_are_found_by_what_is_asked(&*new()).await;
+    a_run_that_is_resumed_is_under_way_again(&*new()).await;
+    values_come_back_as_they_were(&*new()).await;
+    what_is_given_first_is_kept_first(&*new()).await;
+    writers_of_many_runs_do_not_meet(new()).await;
+    what_is_not_durable_is_known_like_the_rest(&*new()).await;
+    a_run_that_waited_at_the_door_is_pending_and_begins_once(&*new()).await;
+    a_migrated_run_belongs_to_its_new_revision(&*new()).await;
+}
+
+async fn a_run_that_is_resumed_is_under_way_again(store: &dyn Store) {
+    let left = vec![("pay".into(), Failure::new(FailureKind::Permanent, "no"))];
+    let parked = RunOutcome::Parked { because: Box::new(RunOutcome::Cancelled { reason: CancelReason::Requested }), left };
+    store.commit(first(began(1, None))).await.expect("it follows");
+    store.commit(Batch::of(run(1), 1, Arc::new(vec![Fact::Ended { outcome: parked, at: Timestamp::EPOCH }]))).await.expect("it follows");
+    assert!(pending(store).await.runs.is_empty());
+    store.commit(Batch::of(run(1), 2, Arc::new(vec![Fact::Resumed { at: Timestamp::EPOCH }]))).await.expect("it follows");
+    assert_eq!(pending(store).await.runs, [run(1)]);
+    let open = RunQuery { outcome: Some("open".to_owned()), ..RunQuery::default() };
+    assert_eq!(store.runs(open).await.expect("the store is not broken").len(), 1);
+    store.commit(Batch::of(run(1), 3, Arc::new(vec![filler("x"), ended()]))).await.expect("it follows");
+    assert!(pending(store).await.runs.is_empty());
+}
+
+async fn values_come_back_as_they_were(store: &dyn Store) {
+    let tree = Tree::Map(Map::from_iter([
+        ("secret".to_owned(), Tree::Secret(Secret::given("password", "hunter2"))),
+        ("fraction".to_owned(), Tree::Float(0.1 + 0.2)),
+        ("none".to_owned(), Tree::Float(f64::INFINITY)),
+        ("$sealed".to_owned(), Tree::Text("not ours".to_owned())),
+        ("large".to_owned(), Tree::Text("ä".repeat(100_000))),
+    ]));
+    let value = Value::from(tree);
+    let facts = vec![Fact::StepDone { lane: LaneId(0), step: StepNumber(0), output: value.clone() }];
+    let keep = Kept { value: value.clone(), until: Some(Timestamp::MAX), ..kept("p", "k", "") };
+    let batch = Batch { writes: vec![Write::Keep(keep.clone())], ..Batch::of(run(1), 0, Arc::new(facts.clone())) };
+    store.commit(batch).await.expect("it follows");
+    assert_eq!(store.facts(run(1)).await, Ok(facts));
+    assert_eq!(store.kept(Room::State).await, Ok(vec![keep]));
+}
+
+async fn what_is_given_first_is_kept_first(store: &dyn Store) {
+    // Nothing is awaited before all is given.
+    let given: Vec<_> = (0..50)
+        .map(|number| {
+            let keep = Write::Keep(kept("p", "k", &number.to_string()));
+            if number % 2 == 0 {
+                store.write(vec![keep])
+            } else {
+                store.commit(Batch { writes: vec![keep], ..batch(1, number / 2, &["x"]) })
+            }
+        })
+        .collect();
+    for commit in given {
+        commit.await.expect("it follows");
+    }
+    assert_eq!(store.kept(Room::State).await, Ok(vec![kept("p", "k", "49")]));
+    assert_eq!(texts(store, 1).await.len(), 25);
+}
+
+async fn writers_of_many_runs_do_not_meet<S: Store + 'static>(store: Arc<S>) {
+    let writers: Vec<_> = (1..=16)
+        .map(|number| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                for first in 0..20 {
+                    store.commit(batch(number, first, &["x"])).await.expect("it follows");
+                }
+            })
+        })
+        .collect();
+    for writer in writers {
+        writer.await.expect("no panic");
+    }
+    for number in 1..=16 {
+        assert_eq!(texts(&*store, number).await.len(), 20);
+    }
+}
+
+async fn what_is_not_durable_is_known_like_the_rest(store: &dyn Store) {
+    for (number, durable) in [(1, true), (2, false), (3, true)] {
+        let keep = Write::Keep(kept("p", &number.to_string(), "x"));
+        store.commit(Batch { durable, writes: vec![keep], ..first(began(number, Some(event(number)))) }).await.expect("it follows");
+    }
+    assert_eq!(pending(store).await.runs, [3, 2, 1].map(run));
+    assert_eq!(store.runs(RunQuery { limit: 2, ..RunQuery::default() }).await.expect("the store is not broken").len(), 2);
+    assert_eq!(store.kept(Room::State).await.expect("the store is not broken").len(), 3);
+    assert_eq!((store.claim(run(2)).await, store.claim(run(3)).await), (Ok(1), Ok(1)));
+    let key = InboxKey { pipeline: "p".into(), flow: "main".into(), event: event(2).id };
+    assert_eq!(store.has_taken(key).await, Ok(true));
+    store.commit(Batch { durable: false, ..Batch::of(run(2), 1, Arc::new(vec![ended()])) }).await.expect("it follows");
+    assert_eq!(pending(store).await.runs, [3, 1].map(run));
+    let forget = Write::Forget { room: Room::State, owner: "p".to_owned(), key: None };
+    store.write(vec![forget]).await.expect("taken");
+    assert_eq!(store.kept(Room::State).await, Ok(Vec::new()));
+}
+
+async fn a_run_that_waited_at_the_door_is_pending_and_begins_once(store: &dyn Store) {
+    let beginning = Arc::new(began(1, Some(event(5))));
+    store.commit(Batch::of(run(1), 0, Arc::new(vec![Fact::Queued(Arc::clone(&beginning))]))).await.expect("it follows");
+    assert_eq!(pending(store).await.runs, [run(1)]);
+    let key = InboxKey { pipeline: "p".into(), flow: "main".into(), event: event(5).id };
+    assert_eq!(store.has_taken(key).await, Ok(true));
+    let later = Arc::new(Beginning { at: Timestamp::from_nanos(500), ..(*beginning).clone() });
+    store.commit(Batch::of(run(1), 1, Arc::new(vec![Fact::Began(later)]))).await.expect("it follows");
+    assert_eq!(pending(store).await.runs, [run(1)]);
+    let records = store.runs(RunQuery::default()).await.expect("the store is not broken");
+    assert_eq!(records.iter().map(|record| (record.began, record.facts)).collect::<Vec<_>>(), [(Timestamp::from_nanos(500), 2)]);
+}
+
+async fn a_migrated_run_belongs_to_its_new_revision(store: &dyn Store) {
+    store.commit(first(began(1, None))).await.expect("it follows");
+    let history = Arc::new(vec![Fact::Began(Arc::new(Beginning { revision: Digest::of(b"q"), ..began(1, None) }))]);
+    let migrated = Fact::Migrated { revision: Digest::of(b"q"), facts: history, at: Timestamp::EPOCH };
+    store.commit(Batch::of(run(1), 1, Arc::new(vec![migrated.clone()]))).await.expect("it follows");
+    let records = store.runs(RunQuery::default()).await.expect("the store is not broken");
+    assert_eq!(records.first().map(|record| record.revision), Some(Digest::of(b"q")));
+    assert_eq!(store.facts(run(1)).await.expect("the store is not broken").last(), Some(&migrated));
 }
 
 async fn what_is_due_first_is_pending_first(store: &dyn Store) {
@@ -73,16 +198,17 @@ async fn what_is_kept_is_replaced_and_forgotten_by_its_key(store: &dyn Store) {
 }
 
 async fn a_bundle_is_kept_once(store: &dyn Store) {
-    let bundle = |content: &str| {
-        let files = vec![("p.yaml".into(), Arc::from(content.as_bytes()))];
-        Arc::new(Bundle { format: bundle::FORMAT, revision: Digest::of(b"p"), pipeline: "p".into(), file: "p.yaml".into(), files })
-    };
-    let with = |number, content| Batch { writes: vec![Write::Bundle(bundle(content))], ..first(began(number, None)) };
+    let with = |number, content| Batch { writes: vec![Write::Bundle(bundle_of(content))], ..first(began(number, None)) };
     assert_eq!(store.bundle(Digest::of(b"p")).await, Ok(None));
     store.commit(with(1, "one")).await.expect("it follows");
     store.commit(with(2, "two")).await.expect("it follows");
-    assert_eq!(store.bundle(Digest::of(b"p")).await, Ok(Some(bundle("one"))));
+    assert_eq!(store.bundle(Digest::of(b"p")).await, Ok(Some(bundle_of("one"))));
     assert_eq!(store.bundle(Digest::of(b"q")).await, Ok(None));
+}
+
+fn bundle_of(content: &str) -> Arc<Bundle> {
+    let files = vec![("p.yaml".into(), Arc::from(content.as_bytes())), ("p.wasm".into(), Arc::from(vec![7; 100_000]))];
+    Arc::new(Bundle { format: bundle::FORMAT, revision: Digest::of(b"p"), pipeline: "p".into(), file: "p.yaml".into(), files })
 }
 
 async fn runs_are_found_by_what_is_asked(store: &dyn Store) {
@@ -126,12 +252,14 @@ pub(in crate::journal) fn began(number: u128, event: Option<Event>) -> Beginning
     }
 }
 
-fn event(number: u128) -> Event {
+/// An event that came after each run of this suite began.
+pub(in crate::journal) fn event(number: u128) -> Event {
     Event {
         id: EventId::new(Uuid::from_u128(number)),
         event_type: "Told".into(),
         source: "p".into(),
-        time: Timestamp::from_nanos(u64::try_from(number).unwrap_or_default()),
+        // After each run of this suite began.
+        time: Timestamp::from_nanos(200 + u64::try_from(number).unwrap_or_default()),
         correlation_id: CorrelationId::new(Uuid::from_u128(1)),
         causation: Causation::Run(run(1)),
         scope: Scope::Global,

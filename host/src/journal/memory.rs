@@ -112,10 +112,21 @@ impl MemoryStore {
         (kept.runs.len() + kept.packed.len(), kept.ended.len())
     }
 
+    /// Whether it has anything of this run.
+    pub fn knows(&self, run: RunId) -> bool {
+        let kept = self.kept();
+        kept.runs.contains_key(&run) || kept.packed.contains_key(&run)
+    }
+
     fn append(&self, batch: Batch) -> Result<(), StoreError> {
         // Before the lock: it walks through the data.
         let bytes = batch.facts.iter().map(weigh_fact).sum::<usize>();
-        let ends = batch.facts.iter().any(|fact| matches!(fact, Fact::Ended { .. }));
+        let ends = batch.facts.iter().rev().find_map(|fact| match fact {
+            Fact::Ended { .. } => Some(true),
+            // What seemed its end was none.
+            Fact::Resumed { .. } => Some(false),
+            _ => None,
+        });
         let bounds = self.0.bounds;
         let mut kept = self.kept();
         kept.unpack(batch.run);
@@ -129,7 +140,7 @@ impl MemoryStore {
             return Err(StoreError::OutOfOrder { run: batch.run, expected, found: batch.first });
         }
         // The end of a run is always taken: it is what makes room.
-        if !ends && live_bytes.saturating_add(bytes) > bounds.live_bytes {
+        if ends != Some(true) && live_bytes.saturating_add(bytes) > bounds.live_bytes {
             let why = format!("the runs that go on hold about {} MiB of data, and no more is kept in memory", bounds.live_bytes >> 20);
             return Err(StoreError::Full(why));
         }
@@ -143,14 +154,20 @@ impl MemoryStore {
         history.bytes += bytes;
         history.due = batch.due;
         match (history.ended, ends) {
-            (false, false) => *live_bytes += bytes,
-            (false, true) => {
+            (false, None | Some(false)) => *live_bytes += bytes,
+            (true, Some(false)) => {
+                history.ended = false;
+                *ended_bytes -= history.bytes - bytes;
+                *live_bytes += history.bytes;
+                ended.retain(|run| *run != batch.run);
+            }
+            (false, Some(true)) => {
                 history.ended = true;
                 *live_bytes -= history.bytes - bytes;
                 *ended_bytes += history.bytes;
                 ended.push_back(batch.run);
             }
-            (true, _) => *ended_bytes += bytes,
+            (true, None | Some(true)) => *ended_bytes += bytes,
         }
         if let Some(began) = began {
             kept.note(&began);

@@ -76,6 +76,13 @@ pub trait Requester: Send + Sync {
 
     /// The end; called exactly once, after everything else.
     fn end(&self, end: &RunEnd);
+
+    /// The host stops, and the run goes on when it starts again: nothing more is heard of it. Called in the place of the end; by itself it is an end by
+    /// [`CancelReason::Shutdown`].
+    fn left(&self, run: RunId) {
+        let outcome = RunOutcome::Cancelled { reason: CancelReason::Shutdown };
+        self.end(&RunEnd { run, outcome, degraded: false, output: Value::null() });
+    }
 }
 
 /// How a run ended.

@@ -1,5 +1,6 @@
 //! Executors as the plan refers to them and as they describe themselves.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -80,6 +81,22 @@ pub struct Description {
     pub abi: Option<String>,
     /// The digest of its code; for a built-in, of its name and the host's version.
     pub digest: Digest,
-    /// The files its code was read from: what a reload watches.
-    pub files: Vec<PathBuf>,
+    /// The files its code was read from: what a reload watches, and what a bundle keeps.
+    pub files: Vec<CodeFile>,
+}
+
+/// A file that code was read from, as it was read.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CodeFile {
+    /// The path by which it was read.
+    pub path: PathBuf,
+    /// What it held.
+    pub content: Arc<[u8]>,
+}
+
+/// Code is too long to be shown.
+impl fmt::Debug for CodeFile {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} ({} bytes)", self.path.display(), self.content.len())
+    }
 }

@@ -37,6 +37,23 @@ pub trait Activate: Send + Sync {
     /// Starts, queues or refuses; with [`Patience::Wait`](super::activation::Patience) the answer waits for a place.
     fn activate(&self, activation: Activation) -> futures_util::future::BoxFuture<'_, Admission>;
 
+    /// The same for an event that is delivered. The answer does not wait for the run's first facts to be kept: that is when the receipt is settled.
+    /// By itself it waits, and settles whatever came of it.
+    fn deliver(&self, activation: Activation, receipt: Box<dyn Receipt>) -> futures_util::future::BoxFuture<'_, Admission> {
+        Box::pin(async move {
+            let admission = self.activate(activation).await;
+            receipt.settle();
+            admission
+        })
+    }
+
     /// Asks to cancel a run; does nothing if it has ended or is unknown.
     fn cancel(&self, run: RunId, reason: CancelReason);
+}
+
+/// What a flow gives back for an event. Once all who hear the event have settled theirs, it need not be told again after a crash.
+pub trait Receipt: Send + Sync {
+    /// The flow has the event for good: the first facts of its run are kept, or it will never make anything of it. A receipt that is dropped without
+    /// this leaves the event to be told again when the host starts anew.
+    fn settle(self: Box<Self>);
 }

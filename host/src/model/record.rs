@@ -514,6 +514,14 @@ impl Room {
     }
 }
 
+/// How a run began, by its facts from the first on; for one that only was admitted, as what. `None` if they are not a run's.
+pub fn beginning_of(facts: &[Fact]) -> Option<&Arc<Beginning>> {
+    match facts {
+        [Fact::Queued(_), Fact::Began(beginning), ..] | [Fact::Began(beginning) | Fact::Queued(beginning), ..] => Some(beginning),
+        _ => None,
+    }
+}
+
 impl Fact {
     /// Whether it tells of something that did not go well: told also where nobody wants the routine.
     pub const fn is_trouble(&self) -> bool {

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::value::exact;
+
 /// A secret: its name may be read by anybody, its value only by the one place that needs it.
 ///
-/// Every text form, JSON included, is `«secret NAME»`.
+/// Every text form, JSON included, is `«secret NAME»`; only the journal's own form of JSON has it sealed ([`exact`]).
 ///
 /// ```
 /// use pipehost::model::secret::Secret;
@@ -64,6 +66,9 @@ impl fmt::Debug for Secret {
 
 impl Serialize for Secret {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        match exact::seal() {
+            Some(seal) => exact::secret(&*seal, self, serializer),
+            None => serializer.collect_str(self),
+        }
     }
 }

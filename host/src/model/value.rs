@@ -1,5 +1,6 @@
 //! What flows between steps: JSON-shaped data that keeps the forms it already has.
 
+pub mod exact;
 mod tree;
 
 use std::any::Any;

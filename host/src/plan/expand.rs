@@ -5,10 +5,10 @@ mod yaml;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::lower::import::identity;
 use super::raw::grammar::{self, Entry, Kind, Table, cases};
 use super::schema::{beside, beside_deed};
 use super::source::{Content, Node, Scalar, SourceFile, Style};
+use crate::files::Files;
 use crate::model::diagnostic::Diagnostic;
 use crate::model::value::{Map, Tree};
 
@@ -28,7 +28,7 @@ pub fn expanded(file: &Path) -> Result<String, Vec<Diagnostic>> {
     }
     let mut tree = in_table(&node, &entries);
     if let Tree::Map(map) = &mut tree {
-        import(map, file, Path::new(""), &node, &mut BTreeSet::from([identity(file)]))?;
+        import(map, file, Path::new(""), &node, &mut BTreeSet::from([Files::Disk.identity(file)]))?;
         map.shift_remove("import");
     }
     mask(&mut tree);
@@ -47,7 +47,7 @@ fn import(into: &mut Map, file: &Path, folder: &Path, node: &Node, known: &mut B
     let Some(Content::List(items)) = node.get("import").map(|node| &node.content) else { return Ok(()) };
     for text in items.iter().filter_map(Node::text) {
         let library = file.parent().unwrap_or(Path::new("")).join(text);
-        if !known.insert(identity(&library)) {
+        if !known.insert(Files::Disk.identity(&library)) {
             continue;
         }
         let node = read(&library)?;

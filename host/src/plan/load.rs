@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use super::check::buses::{self, Named};
 use super::codes;
-use super::lower::call::Callable;
+use super::lower::call::{Callable, Signature};
 use super::lower::cases;
 use super::lower::event::Events;
 use super::lower::import::{self, Graph};
 use super::lower::pipeline::Draft;
 use super::pipeline::{Pipeline, Plan};
-use super::source::{Key, Node, SourceFile, Sources};
+use super::source::{Content, Key, Node, SourceFile, Sources};
+use crate::files::Files;
+use crate::model::bundle::Bundle;
 use crate::model::diagnostic::{Diagnostic, Place, Severity};
 use crate::model::id::EventType;
 use crate::model::port::Catalog;
@@ -41,10 +43,23 @@ pub struct Loaded {
 
 /// Reads files, finds every mistake in all of them, and makes the plan if there is no error.
 pub fn load(files: &[PathBuf], catalog: &dyn Catalog, environment: &Environment) -> Loaded {
-    let Read { mut diagnostics, mut sources, mut watched, files, unreadable } = read(files);
+    load_from(&Files::Disk, files, catalog, environment)
+}
+
+/// Makes the pipeline of a bundle again, without its tests. Of what other pipelines had when it was made the bundle knows nothing: it was found right then, and is taken
+/// as right. The catalog has to know the bundle too.
+pub fn load_bundle(bundle: &Arc<Bundle>, catalog: &dyn Catalog, environment: &Environment) -> Loaded {
+    load_from(&Files::Bundle(Arc::clone(bundle)), std::slice::from_ref(&bundle.file), catalog, environment)
+}
+
+fn load_from(read_from: &Files, files: &[PathBuf], catalog: &dyn Catalog, environment: &Environment) -> Loaded {
+    let is_alone = matches!(read_from, Files::Bundle(_));
+    let Read { mut diagnostics, mut sources, mut watched, files, unreadable } = read(read_from, files);
     let identities: Vec<PathBuf> = files.iter().filter(|file| file.node.is_some()).map(|file| file.identity.clone()).collect();
-    let drafts: Vec<Draft<'_>> =
-        files.iter().filter_map(|file| Some(Draft::new(&file.source, file.node.as_ref()?).with_tests(file.tests.as_ref()))).collect();
+    let drafts: Vec<Draft<'_>> = files
+        .iter()
+        .filter_map(|file| Some(Draft::new(read_from, &file.source, file.node.as_ref()?).with_tests(file.tests.as_ref())))
+        .collect();
     diagnostics.extend(same_names(&drafts));
 
     let graph = Graph { drafts: &drafts, files: &identities, unreadable: &unreadable };
@@ -73,7 +88,10 @@ pub fn load(files: &[PathBuf], catalog: &dyn Catalog, environment: &Environment)
             },
         )
         .collect();
-    let callable: Callable = drafts.iter().filter_map(Draft::signatures).collect();
+    let mut callable: Callable = drafts.iter().filter_map(Draft::signatures).collect();
+    if is_alone {
+        files.iter().filter_map(|file| file.node.as_ref()).for_each(|root| add_called(root, &mut callable));
+    }
     let mut plan = Plan::default();
     for (index, (draft, libraries)) in drafts.iter().zip(&libraries).enumerate() {
         let Some(libraries) = libraries else { continue };
@@ -85,7 +103,7 @@ pub fn load(files: &[PathBuf], catalog: &dyn Catalog, environment: &Environment)
         }
         let others = events.iter().enumerate().filter(|(other, _)| *other != index);
         let foreign: BTreeMap<_, _> = others.flat_map(|(_, other)| other).map(|(event, data)| (event.to_string(), data.clone())).collect();
-        let lowered = draft.lower(libraries, &foreign, &callable, catalog, environment);
+        let lowered = draft.lower(read_from, libraries, &foreign, &callable, catalog, environment);
         watched.extend(lowered.files);
         if let Some(pipeline) = lowered.pipeline {
             plan.pipelines.insert(pipeline.name.clone(), Arc::new(pipeline));
@@ -93,7 +111,7 @@ pub fn load(files: &[PathBuf], catalog: &dyn Catalog, environment: &Environment)
     }
     // Of what all files together show nothing can be said while one of them is missing.
     let pipelines = drafts.iter().filter(|draft| draft.library.is_none()).count();
-    if plan.pipelines.len() == pipelines && files.iter().all(|file| file.node.is_some()) && !given_is_missing(&diagnostics) {
+    if !is_alone && plan.pipelines.len() == pipelines && files.iter().all(|file| file.node.is_some()) && !given_is_missing(&diagnostics) {
         let place = |pipeline: &Pipeline, named: Named, event: &EventType| {
             let own = drafts.iter().zip(&libraries).find(|(draft, _)| draft.name.as_ref().is_some_and(|(name, _)| *name == pipeline.name));
             let all = own.into_iter().flat_map(|(draft, libraries)| std::iter::once(draft).chain(libraries.iter().flatten().copied()));
@@ -109,7 +127,7 @@ pub fn load(files: &[PathBuf], catalog: &dyn Catalog, environment: &Environment)
     watched.retain(|path| seen.insert(path.clone()));
     diagnostics.sort_by(|one, other| (&one.place, one.code, &one.message).cmp(&(&other.place, other.code, &other.message)));
     diagnostics.dedup();
-    add_scripts(&mut sources, &diagnostics);
+    add_scripts(read_from, &mut sources, &diagnostics);
     let failed = diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
     Loaded { plan: (!failed).then_some(plan), diagnostics, sources, files: watched }
 }
@@ -140,18 +158,19 @@ struct Read {
 }
 
 /// Reads the given files and those that they import.
-fn read(files: &[PathBuf]) -> Read {
+fn read(read_from: &Files, files: &[PathBuf]) -> Read {
     let mut read = Read::default();
     let mut waiting: VecDeque<(PathBuf, bool)> = files.iter().map(|file| (file.clone(), true)).collect();
     let mut known = BTreeSet::new();
     while let Some((path, given)) = waiting.pop_front() {
-        let identity = import::identity(&path);
+        let identity = read_from.identity(&path);
         if !known.insert(identity.clone()) {
             continue;
         }
+        let path = read_from.way_to(path);
         read.watched.push(path.clone());
         let source = if read.files.len() < MOST_FILES {
-            SourceFile::read(&path)
+            SourceFile::read_from(read_from, &path)
         } else {
             let message = format!("{} would be more than {MOST_FILES} files", path.display());
             Err(Box::new(Diagnostic::error(codes::TOO_MANY, Place::whole(&path), message)))
@@ -165,6 +184,7 @@ fn read(files: &[PathBuf]) -> Read {
                     waiting.extend(import::imported(&path, node).into_iter().map(|path| (path, false)));
                 }
                 let (node, tests) = node.map(cases::apart).map_or((None, None), |(node, tests)| (Some(node), tests));
+                let tests = tests.filter(|_| matches!(read_from, Files::Disk));
                 read.files.push(ReadFile { identity, source, node, tests });
             }
             Err(diagnostic) if given => read.diagnostics.push(*diagnostic),
@@ -178,6 +198,23 @@ fn read(files: &[PathBuf]) -> Read {
 
 /// So many files may belong to one plan, imported ones included: what imports ever more is a mistake.
 const MOST_FILES: usize = 4096;
+
+/// Every flow of another pipeline that a file calls: it was there when the file was found right.
+fn add_called(node: &Node, callable: &mut Callable) {
+    match &node.content {
+        Content::Scalar(_) => {}
+        Content::List(items) => items.iter().for_each(|item| add_called(item, callable)),
+        Content::Map(entries) => {
+            for (key, value) in entries {
+                if let Some((pipeline, flow)) = value.text().filter(|_| key.name == "call").and_then(|text| text.split_once('.')) {
+                    let flows = callable.entry(pipeline.into()).or_default();
+                    flows.entry(flow.to_owned()).or_insert(Signature { input: None, manual: true });
+                }
+                add_called(value, callable);
+            }
+        }
+    }
+}
 
 /// Two files that declare one pipeline, or a library of that name: the second one is told.
 fn same_names(drafts: &[Draft<'_>]) -> Vec<Diagnostic> {
@@ -203,14 +240,14 @@ fn same_names(drafts: &[Draft<'_>]) -> Vec<Diagnostic> {
 }
 
 /// The texts of scripts that mistakes were found in, so that they can be shown.
-fn add_scripts(sources: &mut Sources, diagnostics: &[Diagnostic]) {
+fn add_scripts(read_from: &Files, sources: &mut Sources, diagnostics: &[Diagnostic]) {
     let places = diagnostics
         .iter()
         .flat_map(|diagnostic| std::iter::once(&diagnostic.place).chain(diagnostic.related.iter().map(|(place, _)| place)));
     for place in places.filter(|place| place.line > 0) {
         let file: &Path = &place.file;
         if sources.text(file).is_none()
-            && let Ok(script) = SourceFile::read(file)
+            && let Ok(script) = SourceFile::read_from(read_from, file)
         {
             sources.insert(file.to_owned(), script.text);
         }

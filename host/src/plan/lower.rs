@@ -1,6 +1,7 @@
 //! From trees to the plan: compiles what stands in a pipeline's file, and finds what is wrong with it on the way. Whatever is wrong is
 //! noted and left out, so that the rest is looked at too; a plan comes of it only if nothing was.
 
+mod bundling;
 pub(in crate::plan) mod cases;
 pub(in crate::plan) mod call;
 mod each;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 
 use super::template::Template;
+use crate::model::bundle::Bundle;
 use crate::model::diagnostic::Place;
 use crate::model::event::Scope;
 use crate::model::executor::{Description, ExecutorReference};
@@ -33,8 +34,11 @@ pub struct Pipeline {
     pub name: PipelineName,
     /// What it is for, for people.
     pub description: Option<String>,
-    /// The digest of its bundle: canonical YAML, imports, scripts, components. Comments and layout do not count.
+    /// The digest of its bundle: canonical YAML, imports, scripts, components and the contract that these speak. Comments, descriptions and
+    /// layout do not count.
     pub revision: Digest,
+    /// What it was made of: kept with the runs that are pinned to it.
+    pub bundle: Arc<Bundle>,
     /// The YAML file.
     pub file: PathBuf,
     /// Every file of the bundle, the YAML file first: what a reload watches.

@@ -14,6 +14,7 @@ use std::sync::Arc;
 pub(in crate::plan) use tree::{Content, Key, Node, Scalar, Span, Style};
 
 use super::codes;
+use crate::files::{Files, Found};
 use crate::model::diagnostic::{Diagnostic, Place};
 
 /// The largest file that is read, in bytes. A pipeline is written by people; more than this is a mistake in the file's name.
@@ -50,17 +51,25 @@ pub(in crate::plan) struct SourceFile {
 }
 
 impl SourceFile {
-    /// Reads a file.
+    /// Reads a file from the disk.
     ///
     /// # Errors
     /// What hinders it: it is missing, a folder, too large, or no UTF-8.
     pub(in crate::plan) fn read(path: &Path) -> Result<Self, Box<Diagnostic>> {
+        Self::read_from(&Files::Disk, path)
+    }
+
+    /// Reads a file from there.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub(in crate::plan) fn read_from(files: &Files, path: &Path) -> Result<Self, Box<Diagnostic>> {
         let refuse = |code, message: String, help: &str| {
             let diagnostic = Diagnostic::error(code, Place::whole(path), message);
             Box::new(if help.is_empty() { diagnostic } else { diagnostic.with_help(help) })
         };
         let shown = path.display();
-        let metadata = std::fs::metadata(path).map_err(|error| match error.kind() {
+        let found = files.look(path).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => refuse(
                 codes::UNREADABLE,
                 format!("there is no file {shown}"),
@@ -68,22 +77,25 @@ impl SourceFile {
             ),
             _ => refuse(codes::UNREADABLE, format!("{shown} cannot be read: {error}"), "check who may read it"),
         })?;
-        if metadata.is_dir() {
+        if found == Found::Folder {
             return Err(refuse(
                 codes::UNREADABLE,
                 format!("{shown} is a folder, not a file"),
                 "name the pipeline files in it, as a shell's *.yaml does",
             ));
         }
-        if metadata.len() > LARGEST_FILE {
-            let message = format!("{shown} has {} bytes; a pipeline file may have {LARGEST_FILE}", metadata.len());
+        if let Found::File(size) = found
+            && size > LARGEST_FILE
+        {
+            let message = format!("{shown} has {size} bytes; a pipeline file may have {LARGEST_FILE}");
             return Err(refuse(
                 codes::TOO_LARGE,
                 message,
                 "is this the right file? documents and data belong beside the pipeline, not in it",
             ));
         }
-        let bytes = read_bounded(path)
+        let bytes = files
+            .read(path, LARGEST_FILE)
             .map_err(|error| refuse(codes::UNREADABLE, format!("{shown} cannot be read: {error}"), "check who may read it"))?;
         if bytes.len() as u64 > LARGEST_FILE {
             return Err(refuse(
@@ -92,11 +104,11 @@ impl SourceFile {
                 "",
             ));
         }
-        match String::from_utf8(bytes) {
-            Ok(text) => Ok(Self::new(path, &text)),
+        match std::str::from_utf8(&bytes) {
+            Ok(text) => Ok(Self::new(path, text)),
             Err(error) => {
-                let at = error.utf8_error().valid_up_to();
-                let good = String::from_utf8_lossy(error.as_bytes().get(..at).unwrap_or_default()).into_owned();
+                let at = error.valid_up_to();
+                let good = String::from_utf8_lossy(bytes.get(..at).unwrap_or_default()).into_owned();
                 let line = good.matches('\n').count() + 1;
                 let message = format!("{shown} is not UTF-8: the byte {at} (on line {line}) fits nowhere");
                 Err(refuse(codes::NOT_UTF8, message, "save it as UTF-8, which every editor offers"))
@@ -149,12 +161,4 @@ impl SourceFile {
         let end = self.lines.get(line + 1).map_or(self.characters.len(), |next| next - 1);
         self.characters.get(begin..end).unwrap_or_default()
     }
-}
-
-/// Reads one byte more than allowed at most: a pipe or a growing file has no length to go by.
-fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
-    use std::io::Read as _;
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(LARGEST_FILE + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }

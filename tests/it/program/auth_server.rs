@@ -2,14 +2,13 @@
 //!
 //! It is as careless as servers are: what it refuses it repeats in its answer, tokens too.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufReader, Read, Write};
+use std::net::TcpStream;
 use std::sync::{Arc, Condvar, Mutex};
-use std::thread;
 
 use serde_json::{Value as Json, json};
 
-use super::{LIFETIME, lock};
+use super::{LIFETIME, http, lock};
 
 /// The one password that it takes.
 pub(crate) const PASSWORD: &str = "correct-horse-battery";
@@ -42,17 +41,9 @@ struct State {
 
 impl AuthServer {
     pub(crate) fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let origin = format!("http://{}", listener.local_addr().expect("an address"));
         let shared = Arc::new(Shared::default());
         let server = Arc::clone(&shared);
-        thread::spawn(move || {
-            for socket in listener.incoming() {
-                let (shared, socket) = (Arc::clone(&server), socket.expect("a connection"));
-                thread::spawn(move || serve(socket, &shared));
-            }
-        });
-        Self { origin, shared }
+        Self { origin: http::listen(http::ANYWHERE, move |socket| serve(socket, &server)), shared }
     }
 
     /// Its scheme, host and port.
@@ -99,9 +90,7 @@ fn serve(socket: TcpStream, shared: &Shared) {
     let mut reader = BufReader::new(socket);
     while let Some(request) = Request::read(&mut reader) {
         let (status, answer) = answer(&request, shared);
-        let body = answer.to_string();
-        let head = format!("HTTP/1.1 {status} x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
-        if writer.write_all(format!("{head}{body}").as_bytes()).is_err() {
+        if writer.write_all(http::answer(status, "", &answer.to_string()).as_bytes()).is_err() {
             return;
         }
     }
@@ -156,26 +145,10 @@ struct Request {
 impl Request {
     /// `None` when the other side has hung up.
     fn read(reader: &mut BufReader<TcpStream>) -> Option<Self> {
-        let mut lines = Vec::new();
-        loop {
-            let mut line = String::new();
-            if reader.read_line(&mut line).ok()? == 0 {
-                return None;
-            }
-            if line.trim().is_empty() {
-                break;
-            }
-            lines.push(line.trim().to_owned());
-        }
-        let header = |name: &str| {
-            let found = lines.iter().filter_map(|line| line.split_once(": ")).find(|(other, _)| other.eq_ignore_ascii_case(name));
-            found.map(|(_, value)| value.to_owned()).unwrap_or_default()
-        };
-        let mut first = lines.first()?.split(' ');
-        let (method, target) = (first.next()?.to_owned(), first.next()?.to_owned());
-        let length: usize = header("content-length").parse().unwrap_or_default();
-        reader.read_exact(&mut vec![0; length]).ok()?;
-        let bearer = header("authorization").strip_prefix("Bearer ").unwrap_or_default().to_owned();
-        Some(Self { method, target, bearer, password: header("x-password") })
+        let head = http::Head::read(reader)?;
+        reader.read_exact(&mut vec![0; head.length()]).ok()?;
+        let bearer = head.header("authorization").strip_prefix("Bearer ").unwrap_or_default().to_owned();
+        let password = head.header("x-password").to_owned();
+        Some(Self { method: head.method, target: head.target, bearer, password })
     }
 }

@@ -6,15 +6,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::sync::{Arc, Mutex, mpsc};
-use std::thread;
 
 use serde_json::{Value as Json, json};
 
-use super::{LIFETIME, lock};
+use super::{LIFETIME, http, lock};
 
 /// What the store is asked to do.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -59,22 +58,16 @@ struct Part {
 
 impl ObjectStore {
     pub(crate) fn start() -> Self {
-        Self::at("127.0.0.1:0")
+        Self::at(http::ANYWHERE)
     }
 
     /// One that listens at this address.
     pub(crate) fn at(address: &str) -> Self {
-        let listener = TcpListener::bind(address).expect("a port");
-        let origin = format!("http://{}", listener.local_addr().expect("an address"));
         let state = Arc::new(Mutex::new(State::default()));
         let shared = Arc::clone(&state);
         let ((begins, hangs), (ends, hung_up)) = (mpsc::channel(), mpsc::channel());
-        thread::spawn(move || {
-            for socket in listener.incoming() {
-                let (state, tell, socket) = (Arc::clone(&shared), [begins.clone(), ends.clone()], socket.expect("a connection"));
-                thread::spawn(move || serve(socket, &state, &tell));
-            }
-        });
+        let tell = [begins, ends];
+        let origin = http::listen(address, move |socket| serve(socket, &shared, &tell));
         Self { origin, state, hangs, hung_up }
     }
 
@@ -173,10 +166,8 @@ fn serve(socket: TcpStream, state: &Mutex<State>, [begins, ends]: &[mpsc::Sender
             }
             None => lock(state).answer(&request),
         };
-        let body = answer.to_string();
         let retry = if status == 429 { "Retry-After: 0\r\n" } else { "" };
-        let head = format!("HTTP/1.1 {status} x\r\nContent-Type: application/json\r\n{retry}Content-Length: {}\r\n\r\n", body.len());
-        if writer.write_all(format!("{head}{body}").as_bytes()).is_err() {
+        if writer.write_all(http::answer(status, retry, &answer.to_string()).as_bytes()).is_err() {
             return;
         }
     }
@@ -208,35 +199,19 @@ struct Request {
 impl Request {
     /// `None` when the other side has hung up.
     fn read(reader: &mut BufReader<TcpStream>) -> Option<Self> {
-        let mut lines = Vec::new();
-        loop {
-            let mut line = String::new();
-            if reader.read_line(&mut line).ok()? == 0 {
-                return None;
-            }
-            if line.trim().is_empty() {
-                break;
-            }
-            lines.push(line.trim().to_owned());
-        }
-        let mut first = lines.first()?.split(' ');
-        let (method, target) = (first.next()?.to_owned(), first.next()?.to_owned());
-        let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+        let head = http::Head::read(reader)?;
+        let (path, query) = head.target.split_once('?').unwrap_or((&head.target, ""));
         let pair =
             |pair: &str| pair.split_once('=').map_or((pair.to_owned(), String::new()), |(name, value)| (name.to_owned(), value.to_owned()));
         let query: BTreeMap<String, String> = query.split('&').map(pair).collect();
-        let header = |name: &str| {
-            let found = lines.iter().filter_map(|line| line.split_once(": ")).find(|(other, _)| other.eq_ignore_ascii_case(name));
-            found.map(|(_, value)| value.to_owned())
-        };
-        let operation = match (method.as_str(), query.contains_key("uploadId")) {
+        let operation = match (head.method.as_str(), query.contains_key("uploadId")) {
             ("POST", false) => Operation::Create,
             ("PUT", _) => Operation::Part,
             ("POST", true) => Operation::Complete,
             ("DELETE", _) => Operation::Abort,
             _ => Operation::Get,
         };
-        let size: u64 = header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+        let size = head.length() as u64;
         let mut hasher = blake3::Hasher::new();
         let (mut left, mut text, mut piece) = (size, Vec::new(), vec![0; 64 << 10]);
         while left > 0 {
@@ -252,7 +227,7 @@ impl Request {
             operation,
             key: path.trim_start_matches('/').to_owned(),
             query,
-            authorization: header("authorization").unwrap_or_default(),
+            authorization: head.header("authorization").to_owned(),
             size,
             etag: hasher.finalize().to_hex().to_string(),
             text: String::from_utf8_lossy(&text).into_owned(),

@@ -1,12 +1,12 @@
 //! A service on a real socket that does as it is told: it answers, refuses, or says nothing until it is told otherwise.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufReader, Read, Write};
+use std::net::TcpStream;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 
-use super::lock;
+use super::{http, lock};
 
 /// What the service does when it is asked for a path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,17 +48,9 @@ impl State {
 
 impl Service {
     pub(crate) fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let origin = format!("http://{}", listener.local_addr().expect("an address"));
         let shared = Arc::new(Shared::default());
         let served = Arc::clone(&shared);
-        thread::spawn(move || {
-            for socket in listener.incoming() {
-                let (shared, socket) = (Arc::clone(&served), socket.expect("a connection"));
-                thread::spawn(move || serve(socket, &shared));
-            }
-        });
-        Self { origin, shared }
+        Self { origin: http::listen(http::ANYWHERE, move |socket| serve(socket, &served)), shared }
     }
 
     /// Its scheme, host and port.
@@ -99,15 +91,7 @@ impl Service {
 fn serve(socket: TcpStream, shared: &Arc<Shared>) {
     let mut writer = socket.try_clone().expect("a socket");
     let mut reader = BufReader::new(socket);
-    let mut first = String::new();
-    if reader.read_line(&mut first).unwrap_or(0) == 0 {
-        return;
-    }
-    let mut line = String::new();
-    while reader.read_line(&mut line).unwrap_or(0) > 2 {
-        line.clear();
-    }
-    let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
+    let Some(http::Head { target: path, .. }) = http::Head::read(&mut reader) else { return };
     let nth = {
         let mut state = lock(&shared.state);
         let count = state.asked.entry(path.clone()).or_default();
@@ -141,8 +125,6 @@ fn serve(socket: TcpStream, shared: &Arc<Shared>) {
             }
         }
     };
-    let head =
-        format!("HTTP/1.1 {status} x\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
     // Whoever has hung up meanwhile hears nothing.
-    let _ = writer.write_all(format!("{head}{body}").as_bytes());
+    let _ = writer.write_all(http::answer(status, "Connection: close\r\n", body).as_bytes());
 }

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread;
 
 use base64::Engine as _;
 
-use super::lock;
+use super::{http, lock};
 
 /// The turns of the conversation at which the server can be told what to do.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -86,17 +85,10 @@ struct State {
 
 impl MailServer {
     pub(crate) fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = listener.local_addr().expect("an address").to_string();
         let shared = Arc::new(Shared::default());
         let served = Arc::clone(&shared);
-        thread::spawn(move || {
-            for socket in listener.incoming() {
-                let (shared, socket) = (Arc::clone(&served), socket.expect("a connection"));
-                thread::spawn(move || Conversation::new(socket, shared).lead());
-            }
-        });
-        Self { address, shared }
+        let origin = http::listen(http::ANYWHERE, move |socket| Conversation::new(socket, Arc::clone(&served)).lead());
+        Self { address: origin.trim_start_matches("http://").to_owned(), shared }
     }
 
     /// Host and port.

@@ -1,7 +1,7 @@
 //! One session: start, banner, conversation, end. One task does all of it, so that nothing that is shown falls into something else.
 
 use std::collections::VecDeque;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -189,7 +189,8 @@ async fn converse(
     if !once {
         #[cfg(unix)]
         host.open().await;
-        let ways = banner::Ways { sends: host.is_open(), last: how_to_leave(conversation.is_some(), streams) };
+        let width = terminal_width().filter(|_| io::stderr().is_terminal());
+        let ways = banner::Ways { sends: host.is_open(), last: how_to_leave(conversation.is_some(), streams), width };
         say(&banner::text(&host.app, &beside.indexed, beside.style, &ways));
     }
     let typed = streams.input_is_terminal && !once;

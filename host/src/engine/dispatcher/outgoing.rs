@@ -15,10 +15,12 @@ impl Driver {
     /// Puts an event on its bus. Where a flow's queue is full, the run waits for it, but hears meanwhile that it is cancelled or that something is due:
     /// then the event waits on behind the run, and all that the run publishes later behind that, so that each flow has them in their order.
     pub(super) async fn send_out(&mut self, event: Event, exported: bool) {
+        // What is in memory only is not told again.
+        let tracking = self.state.flow().durable.then(|| self.shared.tracking(event.id));
         let before = self.behind.take();
         let is_first = before.is_none();
         let mut waiting = match before {
-            None => match self.shared.ports.bus.offer(event, exported) {
+            None => match self.shared.ports.bus.offer(event, exported, tracking) {
                 None => return,
                 Some(waiting) => waiting,
             },
@@ -27,7 +29,7 @@ impl Driver {
                 async move {
                     // It fails only if it panicked, and then it is over too.
                     drop(activity.rest(before).await);
-                    if let Some(waiting) = bus.offer(event, exported) {
+                    if let Some(waiting) = bus.offer(event, exported, tracking) {
                         until_stopped(waiting, &stop).await;
                     }
                 }

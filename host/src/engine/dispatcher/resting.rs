@@ -5,6 +5,7 @@ use super::{Driver, Driving};
 use crate::clock::Busy;
 use crate::engine::resting::Held;
 use crate::engine::shared::resting::REST;
+use crate::engine::view::RunStatus;
 
 impl Driver {
     /// Leaves the task, if the run only waits and nothing is due soon. What is left behind is in the store, but for what it holds.
@@ -21,6 +22,12 @@ impl Driver {
             .then(|| Box::new(Held { requester: self.requester.clone(), cell: self.cell.clone(), cancel_keys: self.cancel_keys.clone() }));
         self.rested = self.shared.lay_down(self.state.beginning().run, due, &self.control, held);
         self.rested
+    }
+
+    /// Says where it stands, for whoever looks at it while it waits.
+    pub(super) fn stand(&self) {
+        let is_idle = self.works.is_empty() && self.answers.is_empty();
+        self.control.stands(if is_idle { RunStatus::at_rest(&self.state) } else { RunStatus::Running });
     }
 
     /// Whether nothing of it is under way but open waits and sleeps. One that was cancelled or unwinds stays: it is soon over.
@@ -44,6 +51,6 @@ impl Driver {
     /// Goes on with whatever woke it, as if it had waited in its task.
     pub async fn wake(mut self: Box<Self>, mut busy: Busy) {
         let input = self.wait(&mut busy).await;
-        self.go(input, None, busy).await;
+        self.go(input, busy).await;
     }
 }

@@ -29,7 +29,7 @@ impl Driver {
                 self.publish_step(lane, step, &events).await;
             }
         }
-        self.go(Input::Resume, None, busy).await;
+        self.go(Input::Resume, busy).await;
     }
 
     /// The `emit` steps of which it is not known what others made of their events.

@@ -7,7 +7,7 @@ use crate::model::activation::RunOutcome;
 use crate::model::failure::Failure;
 use crate::model::id::JobId;
 use crate::model::job::{Job, JobOutcome};
-use crate::model::record::{Beginning, Fact, LaneId, LanePurpose, LaneResult, StepNumber};
+use crate::model::record::{Beginning, Fact, LaneId, LanePurpose, LaneResult, StepNumber, beginning_of};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::plan::pipeline::{Flow, Pipeline};
@@ -104,12 +104,18 @@ impl RunState {
         }
     }
 
-    /// The state after these facts, the first of which must be [`Fact::Began`]; `None` if it is not.
+    /// The state after these facts, the first of which must be [`Fact::Began`], or [`Fact::Queued`] for a run that waited at the door; `None` if
+    /// it is not.
     pub fn fold(pipeline: &Arc<Pipeline>, flow: &Arc<Flow>, facts: &[Fact]) -> Option<Self> {
-        let (Fact::Began(beginning), rest) = facts.split_first()? else { return None };
-        let mut state = Self::new(Arc::clone(pipeline), Arc::clone(flow), Arc::clone(beginning));
-        rest.iter().for_each(|fact| state.apply(fact));
+        let mut state = Self::new(Arc::clone(pipeline), Arc::clone(flow), Arc::clone(beginning_of(facts)?));
+        facts.iter().skip(1).for_each(|fact| state.apply(fact));
         Some(state)
+    }
+
+    /// The same for a run that waited at the door, which is a fact of its own.
+    pub(in crate::engine) fn after_queue(mut self) -> Self {
+        self.facts += 1;
+        self
     }
 
     /// How the run began.

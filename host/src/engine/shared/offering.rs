@@ -14,7 +14,7 @@ use crate::model::happening::What;
 use crate::model::id::{CorrelationId, EventId, EventType, RunId};
 use crate::model::job::CancelReason;
 use crate::model::port::Activate;
-use crate::model::record::{Fact, RefusedAnswer};
+use crate::model::record::{RefusedAnswer, beginning_of};
 use crate::model::value::Value;
 
 /// A run that an event concerned.
@@ -99,7 +99,7 @@ impl Shared {
     pub async fn signal(&self, run: RunId, event_type: EventType, data: Value, caller: Caller) -> Result<Emitted, Failure> {
         let facts = self.ports.store.facts(run).await;
         let facts = facts.map_err(|error| Failure::new(FailureKind::Permanent, error.to_string()).with_code("store"))?;
-        let Some(Fact::Began(beginning)) = facts.first() else {
+        let Some(beginning) = beginning_of(&facts) else {
             return Err(Failure::new(FailureKind::NotFound, format!("there is no run {run}")).with_code("unknown_run"));
         };
         let (pipeline, correlation_id) = (beginning.pipeline.clone(), Some(beginning.correlation_id));

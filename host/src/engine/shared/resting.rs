@@ -10,14 +10,15 @@ use super::{Running, Shared};
 use crate::clock::Busy;
 use crate::engine::control::Control;
 use crate::engine::dispatcher::{Driver, Driving};
-use crate::engine::handle::RunView;
+use crate::engine::installed::Installed;
 use crate::engine::resting::{Held, Stub};
 use crate::engine::run::RunState;
+use crate::engine::view::{RunStatus, RunView};
 use crate::model::activation::{RunEnd, RunOutcome};
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::happening::What;
 use crate::model::id::RunId;
-use crate::model::record::Fact;
+use crate::model::record::beginning_of;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 
@@ -77,8 +78,13 @@ impl Shared {
     }
 
     /// The views of those that rest.
-    pub(super) fn resting_views(&self) -> Vec<RunView> {
-        self.resting.map(|run, stub| RunView { run, target: stub.group.target.clone(), since: stub.since })
+    pub(super) fn resting_views(&self) -> Vec<(RunView, Option<Arc<Installed>>)> {
+        self.resting.map(|run, stub| {
+            let until = (stub.due != Timestamp::MAX).then_some(stub.due);
+            let status = RunStatus::Waiting { events: Vec::new(), until };
+            let view = RunView { run, target: stub.group.target.clone(), since: stub.since, status };
+            (view, Some(Arc::clone(&stub.group.installed)))
+        })
     }
 
     /// Has a run go on from what is recorded of it, as after a crash.
@@ -87,8 +93,8 @@ impl Shared {
         let Held { requester, cell, cancel_keys } = held.map_or_else(Held::nothing, |held| *held);
         let facts = self.ports.store.facts(run).await;
         let beginning = match facts.as_deref() {
-            Ok([Fact::Began(beginning), ..]) => Some(Arc::clone(beginning)),
-            _ => None,
+            Ok(facts) => beginning_of(facts).map(Arc::clone),
+            Err(_) => None,
         };
         let pipeline = &group.installed.bound.pipeline;
         let flow = beginning.as_ref().and_then(|beginning| pipeline.flows.iter().find(|flow| flow.name == beginning.flow));

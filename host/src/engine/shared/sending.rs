@@ -36,6 +36,12 @@ impl Shared {
             limits: Limits { max_concurrent, max_queue, when_full },
             circles: None,
             started: None,
+            // That it was sent on its way is recorded; it is sent again after a crash.
+            waits: false,
+            receipt: None,
+            queued: None,
+            after_queue: false,
+            copied: Vec::new(),
             own_deadline: None,
             cancel_keys: Vec::new(),
             idempotency: None,

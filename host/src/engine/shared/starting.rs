@@ -1,35 +1,163 @@
-//! The beginning of a run that has its place: in a task of its own, or in its caller's while it is short.
+//! The beginning of a run that has its place: its first facts are kept, then it goes on in a task of its own, or in its caller's while it is
+//! short.
 
 use std::cell::Cell;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use tokio::sync::oneshot;
 
+use super::admitting::settle;
 use super::{Shared, Ticket};
-use crate::engine::dispatcher::{Driver, Driving};
+use crate::clock::Busy;
+use crate::engine::dispatcher::{Driver, Driving, Opening};
+use crate::engine::refusal::refusal;
 use crate::engine::run::RunState;
+use crate::engine::telling::run_label;
+use crate::model::activation::{Admission, Requester, RunEnd, RunOutcome};
+use crate::model::cancel::CancelSignal;
+use crate::model::failure::{Failure, FailureKind};
+use crate::model::happening::{Happening, What};
 use crate::model::job::CancelReason;
+use crate::model::port::{Clock, Receipt, StoreError};
 use crate::model::record::Beginning;
+use crate::model::value::Value;
 use crate::policy::deadline;
 
+/// So long until a store that was full is asked again, where nobody who asked waits for the answer.
+const FULL: Duration = Duration::from_secs(1);
+
+/// A run whose first facts are on their way into the store.
+struct Starting {
+    driver: Box<Driver>,
+    opening: Opening,
+    beginning: Arc<Beginning>,
+    requester: Option<Arc<dyn Requester>>,
+    receipt: Option<Box<dyn Receipt>>,
+    /// Told what became of it, if somebody waits for that.
+    told: Option<oneshot::Sender<Result<(), Failure>>>,
+    busy: Busy,
+}
+
 impl Shared {
-    /// Starts a run in a task of its own.
-    pub(super) fn start(&self, ticket: Box<Ticket>) {
-        if let Some(task) = self.task(ticket) {
-            self.tasks.spawn(task);
+    /// Starts a run that waited for its place.
+    pub(super) fn start(&self, mut ticket: Box<Ticket>) {
+        let Some(shared) = self.weak.upgrade() else { return };
+        // Counted from here, so that no clock takes the moment before its first turn for quiet.
+        let busy = self.ports.activity.enter();
+        self.tasks.spawn(async move {
+            let queued = match ticket.queued.take() {
+                Some(queued) => {
+                    ticket.after_queue = true;
+                    queued.kept().await
+                }
+                None => Ok(()),
+            };
+            if let Err(error) = queued {
+                // Whoever asked was told that it is not admitted.
+                shared.left(ticket.beginning.run);
+                return shared.not_begun(&ticket.beginning, None, ticket.started.take(), &error);
+            }
+            let told = ticket.started.take();
+            if let Some(starting) = shared.open(ticket, told, busy) {
+                shared.keep_first(starting, None).await;
+            }
+        });
+    }
+
+    /// Begins a run that has its place. Returns when its first facts are kept, unless nobody waits for that.
+    pub(super) async fn begin(&self, ticket: Box<Ticket>) -> Admission {
+        let (run, waits) = (ticket.beginning.run, ticket.waits);
+        let is_quick = ticket.installed.is_quick(&ticket.flow.name);
+        let Some(mut starting) = self.open(ticket, None, self.ports.activity.enter()) else { return Admission::Refused(broken_off()) };
+        // In memory it is kept at once, and nobody has to wait.
+        let first = starting.opening.poll_once();
+        if first == Some(Ok(())) {
+            settle(starting.receipt.take());
+            match is_quick {
+                true => self.drive_here(starting).await,
+                false => self.drive(starting),
+            }
+            return Admission::Started(run);
+        }
+        let Some(shared) = self.weak.upgrade() else { return Admission::Refused(broken_off()) };
+        let (sender, told) = waits.then(oneshot::channel).unzip();
+        starting.told = sender;
+        // In a task of its own, so that it goes on if whoever asked goes away.
+        self.tasks.spawn(shared.kept_first(starting, first));
+        match told {
+            None => Admission::Started(run),
+            Some(told) => match told.await {
+                Ok(Ok(())) => Admission::Started(run),
+                Ok(Err(failure)) => Admission::Refused(failure),
+                Err(_) => Admission::Refused(broken_off()),
+            },
         }
     }
 
-    /// Starts a run in the caller's own task: to its end, if it never has to wait; else it goes on in a task of its own.
+    /// Waits until its first facts are kept, and drives it.
+    async fn keep_first(&self, mut starting: Starting, first: Option<Result<(), StoreError>>) {
+        let mut result = match first {
+            Some(result) => result,
+            None => starting.opening.kept().await,
+        };
+        let patient = starting.told.is_none();
+        while patient && is_full(&result) && is_room_awaited(&self.ports.clock, &self.stop, &mut starting.busy).await {
+            starting.driver.offer_again(&mut starting.opening);
+            result = starting.opening.kept().await;
+        }
+        let Err(error) = result else {
+            settle(starting.receipt.take());
+            if let Some(told) = starting.told.take() {
+                let _ = told.send(Ok(()));
+            }
+            return self.carry_on(starting).await;
+        };
+        let Starting { driver, beginning, requester, told, .. } = starting;
+        // Nothing was kept, so that nothing follows.
+        drop(driver);
+        self.left(beginning.run);
+        self.not_begun(&beginning, requester.as_deref(), told, &error);
+    }
+
+    fn not_begun(
+        &self,
+        beginning: &Beginning,
+        requester: Option<&dyn Requester>,
+        told: Option<oneshot::Sender<Result<(), Failure>>>,
+        error: &StoreError,
+    ) {
+        let failure = refusal(error);
+        // Who is still there says what became of it; else it is said here.
+        if told.is_some_and(|told| told.send(Err(failure.clone())).is_ok()) {
+            return;
+        }
+        let outcome = RunOutcome::Failed { failure };
+        let what = What::RunEnded { outcome: outcome.clone(), elapsed: Duration::ZERO };
+        self.ports.sink.accept(Happening { time: self.ports.clock.now(), run: Some(run_label(beginning)), what });
+        if let Some(requester) = requester {
+            requester.end(&RunEnd { run: beginning.run, outcome, degraded: false, output: Value::null() });
+        }
+    }
+
+    /// Drives a run in a task of its own.
+    fn drive(&self, starting: Starting) {
+        let Some(shared) = self.weak.upgrade() else { return };
+        self.tasks.spawn(shared.carried_on(starting));
+    }
+
+    /// Drives a run in the caller's own task: to its end, if it never has to wait; else it goes on in a task of its own.
     ///
     /// Only for flows whose runs are short by experience: making a task and going over to it costs as much as such a run's work, while
     /// the others are worth another thread.
-    pub(super) async fn start_here(&self, ticket: Box<Ticket>) {
-        let Some(mut task) = self.task(ticket) else { return };
+    async fn drive_here(&self, starting: Starting) {
+        let Some(shared) = self.weak.upgrade() else { return };
+        let mut task = shared.carried_on(starting);
         // Who waits for all tasks waits for this one too.
         let counted = self.tasks.token();
         let is_over = match Turn::begin() {
@@ -42,8 +170,24 @@ impl Shared {
         drop(counted);
     }
 
-    /// The task of a run that has its place. Boxed: spawning moves a future about several times.
-    fn task(&self, ticket: Box<Ticket>) -> Option<BoxFuture<'static, ()>> {
+    /// Boxed: spawning moves a future about several times.
+    fn kept_first(self: Arc<Self>, starting: Starting, first: Option<Result<(), StoreError>>) -> BoxFuture<'static, ()> {
+        Box::pin(async move { self.keep_first(starting, first).await })
+    }
+
+    fn carried_on(self: Arc<Self>, starting: Starting) -> BoxFuture<'static, ()> {
+        Box::pin(async move { self.carry_on(starting).await })
+    }
+
+    async fn carry_on(&self, starting: Starting) {
+        let Starting { driver, opening, beginning, requester, busy, .. } = starting;
+        if AssertUnwindSafe(driver.drive(opening, busy)).catch_unwind().await.is_err() {
+            self.broke_off(&beginning, requester.as_deref());
+        }
+    }
+
+    /// Decides how a run that has its place begins, and gives that to the store. `None` if that panicked, which is told.
+    fn open(&self, ticket: Box<Ticket>, told: Option<oneshot::Sender<Result<(), Failure>>>, busy: Busy) -> Option<Starting> {
         let shared = self.weak.upgrade()?;
         let due = deadline::earliest(ticket.beginning.at, ticket.own_deadline, ticket.beginning.deadline);
         let beginning = Beginning { deadline: due, ..ticket.beginning };
@@ -58,31 +202,46 @@ impl Shared {
             self.waits.begin(beginning.run, pipeline);
             self.waits.cancel_on(beginning.run, &cancel_keys);
         }
-        let state = RunState::new(Arc::clone(pipeline), ticket.flow, Arc::clone(&beginning));
+        let mut state = RunState::new(Arc::clone(pipeline), ticket.flow, Arc::clone(&beginning));
+        if ticket.after_queue {
+            state = state.after_queue();
+        }
         let requester = ticket.requester.clone();
         // Made now and not at the door, so that whoever is sent away leaves no state behind.
         let has_state = !ticket.installed.bound.pipeline.state.initial.is_empty();
         let cell = has_state.then(|| self.states.cell(&beginning.pipeline, beginning.state_key.as_deref()));
-        let driver = Driver::new(Driving {
-            shared: Arc::clone(&shared),
-            installed: ticket.installed,
-            state,
-            cell,
-            requester: ticket.requester,
-            control,
-            cancel_keys,
-        });
-        if let Some(started) = ticket.started {
-            let _ = started.send(());
-        }
-        // Counted from here, so that no clock takes the moment before its first turn for quiet.
-        let busy = self.ports.activity.enter();
-        Some(Box::pin(async move {
-            if AssertUnwindSafe(driver.drive(busy)).catch_unwind().await.is_err() {
-                shared.broke_off(&beginning, requester.as_deref());
-            }
-        }))
+        let mut driver =
+            Driver::new(Driving { shared, installed: ticket.installed, state, cell, requester: ticket.requester, control, cancel_keys });
+        let copied = ticket.copied;
+        let opening = catch_unwind(AssertUnwindSafe(|| driver.open(copied)));
+        let Ok(opening) = opening else {
+            drop(driver);
+            self.broke_off(&beginning, requester.as_deref());
+            return None;
+        };
+        Some(Starting { driver, opening, beginning, requester, receipt: ticket.receipt, told, busy })
     }
+}
+
+fn broken_off() -> Failure {
+    Failure::new(FailureKind::Bug, "pipehost made a mistake when it began this run; please report it").with_code("panic")
+}
+
+pub(super) const fn is_full(result: &Result<(), StoreError>) -> bool {
+    matches!(result, Err(StoreError::Full(_)))
+}
+
+/// Waits until a store that was full may be asked again; false if the host stops first.
+pub(super) async fn is_room_awaited(clock: &Arc<dyn Clock>, stop: &CancelSignal, busy: &mut Busy) -> bool {
+    let sleep = clock.sleep_until(clock.now() + FULL);
+    busy.rest(async {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => false,
+            () = sleep => true,
+        }
+    })
+    .await
 }
 
 thread_local! {

@@ -9,10 +9,11 @@ use futures_util::FutureExt;
 
 use super::meeting::{World, answer, computed, listening_flow, plan, text, wait};
 use super::{Asker, Scripted, scripted};
+use crate::engine::RunStatus;
 use crate::engine::fixture::within_a_minute;
 use crate::journal::memory::MemoryStore;
 use crate::model::event::Caller;
-use crate::model::id::{Digest, RunId};
+use crate::model::id::{Digest, EventType, RunId};
 use crate::model::job::CancelReason;
 use crate::model::port::{Activate, Answer, Clock, Commit, Executor, Root, Store, forward_store};
 use crate::model::record::{Batch, Fact};
@@ -75,11 +76,12 @@ async fn a_run_that_rests_is_seen_as_it_was_and_takes_what_is_sent_to_it() {
     let world = World::on(Arc::new(MemoryStore::new()), Arc::new(pipeline("over")), &quick(), 1);
     world.clock.advance(Duration::from_secs(5)).await;
     let (run, asker) = world.ask("main").await;
-    let before = world.engine.running();
+    let seen = || world.engine.running().into_iter().map(|view| (view.run, view.target, view.since)).collect::<Vec<_>>();
+    let before = seen();
     at_rest(&world, 1).await;
     world.clock.advance(Duration::from_secs(5)).await;
-    assert_eq!(world.engine.running(), before);
-    assert_eq!(before.first().map(|view| view.since), Some(Timestamp::EPOCH + Duration::from_secs(5)));
+    assert_eq!(seen(), before);
+    assert_eq!(before.first().map(|(_, _, since)| *since), Some(Timestamp::EPOCH + Duration::from_secs(5)));
     let emitted = world.engine.signal(run, "Answer".into(), answer(7), Caller::default()).await.expect("the run is there");
     assert!(emitted.refused.is_empty());
     asker.ended.notified().await;
@@ -176,4 +178,17 @@ async fn a_run_whose_record_is_gone_fails_and_leaves_its_place() {
     world.clock.advance(HOUR).await;
     assert_eq!(asker.heard(), ["end failed"]);
     assert!(world.engine.running().is_empty());
+}
+
+#[tokio::test]
+async fn a_view_says_what_a_resting_run_waits_for_and_until_when() {
+    let world = World::on(Arc::new(MemoryStore::new()), Arc::new(pipeline("over")), &quick(), 1);
+    let (run, _) = world.ask("main").await;
+    world.until_waiting(1).await;
+    world.clock.settle().await;
+    let views = world.engine.views().await;
+    let [view] = &views[..] else { panic!("one run is under way: {views:?}") };
+    assert_eq!((view.run, view.target.as_str(), view.status.as_str()), (run, "p.main", "waiting"));
+    let RunStatus::Waiting { events, until } = &view.status else { panic!("it waits: {view:?}") };
+    assert_eq!((events.as_slice(), *until), ([EventType::new("Answer")].as_slice(), Some(Timestamp::EPOCH + HOUR)));
 }

@@ -10,7 +10,7 @@ use crate::model::types::Type;
 use crate::model::value::{Map, Tree};
 use crate::script::tree_of;
 
-/// Asks a script what it is.
+/// Asks a script what it is; the files that it was read from are not in what comes of it.
 pub(super) fn describe(loaded: &Loaded, reference: &ExecutorReference) -> Result<Description, CatalogProblem> {
     let mut description = Description {
         name: reference.name.to_string(),
@@ -22,7 +22,7 @@ pub(super) fn describe(loaded: &Loaded, reference: &ExecutorReference) -> Result
         imports: Vec::new(),
         abi: None,
         digest: loaded.digest,
-        files: loaded.files.clone(),
+        files: Vec::new(),
     };
     let is_described = loaded.ast.iter_functions().any(|function| function.name == "describe" && function.params.is_empty());
     if !is_described {

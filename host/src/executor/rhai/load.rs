@@ -8,7 +8,8 @@ use rhai::{AST, ASTNode, Engine, EvalAltResult, Expr, Module, ModuleResolver, Po
 use super::engine::{engine, known_names};
 use super::failure::Source;
 use super::objects::WAITING;
-use crate::model::executor::Home;
+use crate::files::{Files, Found};
+use crate::model::executor::{CodeFile, Home};
 use crate::model::grant::Limits;
 use crate::model::id::Digest;
 use crate::model::port::CatalogProblem;
@@ -28,7 +29,7 @@ pub(super) struct Loaded {
     /// Of the script and all that it imports.
     pub(super) digest: Digest,
     /// The files that were read.
-    pub(super) files: Vec<PathBuf>,
+    pub(super) files: Vec<CodeFile>,
     /// Whether it names an object whose calls wait.
     pub(super) waits: bool,
     /// The fields of `job` that it reads; `None` if that cannot be seen.
@@ -38,9 +39,9 @@ pub(super) struct Loaded {
 }
 
 /// Reads and parses a script.
-pub(super) fn load(home: &Home, limits: &Limits) -> Result<Loaded, CatalogProblem> {
+pub(super) fn load(files: &Files, home: &Home, limits: &Limits) -> Result<Loaded, CatalogProblem> {
     let (text, source, own_file) = match home {
-        Home::Rhai(file) => (read(file)?, Source { file: file.clone(), first_line: 1 }, Some(file.clone())),
+        Home::Rhai(file) => (read(files, file)?, Source { file: file.clone(), first_line: 1 }, Some(file.clone())),
         Home::Script { text, file, first_line } => {
             (text.to_string(), Source { file: file.clone(), first_line: (*first_line).max(1) }, None)
         }
@@ -52,7 +53,7 @@ pub(super) fn load(home: &Home, limits: &Limits) -> Result<Loaded, CatalogProble
     engine.set_max_operations(LOADING_OPERATIONS);
     let folder = source.file.parent().map_or_else(PathBuf::new, Path::to_owned);
     let imports: Arc<Mutex<Imports>> = Arc::default();
-    engine.set_module_resolver(Folder { folder, imports: Arc::clone(&imports) });
+    engine.set_module_resolver(Folder { files: files.clone(), folder, imports: Arc::clone(&imports) });
     let ast = engine.compile_into_self_contained(&known_names(), &text).map_err(|error| broken(*error, &source))?;
     let read = std::mem::take(&mut *imports.lock().unwrap_or_else(PoisonError::into_inner));
     let Some(parameter) = parameter_of_process(&ast) else {
@@ -62,9 +63,11 @@ pub(super) fn load(home: &Home, limits: &Limits) -> Result<Loaded, CatalogProble
         return Err(problem("E0512", message.to_owned(), place, "write fn process(job) { … }: it gets the job and gives its output"));
     };
     let parts = std::iter::once(text.as_bytes()).chain(read.files.iter().map(|(_, text)| text.as_bytes()));
+    let own_file = own_file.as_ref().map(|file| (file, &text));
+    let files = own_file.into_iter().chain(read.files.iter().map(|(file, text)| (file, text)));
     Ok(Loaded {
         digest: Digest::of_parts(parts),
-        files: own_file.into_iter().chain(read.files.iter().map(|(file, _)| file.clone())).collect(),
+        files: files.map(|(file, text)| CodeFile { path: file.clone(), content: text.as_bytes().into() }).collect(),
         waits: read.waits || names_one_that_waits(&ast),
         job_fields: job_fields(&ast, &parameter),
         only_takes_input: only_takes_input(&ast, &parameter),
@@ -78,17 +81,21 @@ pub(super) fn problem(code: &'static str, message: String, place: Option<(PathBu
     CatalogProblem { code, message, place, help: Some(help.to_owned()) }
 }
 
-fn read(file: &Path) -> Result<String, CatalogProblem> {
+fn read(files: &Files, file: &Path) -> Result<String, CatalogProblem> {
     let refuse = |why: String, help: &str| Err(problem("E0510", format!("{} {why}", file.display()), None, help));
-    let size = match std::fs::metadata(file) {
-        Ok(found) if found.is_dir() => return refuse("is a folder, not a script".to_owned(), "name the .rhai file in it"),
-        Ok(found) => found.len(),
+    let size = match files.look(file) {
+        Ok(Found::Folder) => return refuse("is a folder, not a script".to_owned(), "name the .rhai file in it"),
+        Ok(Found::File(size)) => size,
+        Ok(Found::Other) => 0,
         Err(error) => return refuse(format!("cannot be read: {error}"), "the path is relative to the YAML file that names it"),
     };
     if size > LARGEST {
         return refuse(format!("has {size} bytes, and a script may have {LARGEST}"), "split it, or make it a WASM plugin");
     }
-    match std::fs::read(file).map(String::from_utf8) {
+    match files.read(file, LARGEST).map(|bytes| String::from_utf8(bytes.to_vec())) {
+        Ok(Ok(text)) if text.len() as u64 > LARGEST => {
+            refuse(format!("has more than the {LARGEST} bytes that a script may have"), "split it, or make it a WASM plugin")
+        }
         Ok(Ok(text)) => Ok(text),
         Ok(Err(_)) => refuse("is not UTF-8".to_owned(), "save it as UTF-8"),
         Err(error) => refuse(format!("cannot be read: {error}"), "see whether this user may read it"),
@@ -182,6 +189,7 @@ struct Imports {
 
 /// Imports from the script's own folder, and from nowhere else.
 struct Folder {
+    files: Files,
     folder: PathBuf,
     imports: Arc<Mutex<Imports>>,
 }
@@ -194,13 +202,12 @@ impl Folder {
             return refuse("only files in the script's folder can be imported".to_owned());
         }
         let file = self.folder.join(path).with_extension("rhai");
-        let here = std::fs::canonicalize(if self.folder.as_os_str().is_empty() { Path::new(".") } else { &self.folder });
-        match (here, std::fs::canonicalize(&file)) {
-            (Ok(here), Ok(there)) if there.starts_with(&here) => {}
-            (_, Err(error)) => return refuse(error.to_string()),
-            _ => return refuse("it leads out of the script's folder".to_owned()),
+        match self.files.lies_beneath(&file, &self.folder) {
+            Ok(true) => {}
+            Ok(false) => return refuse("it leads out of the script's folder".to_owned()),
+            Err(error) => return refuse(error.to_string()),
         }
-        let text = match read(&file) {
+        let text = match read(&self.files, &file) {
             Ok(text) => text,
             Err(problem) => return refuse(problem.message),
         };

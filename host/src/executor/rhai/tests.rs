@@ -277,7 +277,8 @@ async fn a_script_that_only_takes_its_input_is_given_nothing_else_and_changes_on
         ("let it = job.input; let later = || job.input.n; it.n + later.call()", false, "2"),
     ] {
         let script = format!("fn process(job) {{ {script} }}");
-        let loaded = load::load(&inline(&script), &Limits::default()).unwrap_or_else(|problem| panic!("{script}: {problem:?}"));
+        let loaded =
+            load::load(&Files::Disk, &inline(&script), &Limits::default()).unwrap_or_else(|problem| panic!("{script}: {problem:?}"));
         assert_eq!(loaded.only_takes_input, spared, "{script}");
         let (bench, input) = (Bench::new(&script), Value::from_text(r#"{"list":[1],"n":1}"#).expect("this is JSON"));
         for _ in 0..5 {
@@ -360,7 +361,9 @@ fn a_script_says_what_it_is_and_what_it_was_read_from() {
     let home = Rhai::new(Arc::new(Clicking { now: AtomicU64::new(0), each: 0 }));
     let main = reference(Home::Rhai(folder.path().join("main.rhai")));
     let before = home.describe(&main).expect("it is a script");
-    assert_eq!(before.files, [folder.path().join("main.rhai"), folder.path().join("parts.rhai")]);
+    let read: Vec<_> = before.files.iter().map(|file| file.path.clone()).collect();
+    assert_eq!(read, [folder.path().join("main.rhai"), folder.path().join("parts.rhai")]);
+    assert_eq!(before.files[1].content.as_ref(), b"fn twice(x) { x * 2 }");
     let bench = Bench::of(&main, 0);
     write("parts.rhai", "fn twice(x) { x + x }");
     assert_ne!(home.describe(&main).expect("it is a script").digest, before.digest);

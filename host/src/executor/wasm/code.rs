@@ -1,7 +1,7 @@
 //! From a file to code that can be instantiated: read, compiled or taken from the cache, checked against the contract, described.
 
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use wasmtime::Engine;
 use wasmtime::component::{Component, HasSelf, Linker};
@@ -11,7 +11,8 @@ use super::engines::Kind;
 use super::guest::Guest;
 use super::problem::{self, first_line};
 use super::{Shared, cache};
-use crate::model::executor::{Description, Want};
+use crate::files::{Files, Found};
+use crate::model::executor::{CodeFile, Description, Want};
 use crate::model::grant::Limits;
 use crate::model::id::Digest;
 use crate::model::port::CatalogProblem;
@@ -32,7 +33,7 @@ const LONGEST_SUMMARY: usize = 500;
 
 /// A component's file as it was read.
 pub(super) struct Source {
-    bytes: Vec<u8>,
+    pub(super) bytes: Arc<[u8]>,
     pub(super) digest: Digest,
 }
 
@@ -57,21 +58,21 @@ pub(super) struct Code {
 }
 
 impl Code {
-    /// What it says of itself, as read from this file.
-    pub(super) fn description(&self, path: PathBuf) -> Description {
-        Description { files: vec![path], ..self.description.clone() }
+    /// What it says of itself, as read from this file; an executor at work has no use for the file.
+    pub(super) fn description(&self, read_from: Option<CodeFile>) -> Description {
+        Description { files: read_from.into_iter().collect(), ..self.description.clone() }
     }
 }
 
 /// Reads a component's file.
-pub(super) fn read(path: &Path) -> Result<Source, CatalogProblem> {
+pub(super) fn read(files: &Files, path: &Path) -> Result<Source, CatalogProblem> {
     let unreadable = |error: std::io::Error| problem::unreadable(path, &error.to_string());
-    let metadata = std::fs::metadata(path).map_err(unreadable)?;
-    if !metadata.is_file() {
-        return Err(problem::unreadable(path, if metadata.is_dir() { "it is a folder" } else { "it is no regular file" }));
+    match files.look(path).map_err(unreadable)? {
+        Found::File(_) => {}
+        Found::Folder => return Err(problem::unreadable(path, "it is a folder")),
+        Found::Other => return Err(problem::unreadable(path, "it is no regular file")),
     }
-    let mut bytes = Vec::new();
-    std::fs::File::open(path).map_err(unreadable)?.take(LARGEST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    let bytes = files.read(path, LARGEST).map_err(unreadable)?;
     if bytes.len() as u64 > LARGEST {
         return Err(problem::unreadable(path, "it has more than 256 MiB"));
     }

@@ -156,7 +156,8 @@ fn retrieve_says_what_it_is_and_imports_only_what_it_uses() {
     assert_eq!(description.imports, ["pipehost:executor/log@0.1.0", "pipehost:executor/index@0.1.0"]);
     assert_eq!(description.abi.as_deref(), Some("pipehost:executor@0.1.0"));
     assert_eq!(description.wants.iter().map(|want| want.grant.as_str()).collect::<Vec<_>>(), ["index"]);
-    assert_eq!(description.files, [path]);
+    assert_eq!(description.files.iter().map(|file| &file.path).collect::<Vec<_>>(), [&path]);
+    assert_eq!(description.files[0].content.as_ref(), std::fs::read(&path).expect("it is there"));
     let top_k = description.input.as_ref().and_then(|input| input.field("top_k"));
     assert_eq!(top_k, Some(&crate::model::types::Type::Int));
 }

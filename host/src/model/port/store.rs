@@ -202,6 +202,8 @@ pub enum StoreError {
         /// How large it may be, in bytes.
         most: u64,
     },
+    /// This one thing cannot be read, for a reason of its own: a secret that is not given any more, a row that does not parse.
+    Unreadable(String),
     /// The store cannot take more.
     Full(String),
     /// What the store has may not be all that it had; it takes nothing until somebody has accepted that.
@@ -220,6 +222,7 @@ impl fmt::Display for StoreError {
             Self::TooLarge { bytes, most } => {
                 write!(formatter, "a value of {bytes} bytes is more than the store takes, which is {} MiB", most >> 20)
             }
+            Self::Unreadable(why) => write!(formatter, "it cannot be read: {why}"),
             Self::Full(why) => write!(formatter, "the store is full: {why}"),
             Self::Suspect(why) => write!(formatter, "data may be lost: {why}"),
             Self::Broken(why) => write!(formatter, "the store is broken: {why}"),

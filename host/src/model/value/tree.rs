@@ -3,9 +3,10 @@
 use std::fmt;
 
 use indexmap::IndexMap;
-use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::exact::{self, Name};
 use crate::model::secret::Secret;
 
 /// The fields of a map, in the order in which they were written.
@@ -180,9 +181,11 @@ impl Serialize for Tree {
             Self::Null => serializer.serialize_unit(),
             Self::Bool(truth) => serializer.serialize_bool(*truth),
             Self::Int(number) => serializer.serialize_i64(*number),
+            Self::Float(number) if exact::is_exact() => exact::float(*number, serializer),
             Self::Float(number) => serializer.serialize_f64(*number),
             Self::Text(text) => serializer.serialize_str(text),
             Self::List(items) => serializer.collect_seq(items),
+            Self::Map(fields) if exact::is_exact() => serializer.collect_map(fields.iter().map(|(name, field)| (exact::name(name), field))),
             Self::Map(fields) => serializer.collect_map(fields),
             Self::Secret(secret) => secret.serialize(serializer),
         }
@@ -245,6 +248,9 @@ impl<'de> Deserialize<'de> for Tree {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Tree, A::Error> {
+                if exact::is_exact() {
+                    return exact_map(fields);
+                }
                 let mut map = Map::new();
                 while let Some((name, field)) = fields.next_entry()? {
                     map.insert(name, field);
@@ -255,4 +261,28 @@ impl<'de> Deserialize<'de> for Tree {
 
         deserializer.deserialize_any(TreeVisitor)
     }
+}
+
+/// A map in its exact form, or what one stands for there.
+fn exact_map<'de, A: MapAccess<'de>>(mut fields: A) -> Result<Tree, A::Error> {
+    let mut map = Map::new();
+    while let Some(name) = fields.next_key::<String>()? {
+        let found = match exact::read_name(name) {
+            Name::Plain(name) => {
+                map.insert(name, fields.next_value()?);
+                continue;
+            }
+            Name::Sealed => {
+                let seal = exact::seal().ok_or_else(|| A::Error::custom("nothing opens it"))?;
+                Tree::Secret(seal.open(&fields.next_value::<String>()?).map_err(A::Error::custom)?)
+            }
+            Name::Float => Tree::Float(fields.next_value::<String>()?.parse().map_err(A::Error::custom)?),
+            Name::Unknown => return Err(A::Error::custom("it has a mark that is not known")),
+        };
+        if !map.is_empty() || fields.next_key::<String>()?.is_some() {
+            return Err(A::Error::custom("a mark stands beside other fields"));
+        }
+        return Ok(found);
+    }
+    Ok(Tree::Map(map))
 }

@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 use super::event::Events;
 use super::template::Compiler;
 use crate::model::diagnostic::{Diagnostic, Place};
-use crate::model::executor::{ExecutorReference, Home};
+use crate::model::executor::{Description, ExecutorReference, Home};
 use crate::model::grant::{Grants, Limits};
 use crate::model::id::{ExecutorName, PipelineName, ResourceName};
 use crate::model::port::{Catalog, CatalogProblem};
@@ -124,10 +124,11 @@ impl<'a> Executors<'a> {
         self.used
     }
 
-    /// The digests of all, used or not, for the pipeline's revision.
-    pub(super) fn digests(&self) -> Vec<(String, [u8; 32])> {
-        let all = self.declared.iter();
-        all.filter_map(|(name, declared)| Some((name.clone(), *declared.as_ref()?.description.digest.as_bytes()))).collect()
+    /// What all that have code of their own say of themselves, used or not, by name.
+    pub(super) fn code(&self) -> impl Iterator<Item = (&str, &Description)> {
+        let all = self.declared.iter().filter_map(|(name, declared)| Some((name.as_str(), declared.as_ref()?)));
+        let own = all.filter(|(_, declared)| !matches!(declared.reference.home, Home::Builtin(_)));
+        own.map(|(name, declared)| (name, &declared.description))
     }
 
     /// Every file that an executor's code is in or ought to be in.
@@ -165,7 +166,7 @@ impl<'a> Executors<'a> {
         let place = compiler.findings.place(declared);
         match self.catalog.describe(&reference) {
             Ok(description) => {
-                self.files.extend(description.files.iter().cloned());
+                self.files.extend(description.files.iter().map(|file| file.path.clone()));
                 Some(DeclaredExecutor { reference, description, place, written: Vec::new() })
             }
             Err(problem) => {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::pipeline::Draft;
+use crate::files::Files;
 use crate::model::diagnostic::{Diagnostic, Place};
 use crate::plan::codes;
 use crate::plan::raw::Findings;
@@ -15,7 +16,10 @@ pub(super) const SECTIONS: [(&str, &str); 4] =
 
 /// An entry of `import`.
 pub(in crate::plan) struct Import {
-    file: PathBuf,
+    /// The file as it is named here.
+    pub(super) path: PathBuf,
+    /// The one file that this leads to.
+    pub(super) file: PathBuf,
     span: Span,
 }
 
@@ -25,29 +29,25 @@ pub(in crate::plan) fn imported(file: &Path, root: &Node) -> Vec<PathBuf> {
     items.iter().filter_map(|item| Some(beside(file, item.text()?))).collect()
 }
 
-/// The one file that two ways of writing it lead to.
-pub(in crate::plan) fn identity(file: &Path) -> PathBuf {
-    std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned())
-}
-
 fn beside(file: &Path, text: &str) -> PathBuf {
     file.parent().unwrap_or(Path::new("")).join(text)
 }
 
 impl Findings<'_> {
     /// `import`.
-    pub(super) fn imports(&self, node: Option<&Node>) -> Vec<Import> {
+    pub(super) fn imports(&self, files: &Files, node: Option<&Node>) -> Vec<Import> {
         let Some(node) = node else { return Vec::new() };
         let mut imports: Vec<Import> = Vec::new();
         for (text, span) in self.texts(node, "`import`", "[shared.yaml]") {
-            let file = identity(&beside(&self.file.path, text));
+            let path = beside(&self.file.path, text);
+            let file = files.identity(&path);
             match imports.iter().find(|import| import.file == file) {
                 Some(first) => {
                     let diagnostic = Diagnostic::error(codes::DUPLICATE_NAME, self.place(span), format!("`{text}` is imported twice"))
                         .with_related(self.place(first.span), "here it stands first");
                     self.add(diagnostic, "keep one of them");
                 }
-                None => imports.push(Import { file, span }),
+                None => imports.push(Import { path, file, span }),
             }
         }
         imports

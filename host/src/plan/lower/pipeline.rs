@@ -15,7 +15,8 @@ use super::import::Import;
 use super::load_time::LoadTime;
 use super::template::Compiler;
 use super::trigger::KnownEvents;
-use super::{emissions, revision};
+use super::{bundling, emissions, revision};
+use crate::files::Files;
 use crate::model::diagnostic::Place;
 use crate::model::id::{EventType, PipelineName};
 use crate::model::port::Catalog;
@@ -51,8 +52,8 @@ pub(in crate::plan) struct Lowered {
 }
 
 impl<'a> Draft<'a> {
-    /// Reads the name and the events.
-    pub(in crate::plan) fn new(file: &'a SourceFile, root: &'a Node) -> Self {
+    /// Reads the name and the events. Whatever it imports is looked for in `files`.
+    pub(in crate::plan) fn new(files: &Files, file: &'a SourceFile, root: &'a Node) -> Self {
         let findings = Findings::new(file);
         let table = findings.map(root, "a pipeline's file", "pipeline: NAME, with `trigger` and `steps` below it");
         let (mut name, mut library) = (None, None);
@@ -82,7 +83,7 @@ impl<'a> Draft<'a> {
             // A pipeline's is read with the rest of it; of a library nobody keeps it.
             findings.literal_text(node, "`description`", "one sentence");
         }
-        let imports = findings.imports(table.and_then(|table| table.get("import")));
+        let imports = findings.imports(files, table.and_then(|table| table.get("import")));
         let events = findings.events(table.and_then(|table| table.get("events")));
         Self { findings, root, table, name, library, imports, events, tests: None }
     }
@@ -143,6 +144,7 @@ impl<'a> Draft<'a> {
     /// Looks at all the rest. No pipeline, if anything is wrong.
     pub(in crate::plan) fn lower(
         &self,
+        read_from: &Files,
         libraries: &[&Self],
         foreign: &BTreeMap<String, Type>,
         callable: &Callable,
@@ -186,12 +188,15 @@ impl<'a> Draft<'a> {
         files.extend(executors.files().iter().cloned());
         files.dedup();
         let roots: Vec<&Node> = shared.drafts.iter().map(|draft| draft.root).collect();
-        let digest = revision::digest(&roots, &executors.digests());
+        let revision = revision::digest(&roots, executors.code());
+        let code = executors.code().flat_map(|(_, description)| &description.files);
+        let bundle = bundling::bundle(read_from, &shared.drafts, code, (&name, revision));
         let good = findings.count() == 0 && self.name.is_some() && libraries.iter().all(|library| library.findings.count() == 0);
         let pipeline = flows.into_iter().collect::<Option<Vec<_>>>().filter(|_| good).map(|flows| Pipeline {
             name,
             description: description.map(str::to_owned),
-            revision: digest,
+            revision,
+            bundle,
             file: file.path.clone(),
             files: files.clone(),
             scope,

@@ -9,6 +9,7 @@ use crate::bus::Bus;
 use crate::clock::SeededRandom;
 use crate::engine::{Engine, Ports};
 use crate::journal::memory::MemoryStore;
+use crate::model::bundle::Bundle;
 use crate::model::diagnostic::Place;
 use crate::model::event::Scope;
 use crate::model::failure::Failure;
@@ -72,6 +73,7 @@ impl World<'_> {
         }
         let ghost = |(name, events): (PipelineName, IndexMap<EventType, Type>)| Pipeline {
             revision: Digest::of(name.as_str().as_bytes()),
+            bundle: Bundle::of_nothing(name.clone(), Digest::of(name.as_str().as_bytes())),
             name,
             description: None,
             file: self.stage.case.pipeline.file.clone(),

@@ -1,11 +1,8 @@
 //! What one run tells whoever asked, kept until it is that one's turn to be shown.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use tokio::sync::Notify;
-
 use crate::model::activation::{Requester, RunEnd};
 use crate::model::value::{Tree, Value};
+use crate::trigger::mailbox::Mailbox;
 
 /// So many bytes of tokens wait to be shown; what comes beyond is left out, and `…` stands for it.
 const MOST_TOKENS: usize = 1 << 20;
@@ -23,13 +20,7 @@ pub(super) enum Heard {
 
 /// Listens to one run. Clones listen to the same.
 #[derive(Clone, Default)]
-pub(super) struct Hearing(Arc<Ear>);
-
-#[derive(Default)]
-struct Ear {
-    told: Mutex<ToldSoFar>,
-    more: Notify,
-}
+pub(super) struct Hearing(Mailbox<ToldSoFar>);
 
 #[derive(Default)]
 struct ToldSoFar {
@@ -42,31 +33,17 @@ struct ToldSoFar {
 impl Hearing {
     /// Waits for what comes next. Dropping the wait loses nothing.
     pub(super) async fn next(&self) -> Heard {
-        loop {
-            // A permit is kept while nobody waits, so nothing falls between the look and the wait.
-            if let Some(heard) = self.take() {
-                return heard;
-            }
-            self.0.more.notified().await;
+        self.0.next(ToldSoFar::take).await
+    }
+}
+
+impl ToldSoFar {
+    fn take(&mut self) -> Option<Heard> {
+        if !self.tokens.is_empty() {
+            self.left_out = false;
+            return Some(Heard::Tokens(std::mem::take(&mut self.tokens)));
         }
-    }
-
-    fn take(&self) -> Option<Heard> {
-        let mut told = self.lock();
-        if !told.tokens.is_empty() {
-            told.left_out = false;
-            return Some(Heard::Tokens(std::mem::take(&mut told.tokens)));
-        }
-        told.reply.take().map(Heard::Reply).or_else(|| told.end.take().map(Heard::End))
-    }
-
-    fn tell(&self, change: impl FnOnce(&mut ToldSoFar)) {
-        change(&mut self.lock());
-        self.0.more.notify_one();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, ToldSoFar> {
-        self.0.told.lock().unwrap_or_else(PoisonError::into_inner)
+        self.reply.take().map(Heard::Reply).or_else(|| self.end.take().map(Heard::End))
     }
 }
 
@@ -74,7 +51,7 @@ impl Requester for Hearing {
     fn progress(&self, progress: &Value) {
         let token = progress.field("token");
         let Some(Tree::Text(token)) = token.as_ref().map(Value::tree) else { return };
-        self.tell(|told| {
+        self.0.tell(|told| {
             if told.left_out {
                 return;
             }
@@ -88,11 +65,11 @@ impl Requester for Hearing {
     }
 
     fn reply(&self, reply: &Value) {
-        self.tell(|told| told.reply = Some(reply.clone()));
+        self.0.tell(|told| told.reply = Some(reply.clone()));
     }
 
     fn end(&self, end: &RunEnd) {
-        self.tell(|told| told.end = Some(end.clone()));
+        self.0.tell(|told| told.end = Some(end.clone()));
     }
 }
 

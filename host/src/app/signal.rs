@@ -1,0 +1,143 @@
+//! Answers of people to runs that wait: which wait is meant, and what it made of the answer.
+
+use serde::{Deserialize, Serialize};
+
+use super::commands::{Commands, ended};
+use super::views::{AnswerStory, RunStory, WaitStory};
+use crate::engine::listens;
+use crate::model::event::Caller;
+use crate::model::failure::{Failure, FailureKind};
+use crate::model::id::{EventId, EventType, RunId};
+use crate::model::record::{Fact, RefusedAnswer};
+use crate::model::value::{Map, Tree, Value};
+use crate::plan::pipeline::Flow;
+
+/// The code of an answer that no wait of the run's flow takes.
+pub const NOT_AWAITED: &str = "E0769";
+/// The code of an answer that was refused.
+pub const REFUSED: &str = "E0770";
+
+/// An answer to a run.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signal {
+    /// The run, or the beginning of its id.
+    pub run: String,
+    /// The type of the event.
+    pub event: EventType,
+    /// Its data: a JSON object. Fields by which the wait knows its answers are put in where they are left out.
+    pub data: Value,
+    /// Who answers: `event.caller.id` in the wait's `where`.
+    pub caller: String,
+}
+
+/// What became of an answer.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Signalled {
+    /// The run.
+    pub run: RunId,
+    /// The event that the answer became.
+    pub event: EventId,
+    /// What the run made of it.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+}
+
+/// What a run made of an answer.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "verdict", rename_all = "snake_case")]
+pub enum Verdict {
+    /// The wait took it, and the run goes on.
+    Taken,
+    /// No wait looks at it now. A later wait of this run takes it, if it has the fields that one asks for.
+    Kept,
+    /// It was not taken.
+    Refused {
+        /// `guard`, `late`, `double` or `full`.
+        reason: String,
+        /// The same in a sentence.
+        message: String,
+    },
+}
+
+impl Commands {
+    /// Answers a run, and returns what came of it once the run has decided and that is recorded.
+    ///
+    /// # Errors
+    /// As [`Views::find`](super::views::Views::find); `invalid` with [`NOT_AWAITED`] if no wait of its flow takes such an event; `invalid` if the data is not what the event
+    /// declares, `not_found` if the pipeline is not in force.
+    pub async fn signal(&self, signal: Signal) -> Result<Signalled, Failure> {
+        let story = self.views.run(&signal.run).await?;
+        let run = story.row.run;
+        let (_, pipeline) = self.views.history(run).await?;
+        let flow = pipeline.as_ref().and_then(|pipeline| pipeline.flows.iter().find(|flow| flow.name == story.row.flow));
+        if let Some(flow) = flow {
+            is_awaited(flow, &signal.event)?;
+        }
+        let data = completed(&signal.data, &waits(&story, &signal.event));
+        let caller = Caller { id: Some(signal.caller.clone()), roles: Vec::new() };
+        let emitted = self.engine.signal(run, signal.event.clone(), data, caller).await?;
+        let refused = emitted.refused.iter().find(|(other, _)| *other == run).map(|(_, reason)| *reason);
+        let verdict = match refused {
+            Some(reason) => Verdict::Refused { reason: reason.as_str().to_owned(), message: why(reason, &story, &signal) },
+            // A run that has ended looks at nothing, nor will it.
+            None if !story.row.status.is_open() => return Err(ended(run, &story.row.status)),
+            None if self.took(run, emitted.id).await? => Verdict::Taken,
+            None => Verdict::Kept,
+        };
+        Ok(Signalled { run, event: emitted.id, verdict })
+    }
+
+    async fn took(&self, run: RunId, answer: EventId) -> Result<bool, Failure> {
+        let (facts, _) = self.views.history(run).await?;
+        Ok(facts.iter().any(|fact| matches!(fact, Fact::WaitEnded { event: Some(event), .. } if event.id == answer)))
+    }
+}
+
+fn is_awaited(flow: &Flow, event: &EventType) -> Result<(), Failure> {
+    let mut awaited: Vec<&str> = listens(flow).flat_map(|listen| &listen.types).map(EventType::as_str).collect();
+    if awaited.contains(&event.as_str()) {
+        return Ok(());
+    }
+    awaited.sort_unstable();
+    awaited.dedup();
+    let waits = if awaited.is_empty() { "it waits for nothing".to_owned() } else { format!("it waits for {}", awaited.join(" or ")) };
+    let message = format!("the flow {} never waits for {event}; {waits}", flow.name);
+    Err(Failure::new(FailureKind::Invalid, message).with_code(NOT_AWAITED))
+}
+
+/// The waits of a run for such an event, the one that began last in front.
+fn waits<'a>(story: &'a RunStory, event: &EventType) -> Vec<&'a WaitStory> {
+    story.steps.iter().rev().filter_map(|step| step.wait.as_ref()).filter(|wait| wait.events.contains(event)).collect()
+}
+
+/// The data with the fields by which the wait knows its answers: who names the run need not name it again.
+fn completed(data: &Value, waits: &[&WaitStory]) -> Value {
+    let (Some(wait), Tree::Map(given)) = (waits.first(), data.tree()) else { return data.clone() };
+    let missing = wait.matching.iter().filter(|(name, _)| !given.contains_key(*name));
+    let fields: Map = given.iter().chain(missing).map(|(name, field)| (name.clone(), field.clone())).collect();
+    Value::from(Tree::Map(fields))
+}
+
+/// Why an answer was refused, for whoever gave it.
+fn why(reason: RefusedAnswer, story: &RunStory, signal: &Signal) -> String {
+    let Signal { event, caller, .. } = signal;
+    let waits = waits(story, event);
+    match reason {
+        RefusedAnswer::Guard => format!("the wait for {event} does not take this answer from {caller}: its where does not hold"),
+        RefusedAnswer::Double => {
+            let taken = waits.iter().flat_map(|wait| &wait.answers).find(|answer| answer.refused.is_none());
+            format!("the wait for {event} has its answer already{}", taken.map_or_else(String::new, by_whom))
+        }
+        RefusedAnswer::Late => match waits.iter().find_map(|wait| wait.timed_out) {
+            Some(at) => format!("the wait for {event} gave up at {at}"),
+            None => format!("the wait for {event} is over"),
+        },
+        RefusedAnswer::Full => format!("too many answers for {event} are on their way to this run; try again"),
+    }
+}
+
+fn by_whom(answer: &AnswerStory) -> String {
+    let by = answer.event.caller.id.as_ref().map_or_else(String::new, |id| format!(" by {id}"));
+    format!(": {}{by} at {}", answer.event.event_type, answer.event.time)
+}

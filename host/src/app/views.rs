@@ -1,0 +1,280 @@
+//! What people and programs see of runs: lists, the story of one, what belongs to one request. Pure folds over what a store has; whether a
+//! host runs on that store or not.
+
+mod fold;
+mod names;
+mod status;
+mod story;
+mod trace;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+
+use crate::engine::Engine;
+use crate::model::failure::{Failure, FailureKind};
+use crate::model::id::{CorrelationId, Digest, FlowName, PipelineName, RunId};
+use crate::model::port::{RunQuery, RunRecord, Store, StoreError};
+use crate::model::record::Fact;
+use crate::plan::pipeline::Pipeline;
+
+pub use status::Status;
+pub use story::{AnswerStory, AttemptStory, EventStory, MigrationStory, RunRow, RunStory, StepState, StepStory, WaitStory};
+pub use trace::{MOST_RUNS, Trace, TraceKind, TraceNode};
+
+use fold::Fold;
+use names::Names;
+
+/// The code of an id that nothing known has.
+pub const UNKNOWN_ID: &str = "E0765";
+/// The code of the beginning of an id that several have.
+pub const AMBIGUOUS_ID: &str = "E0766";
+/// The code of a store that cannot be read.
+pub const UNREADABLE_STORE: &str = "E0767";
+
+/// The most that one list holds.
+pub const MOST_LISTED: usize = 10_000;
+
+/// What is known of runs beside the store.
+pub(super) trait Beside: Send + Sync {
+    /// The pipeline as it was in that revision, for the names in it; `None` if nobody has it any more.
+    fn pipeline(&self, name: PipelineName, revision: Digest) -> BoxFuture<'_, Option<Arc<Pipeline>>>;
+
+    /// Why a run that has not ended does not go on; `None` if it does.
+    fn stalled(&self, run: RunId, status: &Status) -> Option<String>;
+}
+
+/// Which runs a list shall have.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunsWanted {
+    /// Those of this pipeline only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pipeline: Option<PipelineName>,
+    /// Those of this flow only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow: Option<FlowName>,
+    /// Those that stand so only, by one of [`Status::WORDS`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// At most so many, the newest; never more than [`MOST_LISTED`].
+    pub limit: usize,
+}
+
+/// A list, and whether there is more than was asked for.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Listed<T> {
+    /// What is listed.
+    pub items: Vec<T>,
+    /// Whether there is more.
+    pub more: bool,
+}
+
+/// Views of the runs in a store. Clones look at the same.
+#[derive(Clone)]
+pub struct Views {
+    store: Arc<dyn Store>,
+    beside: Arc<dyn Beside>,
+}
+
+impl Views {
+    pub(super) fn new(store: Arc<dyn Store>, beside: Arc<dyn Beside>) -> Self {
+        Self { store, beside }
+    }
+
+    /// The runs that are wanted, the one that began last in front.
+    ///
+    /// # Errors
+    /// `permanent` with [`UNREADABLE_STORE`].
+    pub async fn runs(&self, wanted: &RunsWanted) -> Result<Listed<RunRow>, Failure> {
+        let limit = wanted.limit.min(MOST_LISTED);
+        let word = wanted.status.as_deref();
+        // The store knows how a run ended; how one stands that has not is in its facts.
+        let is_ended = word.is_some_and(|word| Status::of_word(word).is_some());
+        let outcome = if is_ended { word } else { word.map(|_| "open") };
+        let query = RunQuery {
+            pipeline: wanted.pipeline.clone(),
+            flow: wanted.flow.clone(),
+            outcome: outcome.map(str::to_owned),
+            limit: if is_ended || word.is_none() { limit + 1 } else { 0 },
+            ..RunQuery::default()
+        };
+        let mut items = Vec::new();
+        for record in self.store.runs(query).await.map_err(|error| unreadable(&error))? {
+            let Some(row) = self.row(record).await? else { continue };
+            if word.is_some_and(|word| !row.status.is(word)) {
+                continue;
+            }
+            if items.len() == limit {
+                return Ok(Listed { items, more: true });
+            }
+            items.push(row);
+        }
+        Ok(Listed { items, more: false })
+    }
+
+    /// The story of a run, by its id or the beginning of it.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    pub async fn run(&self, id: &str) -> Result<RunStory, Failure> {
+        let record = self.record(id).await?;
+        self.story(&record).await?.ok_or_else(|| unknown(id))
+    }
+
+    /// The run with that id, or the one whose id begins so.
+    ///
+    /// # Errors
+    /// `not_found` with [`UNKNOWN_ID`], `invalid` with [`AMBIGUOUS_ID`], `permanent` with [`UNREADABLE_STORE`].
+    pub async fn find(&self, id: &str) -> Result<RunId, Failure> {
+        Ok(self.record(id).await?.run)
+    }
+
+    /// All that belongs to one request: by its correlation id, by a run's id, or by the beginning of either.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    pub async fn trace(&self, id: &str) -> Result<Trace, Failure> {
+        let wanted = prefix(id)?;
+        let all = self.store.runs(RunQuery::default()).await.map_err(|error| unreadable(&error))?;
+        let meant = |record: &&RunRecord| begins(&record.correlation_id.to_string(), &wanted) || begins(&record.run.to_string(), &wanted);
+        let requests: BTreeSet<CorrelationId> = all.iter().filter(meant).map(|record| record.correlation_id).collect();
+        let mut found = requests.iter();
+        let correlation = match (found.next(), found.next()) {
+            (None, _) => return Err(no_request(id)),
+            (Some(only), None) => *only,
+            _ => return Err(ambiguous(id, "requests", requests.iter().map(ToString::to_string))),
+        };
+        let mut records: Vec<RunRecord> = all.into_iter().filter(|record| record.correlation_id == correlation).collect();
+        records.sort_by_key(|record| (record.began, record.run));
+        let left_out = records.len().saturating_sub(MOST_RUNS);
+        records.truncate(MOST_RUNS);
+        let mut stories = Vec::with_capacity(records.len());
+        for record in &records {
+            stories.extend(self.story(record).await?);
+        }
+        Ok(Trace::of(correlation, stories, left_out))
+    }
+
+    /// A run with its facts, and the pipeline that it is pinned to, if that is known.
+    pub(super) async fn history(&self, run: RunId) -> Result<(Vec<Fact>, Option<Arc<Pipeline>>), Failure> {
+        let record = self.records(RunQuery { run: Some(run), ..RunQuery::default() }).await?.into_iter().next();
+        let record = record.ok_or_else(|| unknown(&run.to_string()))?;
+        let facts = self.store.facts(run).await.map_err(|error| unreadable(&error))?;
+        Ok((facts, self.beside.pipeline(record.pipeline, record.revision).await))
+    }
+
+    async fn record(&self, id: &str) -> Result<RunRecord, Failure> {
+        let wanted = prefix(id)?;
+        let exact = uuid::Uuid::try_parse(&wanted).ok().map(RunId::new);
+        let mut found = self.records(RunQuery { run: exact, ..RunQuery::default() }).await?;
+        found.retain(|record| begins(&record.run.to_string(), &wanted));
+        if found.len() > 1 {
+            return Err(ambiguous(id, "runs", found.iter().map(|record| record.run.to_string())));
+        }
+        found.pop().ok_or_else(|| unknown(id))
+    }
+
+    async fn records(&self, query: RunQuery) -> Result<Vec<RunRecord>, Failure> {
+        self.store.runs(query).await.map_err(|error| unreadable(&error))
+    }
+
+    async fn row(&self, record: RunRecord) -> Result<Option<RunRow>, Failure> {
+        let ended = record.ended.as_ref().and_then(|(at, word)| Some((*at, Status::of_word(word)?)));
+        let Some((at, status)) = ended else {
+            return Ok(self.story(&record).await?.map(|story| story.row));
+        };
+        Ok(Some(RunRow {
+            run: record.run,
+            pipeline: record.pipeline,
+            flow: record.flow,
+            status,
+            began: record.began,
+            ended: Some(at),
+            took_ms: Some(u64::try_from(at.since(record.began).as_millis()).unwrap_or(u64::MAX)),
+            correlation_id: record.correlation_id,
+            revision: record.revision,
+            parent: record.parent,
+        }))
+    }
+
+    /// `None` if the store has forgotten the run since it told of it.
+    async fn story(&self, record: &RunRecord) -> Result<Option<RunStory>, Failure> {
+        let facts = self.store.facts(record.run).await.map_err(|error| unreadable(&error))?;
+        let names = Names::of(self.beside.pipeline(record.pipeline.clone(), record.revision).await, &record.flow);
+        let Some(mut story) = Fold::story(&facts, &names) else { return Ok(None) };
+        if story.row.status.is_open()
+            && let Some(reason) = self.beside.stalled(record.run, &story.row.status)
+        {
+            story.row.status = Status::Stalled { reason };
+        }
+        Ok(Some(story))
+    }
+}
+
+/// What an id begins with, as ids are written.
+fn prefix(id: &str) -> Result<String, Failure> {
+    let wanted = id.trim().to_ascii_lowercase();
+    let is_id = wanted.chars().all(|character| character.is_ascii_hexdigit() || character == '-');
+    if wanted.is_empty() || !is_id || wanted.len() > 36 {
+        let message =
+            format!("{id:?} is no id: an id has hexadecimal digits and hyphens, and its beginning is enough; see pipehost runs list");
+        return Err(Failure::new(FailureKind::NotFound, message).with_code(UNKNOWN_ID));
+    }
+    Ok(wanted)
+}
+
+fn begins(id: &str, wanted: &str) -> bool {
+    id.starts_with(wanted) || (!wanted.contains('-') && id.replace('-', "").starts_with(wanted))
+}
+
+fn unknown(id: &str) -> Failure {
+    let message = format!("there is no run {id}; see pipehost runs list");
+    Failure::new(FailureKind::NotFound, message).with_code(UNKNOWN_ID)
+}
+
+fn no_request(id: &str) -> Failure {
+    let message = format!("there is no request and no run {id}; pipehost runs list --json tells the correlation_id of each run");
+    Failure::new(FailureKind::NotFound, message).with_code(UNKNOWN_ID)
+}
+
+/// So many of those that are meant are named.
+const NAMED: usize = 4;
+
+fn ambiguous(id: &str, what: &str, found: impl ExactSizeIterator<Item = String>) -> Failure {
+    let count = found.len();
+    let mut named: Vec<String> = found.take(NAMED).collect();
+    if count > NAMED {
+        named.push(format!("{} more", count - NAMED));
+    }
+    let message = format!("{count} {what} begin with {id}: {}; write more of the id", named.join(", "));
+    Failure::new(FailureKind::Invalid, message).with_code(AMBIGUOUS_ID)
+}
+
+pub(super) fn unreadable(error: &StoreError) -> Failure {
+    let message = format!("the store cannot be read: {error}; pipehost store verify says what of it is good");
+    Failure::new(FailureKind::Permanent, message).with_code(UNREADABLE_STORE)
+}
+
+/// Views of the runs of a host.
+pub(super) fn of_host(engine: Engine, store: Arc<dyn Store>) -> Views {
+    Views::new(store, Arc::new(Host { engine }))
+}
+
+struct Host {
+    engine: Engine,
+}
+
+impl Beside for Host {
+    fn pipeline(&self, name: PipelineName, revision: Digest) -> BoxFuture<'_, Option<Arc<Pipeline>>> {
+        let is_it = |pipeline: &Arc<Pipeline>| pipeline.name == name && pipeline.revision == revision;
+        let found = self.engine.installed().iter().map(|bound| Arc::clone(&bound.pipeline)).find(is_it);
+        Box::pin(std::future::ready(found))
+    }
+
+    fn stalled(&self, _run: RunId, _status: &Status) -> Option<String> {
+        None
+    }
+}

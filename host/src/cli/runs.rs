@@ -1,0 +1,76 @@
+//! `pipehost runs`: lists runs, tells their stories, and has them stop or go on.
+
+mod story;
+
+use std::io;
+use std::time::Duration;
+
+use super::arguments::{List, One, Runs, RunsCommand, ShowRun};
+use super::asking::{Broken, Source, ask, print, print_json};
+use super::exit::{Exit, say};
+use super::style::{Style, harmless};
+use super::words::{duration, table};
+use crate::app::views::{RunRow, RunStory};
+use crate::app::{Asked, RunsWanted};
+use crate::control::{OneRequest, Request};
+
+/// Does what is asked about runs, or of one.
+pub(super) fn runs(arguments: &Runs) -> Exit {
+    match &arguments.command {
+        RunsCommand::List(arguments) => ask(&arguments.asking, async |source| list(arguments, source).await),
+        RunsCommand::Show(arguments) => ask(&arguments.asking, async |source| show(arguments, source).await),
+        RunsCommand::Cancel(arguments) => ask(&arguments.asking, async |source| {
+            let request = Request::Cancel(OneRequest { id: arguments.run.clone() });
+            tell(arguments, source, &request).await
+        }),
+    }
+}
+
+async fn list(arguments: &List, source: &Source) -> Result<Exit, Broken> {
+    let wanted = RunsWanted {
+        pipeline: arguments.pipeline.as_deref().map(Into::into),
+        flow: arguments.flow.as_deref().map(Into::into),
+        status: arguments.status.clone(),
+        limit: usize::try_from(arguments.limit).unwrap_or(usize::MAX),
+    };
+    let (rows, more): (Vec<RunRow>, u64) = source.list(&Request::Runs(wanted)).await?;
+    match (arguments.asking.json, rows.is_empty()) {
+        (true, _) => print_json(&rows)?,
+        (false, true) => say("no runs\n"),
+        (false, false) => print(&text(&rows, Style::of(&io::stdout())))?,
+    }
+    if more > 0 && !arguments.asking.json {
+        say(&format!("there are more than these {}; --limit NUMBER shows more\n", rows.len()));
+    }
+    Ok(Exit::Good)
+}
+
+fn text(rows: &[RunRow], style: Style) -> String {
+    let row = |row: &RunRow| {
+        let took = row.took_ms.map_or_else(String::new, |took| duration(Duration::from_millis(took)));
+        let flow = format!("{}.{}", row.pipeline, row.flow);
+        [row.run.to_string(), flow, row.began.to_string(), took, harmless(&row.status.to_string())]
+    };
+    table(["RUN", "FLOW", "BEGAN", "TOOK", "STATUS"], &rows.iter().map(row).collect::<Vec<_>>(), style)
+}
+
+async fn show(arguments: &ShowRun, source: &Source) -> Result<Exit, Broken> {
+    let story: RunStory = source.one(&Request::Run(OneRequest { id: arguments.run.clone() })).await?;
+    if arguments.asking.json {
+        print_json(&[story])?;
+    } else {
+        print(&story::text(&story, Style::of(&io::stdout())))?;
+    }
+    Ok(Exit::Good)
+}
+
+/// Asks something of a run, and says what was done.
+async fn tell(arguments: &One, source: &Source, request: &Request) -> Result<Exit, Broken> {
+    let asked: Asked = source.one(request).await?;
+    if arguments.asking.json {
+        print_json(&[asked])?;
+    } else {
+        print(&format!("run {}: {}\n", asked.run, harmless(&asked.done)))?;
+    }
+    Ok(Exit::Good)
+}

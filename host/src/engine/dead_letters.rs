@@ -1,0 +1,161 @@
+//! What nobody could bring to a good end: kept until somebody looks at it, with why and what it was about.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::activation::RunOutcome;
+use crate::model::event::Event;
+use crate::model::failure::Failure;
+use crate::model::id::RunId;
+use crate::model::record::{Beginning, Kept, Room, Write};
+use crate::model::time::Timestamp;
+use crate::model::value::Value;
+
+/// So many are kept; the oldest goes, which is told.
+pub const MOST: usize = 10_000;
+
+/// A dead letter.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// The flow whose it is, as `pipeline.flow`; for an event that could not be published, its pipeline.
+    #[serde(skip)]
+    pub owner: String,
+    /// By which it is found: the run's id, or the event's.
+    #[serde(skip)]
+    pub key: String,
+    /// What came to no good end, in a few words.
+    pub cause: String,
+    /// Why.
+    pub failure: Option<Failure>,
+    /// When.
+    pub at: Timestamp,
+    /// The run, if it is one.
+    pub run: Option<RunId>,
+    /// The event that started the run, or that could not be published.
+    pub event: Option<Event>,
+}
+
+impl DeadLetter {
+    /// What a store has; `None` if it is not what this host writes.
+    pub fn read(kept: &Kept) -> Option<Self> {
+        let letter: Self = serde_json::from_str(kept.value.text()).ok()?;
+        Some(Self { owner: kept.owner.clone(), key: kept.key.clone(), ..letter })
+    }
+
+    fn written(&self) -> Write {
+        let text = serde_json::to_string(self).unwrap_or_default();
+        let value = Value::from_text(text).unwrap_or_else(|_| Value::null());
+        Write::Keep(Kept { room: Room::DeadLetter, owner: self.owner.clone(), key: self.key.clone(), value, until: None })
+    }
+}
+
+/// Those that are kept, by owner and key: so that there are never too many.
+#[derive(Default)]
+pub struct DeadLetters {
+    kept: Mutex<VecDeque<(String, String)>>,
+    /// Those that went because there were too many, until that is told.
+    gone: Mutex<Vec<(String, String)>>,
+}
+
+impl DeadLetters {
+    /// Takes note of what a store has, the oldest first.
+    pub fn load(&self, kept: &[Kept]) {
+        *self.lock() = kept.iter().map(|kept| (kept.owner.clone(), kept.key.clone())).collect();
+    }
+
+    /// What is written for one more.
+    pub fn add(&self, letter: &DeadLetter) -> Vec<Write> {
+        let name = (letter.owner.clone(), letter.key.clone());
+        let mut kept = self.lock();
+        kept.retain(|other| *other != name);
+        kept.push_back(name);
+        let oldest = if kept.len() > MOST { kept.pop_front() } else { None };
+        drop(kept);
+        let mut writes = vec![letter.written()];
+        if let Some((owner, key)) = oldest {
+            writes.push(Write::Forget { room: Room::DeadLetter, owner: owner.clone(), key: Some(key.clone()) });
+            self.gone.lock().unwrap_or_else(PoisonError::into_inner).push((owner, key));
+        }
+        writes
+    }
+
+    /// What is written for the end of a run that nobody waits for: it was started by an event, or sent on its way by another.
+    pub fn of_run(&self, beginning: &Beginning, outcome: &RunOutcome, at: Timestamp) -> Vec<Write> {
+        let is_unasked = beginning.event.is_some() || beginning.part.is_some();
+        let is_bad = matches!(outcome, RunOutcome::Failed { .. } | RunOutcome::TimedOut { .. } | RunOutcome::Parked { .. });
+        if !is_unasked || !is_bad {
+            return Vec::new();
+        }
+        self.add(&Self::letter(beginning, outcome.as_str(), outcome.failure().cloned(), at))
+    }
+
+    /// A run as a dead letter.
+    pub fn letter(beginning: &Beginning, cause: &str, failure: Option<Failure>, at: Timestamp) -> DeadLetter {
+        DeadLetter {
+            owner: format!("{}.{}", beginning.pipeline, beginning.flow),
+            key: beginning.run.to_string(),
+            cause: cause.to_owned(),
+            failure,
+            at,
+            run: Some(beginning.run),
+            event: beginning.event.clone(),
+        }
+    }
+
+    /// What is written to forget one; `None` if there is none.
+    pub fn forget(&self, owner: &str, key: &str) -> Option<Write> {
+        let mut kept = self.lock();
+        let place = kept.iter().position(|(of, name)| of == owner && name == key)?;
+        kept.remove(place);
+        Some(Write::Forget { room: Room::DeadLetter, owner: owner.to_owned(), key: Some(key.to_owned()) })
+    }
+
+    /// Those that went since this was last asked, because there were too many.
+    pub fn take_gone(&self) -> Vec<(String, String)> {
+        std::mem::take(&mut self.gone.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(String, String)>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::failure::FailureKind;
+
+    fn letter(number: usize) -> DeadLetter {
+        DeadLetter {
+            owner: "p.main".to_owned(),
+            key: number.to_string(),
+            cause: "failed".to_owned(),
+            failure: Some(Failure::new(FailureKind::Permanent, "no such part")),
+            at: Timestamp::EPOCH,
+            run: None,
+            event: None,
+        }
+    }
+
+    #[test]
+    fn one_too_many_pushes_out_the_oldest_and_that_is_known() {
+        let letters = DeadLetters::default();
+        for number in 0..MOST {
+            assert_eq!(letters.add(&letter(number)).len(), 1);
+        }
+        let writes = letters.add(&letter(MOST));
+        assert_eq!(writes.len(), 2);
+        assert!(matches!(&writes[1], Write::Forget { key: Some(key), .. } if key == "0"));
+        assert_eq!(letters.take_gone(), [("p.main".to_owned(), "0".to_owned())]);
+        assert!(letters.take_gone().is_empty());
+        assert_eq!(letters.add(&letter(MOST)).len(), 1, "the same again takes its own place");
+    }
+
+    #[test]
+    fn a_letter_reads_back_as_it_was_written() {
+        let [Write::Keep(kept)] = &DeadLetters::default().add(&letter(7))[..] else { panic!("it is kept") };
+        assert_eq!(DeadLetter::read(kept), Some(letter(7)));
+    }
+}

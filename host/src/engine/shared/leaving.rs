@@ -1,0 +1,45 @@
+//! The host stops: runs that are durable are left where they are, the others are cancelled.
+
+use std::sync::atomic::Ordering;
+
+use super::Shared;
+use crate::model::id::RunId;
+use crate::model::job::CancelReason;
+
+impl Shared {
+    /// Takes nothing new, leaves what is durable where it is, and cancels the rest.
+    pub(in crate::engine) fn shut(&self, reason: CancelReason) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.stop.cancel();
+        let waiting = self.lock_door().clear_waiting();
+        for guest in waiting {
+            match (&guest.ticket.queued, &guest.ticket.requester) {
+                // That it waits is recorded.
+                (Some(_), Some(requester)) => requester.left(guest.run),
+                (Some(_), None) => {}
+                (None, _) => self.never_run(guest.ticket, reason),
+            }
+        }
+        let runs = self.lock_runs();
+        // Nobody that runs comes to rest any more once it hears this. One that is durable leaves then.
+        for running in runs.values() {
+            running.control.cancel(reason);
+        }
+        let resting = self.resting.map(|run, stub| (run, stub.group.installed.is_durable(&stub.group.door.flow)));
+        drop(runs);
+        for (run, durable) in resting {
+            if durable {
+                let left = self.resting.take(run).and_then(|stub| stub.held).and_then(|held| held.requester);
+                left.into_iter().for_each(|requester| requester.left(run));
+            } else if let Some(control) = self.reach(run) {
+                control.cancel(reason);
+            }
+        }
+    }
+
+    /// A run is left where it is: it is under way no more, and nobody takes its place.
+    pub(in crate::engine) fn depart(&self, run: RunId) {
+        self.lock_runs().remove(&run);
+        self.ended.notify_waiters();
+    }
+}

@@ -1,0 +1,330 @@
+//! Facts in one SQLite file: whatever a commit that has ended well has written is there after a crash, and after a power cut.
+
+mod apply;
+mod ballast;
+mod chain;
+mod connection;
+mod encode;
+mod payload;
+mod queue;
+mod read;
+mod retention;
+mod rooms;
+mod schema;
+mod seal;
+mod shortage;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+
+use super::memory::MemoryStore;
+use crate::model::bundle::Bundle;
+use crate::model::failure::Failure;
+use crate::model::id::{Digest, EventId, RunId};
+use crate::model::port::{Answer, Clock, Commit, Health, Pending, RunQuery, RunRecord, Store};
+use crate::model::record::{Batch, Fact, InboxKey, Kept, Room, Write};
+use crate::model::time::Timestamp;
+
+pub use connection::CANNOT_OPEN;
+pub use retention::Retention;
+pub use schema::{FORMAT, NEWER, NOT_UPGRADED};
+pub use seal::{NO_KEY, Secrets};
+
+use ballast::Ballast;
+use encode::{Append, changes_of};
+use payload::Payloads;
+use queue::{Order, Queue, Written};
+use read::Readers;
+use seal::Sealer;
+use shortage::Shortage;
+use writer::{Around, Writer};
+
+/// The file in the data folder. Its write-ahead log and its index stand beside it while a host runs.
+pub const FILE: &str = "journal.db";
+
+/// How a store works.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// Whether what is committed survives a power cut: each commit waits for the disk. True by default; a test of a file needs it not, and
+    /// is quicker without.
+    pub lasting: bool,
+    /// How many bytes are held for the day when there is no room, so that runs under way can finish; 4 MiB by default.
+    pub ballast: u64,
+    /// How long what is over is kept.
+    pub retention: Retention,
+    /// How often what is old is looked after; `None` is only when [`SqliteStore::tidy`] is called. Every minute by default.
+    pub tidy_every: Option<Duration>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { lasting: true, ballast: 4 << 20, retention: Retention::default(), tidy_every: Some(Duration::from_secs(60)) }
+    }
+}
+
+/// The SQLite store. Cloning gives another handle on the same one; the last one closes it, when everything that waits is written.
+///
+/// Facts of flows that are not durable are in a memory store inside, as is what is written with them.
+#[derive(Clone)]
+pub struct SqliteStore(Arc<Inside>);
+
+struct Inside {
+    path: PathBuf,
+    queue: Arc<Queue>,
+    readers: Readers,
+    sealer: Arc<Sealer>,
+    memory: MemoryStore,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    tidier: Option<AbortHandle>,
+    #[cfg(test)]
+    pages: Arc<std::sync::atomic::AtomicI32>,
+}
+
+impl SqliteStore {
+    /// Opens the journal in a data folder that is there, and makes it if there is none. Blocks; must be called within a Tokio runtime.
+    ///
+    /// # Errors
+    /// With [`CANNOT_OPEN`], [`NEWER`], [`NOT_UPGRADED`] or [`NO_KEY`] as its code, the file's name and the way out.
+    pub fn open(folder: &Path, clock: &Arc<dyn Clock>, secrets: Secrets, options: Options) -> Result<Self, Failure> {
+        let path = folder.join(FILE);
+        let refuse = |error: rusqlite::Error| connection::of(&path, &error);
+        let mut connection = connection::writer(&path, options.lasting)?;
+        let payloads = Payloads::of(folder, options.lasting);
+        schema::prepare(&mut connection, &path, &payloads)?;
+        let epoch = schema::next_epoch(&mut connection).map_err(refuse)?;
+        let sealer = Arc::new(Sealer::of(folder, secrets)?);
+        let queue = Arc::new(Queue::new());
+        let runtime = Handle::try_current().ok();
+        let tidier = runtime.as_ref().zip(options.tidy_every).map(|(runtime, every)| tidy_every(runtime, every, clock, &queue));
+        let around = Around {
+            queue: Arc::clone(&queue),
+            payloads: payloads.clone(),
+            shortage: Shortage::new(Ballast::of(folder, options.ballast), Arc::clone(clock), runtime),
+            retention: options.retention,
+            clock: Arc::clone(clock),
+        };
+        let writer = Writer::new(connection, epoch, around).map_err(refuse)?;
+        #[cfg(test)]
+        let pages = writer.limit();
+        let thread = Builder::new().name("journal".to_owned()).spawn(move || writer.run());
+        let thread =
+            thread.map_err(|error| connection::cannot_open(&path, &format!("no thread can be started: {error}"), "end other programs"))?;
+        let readers = Readers::new(path.clone(), Arc::clone(&sealer), payloads);
+        Ok(Self(Arc::new(Inside {
+            path,
+            queue,
+            readers,
+            sealer,
+            memory: MemoryStore::new(),
+            writer: Mutex::new(Some(thread)),
+            tidier,
+            #[cfg(test)]
+            pages,
+        })))
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// Writes everything that waits and takes nothing more. Blocks until that is done. Dropping the last handle does the same.
+    pub fn close(&self) {
+        self.0.close();
+    }
+
+    /// Removes everything that is old; see [`Retention`].
+    pub fn tidy(&self) -> Commit {
+        let tidied = self.0.queue.tidy_wholly();
+        Box::pin(async move { tidied.await.map(drop).map_err(|_| queue::closed()) })
+    }
+
+    /// Waits until everything is written that was given before.
+    fn flushed(&self) -> Commit {
+        self.order(Order::Flush)
+    }
+
+    fn order(&self, order: Order) -> Commit {
+        let given = self.0.queue.give(order);
+        Box::pin(async move {
+            match given?.await {
+                Ok(Written::Refused(error)) => Err(error),
+                Ok(Written::Done | Written::Claimed(_)) => Ok(()),
+                Err(_) => Err(queue::closed()),
+            }
+        })
+    }
+
+    /// Runs that are kept in memory only, as this store orders those that are pending.
+    fn runs_in_memory(&self) -> Answer<Vec<RunRecord>> {
+        self.0.memory.runs(RunQuery { outcome: Some("open".to_owned()), ..RunQuery::default() })
+    }
+}
+
+impl Inside {
+    fn close(&self) {
+        if let Some(tidier) = &self.tidier {
+            tidier.abort();
+        }
+        self.queue.close();
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer {
+            // It fails only if it panicked, which the panic hook has told.
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Store for SqliteStore {
+    fn commit(&self, batch: Batch) -> Commit {
+        if !batch.durable {
+            return self.0.memory.commit(batch);
+        }
+        match Append::new(&batch, &self.0.sealer) {
+            Ok(append) => self.order(Order::Append(Box::new(append))),
+            Err(error) => Box::pin(std::future::ready(Err(error))),
+        }
+    }
+
+    fn write(&self, writes: Vec<Write>) -> Commit {
+        // What a flow that is not durable has kept is forgotten there too.
+        let forgotten = writes.iter().filter(|write| matches!(write, Write::Forget { .. })).cloned().collect::<Vec<_>>();
+        if !forgotten.is_empty() {
+            drop(self.0.memory.write(forgotten));
+        }
+        match changes_of(&writes, &self.0.sealer) {
+            Ok(changes) => self.order(Order::Write(changes)),
+            Err(error) => Box::pin(std::future::ready(Err(error))),
+        }
+    }
+
+    fn facts(&self, run: RunId) -> Answer<Vec<Fact>> {
+        if self.0.memory.knows(run) {
+            return self.0.memory.facts(run);
+        }
+        self.0.readers.read(move |connection, sealer, payloads| read::facts(connection, run, sealer, payloads))
+    }
+
+    fn rest(&self, run: RunId) {
+        self.0.memory.rest(run);
+    }
+
+    fn pending(&self) -> Answer<Pending> {
+        let (flushed, in_memory, others) = (self.flushed(), self.0.memory.pending(), self.runs_in_memory());
+        let (read, records) =
+            (self.0.readers.read(read::pending), self.0.readers.read(|connection, _, _| read::runs(connection, &open_runs())));
+        Box::pin(async move {
+            flushed.await?;
+            let (mut pending, memory, others) = (read.await?, in_memory.await?, others.await?);
+            if !others.is_empty() {
+                let mut records = records.await?;
+                records.extend(others);
+                records.sort_by_key(|record| (record.due.unwrap_or(Timestamp::MAX), record.began, record.run));
+                pending.runs = records.into_iter().map(|record| record.run).collect();
+            }
+            pending.dispatched.extend(memory.dispatched);
+            pending.dispatched.sort();
+            pending.events.extend(memory.events);
+            pending.events.sort_by_key(|pending| (pending.event.time, pending.event.id));
+            Ok(pending)
+        })
+    }
+
+    fn claim(&self, run: RunId) -> Answer<u32> {
+        if self.0.memory.knows(run) {
+            return self.0.memory.claim(run);
+        }
+        let given = self.0.queue.give(Order::Claim(run));
+        Box::pin(async move {
+            match given?.await {
+                Ok(Written::Claimed(count)) => Ok(count),
+                Ok(Written::Refused(error)) => Err(error),
+                Ok(Written::Done) | Err(_) => Err(queue::closed()),
+            }
+        })
+    }
+
+    fn has_taken(&self, key: InboxKey) -> Answer<bool> {
+        let in_memory = self.0.memory.has_taken(key.clone());
+        let read = self.0.readers.read(move |connection, _, _| read::has_taken(connection, &key));
+        Box::pin(async move { Ok(in_memory.await? || read.await?) })
+    }
+
+    fn published(&self, events: Vec<EventId>) {
+        self.0.memory.published(events.clone());
+        self.0.queue.publish(events);
+    }
+
+    fn kept(&self, room: Room) -> Answer<Vec<Kept>> {
+        let in_memory = self.0.memory.kept(room);
+        let read = self.0.readers.read(move |connection, sealer, payloads| rooms::kept(connection, room, sealer, payloads));
+        Box::pin(async move {
+            let (mut kept, others) = (read.await?, in_memory.await?);
+            kept.extend(others);
+            Ok(kept)
+        })
+    }
+
+    fn bundle(&self, revision: Digest) -> Answer<Option<Arc<Bundle>>> {
+        let in_memory = self.0.memory.bundle(revision);
+        let read = self.0.readers.read(move |connection, _, payloads| rooms::bundle(connection, revision, payloads));
+        Box::pin(async move {
+            match in_memory.await? {
+                Some(bundle) => Ok(Some(bundle)),
+                None => read.await,
+            }
+        })
+    }
+
+    fn runs(&self, query: RunQuery) -> Answer<Vec<RunRecord>> {
+        let in_memory = self.0.memory.runs(query.clone());
+        let limit = query.limit;
+        let read = self.0.readers.read(move |connection, _, _| read::runs(connection, &query));
+        Box::pin(async move {
+            let (mut records, others) = (read.await?, in_memory.await?);
+            if !others.is_empty() {
+                records.extend(others);
+                records.sort_by_key(|record| std::cmp::Reverse((record.began, record.run)));
+                if limit > 0 {
+                    records.truncate(limit);
+                }
+            }
+            Ok(records)
+        })
+    }
+
+    fn health(&self) -> Health {
+        self.0.queue.health()
+    }
+}
+
+/// Has what is old looked after from time to time, until it is aborted.
+fn tidy_every(runtime: &Handle, every: Duration, clock: &Arc<dyn Clock>, queue: &Arc<Queue>) -> AbortHandle {
+    let (clock, queue) = (Arc::clone(clock), Arc::clone(queue));
+    let task = runtime.spawn(async move {
+        loop {
+            clock.sleep_until(clock.now() + every).await;
+            queue.tidy();
+        }
+    });
+    task.abort_handle()
+}
+
+fn open_runs() -> RunQuery {
+    RunQuery { outcome: Some("open".to_owned()), ..RunQuery::default() }
+}
+
+#[cfg(test)]
+mod tests;

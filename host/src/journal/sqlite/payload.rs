@@ -1,0 +1,186 @@
+//! What is too large for a row: files named after the digest of what they hold, so that the same content is there once.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use super::connection::Trouble;
+use crate::model::id::Digest;
+
+/// The folder in the data folder.
+const FOLDER: &str = "payloads";
+/// What takes more bytes than this is a file: a row of that size would push others out of the pages that are read with them.
+const LARGE: usize = 64 << 10;
+/// How a file is called while it is written.
+const DRAFT: &str = "draft";
+
+/// Text or bytes as they stand in a row: there, or in a file.
+pub(super) enum Content<T> {
+    /// In the row itself.
+    Here(T),
+    /// In the file of this digest.
+    File(Digest, T),
+}
+
+impl<T: AsRef<[u8]>> Content<T> {
+    /// What is large goes into a file.
+    pub(super) fn new(content: T) -> Self {
+        if content.as_ref().len() > LARGE { Self::File(Digest::of(content.as_ref()), content) } else { Self::Here(content) }
+    }
+
+    /// What stands in the row.
+    pub(super) fn here(&self) -> Option<&T> {
+        match self {
+            Self::Here(content) => Some(content),
+            Self::File(..) => None,
+        }
+    }
+
+    /// The name of the file, as it stands in the row.
+    pub(super) fn file(&self) -> Option<String> {
+        match self {
+            Self::Here(_) => None,
+            Self::File(digest, _) => Some(digest.to_string()),
+        }
+    }
+
+    /// How many bytes it takes.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Here(content) | Self::File(_, content) => content.as_ref().len(),
+        }
+    }
+}
+
+/// Text as it stands in a row: itself, or the name of its file.
+pub(super) struct Stored {
+    here: Option<String>,
+    file: Option<String>,
+}
+
+impl Stored {
+    /// What two columns of a row say, of which this is the first.
+    pub(super) fn of(row: &rusqlite::Row<'_>, column: usize) -> Result<Self, rusqlite::Error> {
+        Ok(Self { here: row.get(column)?, file: row.get(column + 1)? })
+    }
+
+    /// The text.
+    ///
+    /// # Errors
+    /// Its file is gone or damaged; in words.
+    pub(super) fn text(self, payloads: &Payloads) -> Result<String, String> {
+        match (self.here, self.file) {
+            (Some(text), _) => Ok(text),
+            (None, Some(file)) => String::from_utf8(payloads.get(&file)?).map_err(|_| "its file holds no text".to_owned()),
+            (None, None) => Err("it is not there".to_owned()),
+        }
+    }
+}
+
+/// The folder of such files.
+#[derive(Clone, Debug)]
+pub(super) struct Payloads {
+    folder: PathBuf,
+    /// Whether a file has to survive a power cut.
+    lasting: bool,
+}
+
+impl Payloads {
+    /// Those of this data folder; the folder is made with the first of them.
+    pub(super) fn of(data: &Path, lasting: bool) -> Self {
+        Self { folder: data.join(FOLDER), lasting }
+    }
+
+    /// Has the file there before a row names it: written, on the disk, under its name, and the name on the disk.
+    pub(super) fn put<T: AsRef<[u8]>>(&self, content: &Content<T>) -> Result<(), Trouble> {
+        let Content::File(digest, content) = content else { return Ok(()) };
+        let path = self.folder.join(digest.to_string());
+        if fs::metadata(&path).is_ok_and(|known| known.len() == content.as_ref().len() as u64) {
+            return Ok(());
+        }
+        self.write(&path, content.as_ref()).map_err(|error| trouble(&path, &error))
+    }
+
+    fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        fs::create_dir_all(&self.folder)?;
+        let draft = self.folder.join(DRAFT);
+        let mut file = File::create(&draft)?;
+        let written = file.write_all(content).and_then(|()| if self.lasting { file.sync_all() } else { Ok(()) });
+        if let Err(error) = written {
+            // It holds room that others need.
+            let _ = fs::remove_file(&draft);
+            return Err(error);
+        }
+        fs::rename(&draft, path)?;
+        if self.lasting { File::open(&self.folder)?.sync_all() } else { Ok(()) }
+    }
+
+    /// What a file holds.
+    ///
+    /// # Errors
+    /// It is not there, or holds something else; in words.
+    pub(super) fn get(&self, name: &str) -> Result<Vec<u8>, String> {
+        let path = self.folder.join(name);
+        let content = fs::read(&path).map_err(|error| format!("its file {} cannot be read: {error}", path.display()))?;
+        if Digest::from_hex(name) != Some(Digest::of(&content)) {
+            return Err(format!("its file {} is damaged", path.display()));
+        }
+        Ok(content)
+    }
+
+    /// Removes files that no row names any more. One that cannot be removed now is met again when the host starts.
+    pub(super) fn remove<'a>(&self, names: impl IntoIterator<Item = &'a String>) {
+        for name in names {
+            let _ = fs::remove_file(self.folder.join(name));
+        }
+    }
+
+    /// The files that are there: what a crash between file and row has left is among them.
+    pub(super) fn names(&self) -> HashSet<String> {
+        let Ok(entries) = fs::read_dir(&self.folder) else { return HashSet::new() };
+        entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
+    }
+}
+
+/// What an error of a file means: no room may pass, anything else leaves it unknown what is on the disk.
+pub(super) fn trouble(path: &Path, error: &io::Error) -> Trouble {
+    let why = format!("{} cannot be written: {error}", path.display());
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Trouble::Full(why),
+        _ => Trouble::Broken(why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_large_is_a_file_that_is_there_once_and_is_known_by_what_it_holds() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let payloads = Payloads::of(folder.path(), true);
+        let small = Content::new("x".repeat(LARGE));
+        assert!(small.here().is_some() && small.file().is_none());
+        let large = Content::new("x".repeat(LARGE + 1));
+        let name = large.file().expect("it is large");
+        for _ in 0..2 {
+            payloads.put(&large).expect("there is room");
+        }
+        assert_eq!(payloads.names(), HashSet::from([name.clone()]));
+        assert_eq!(payloads.get(&name).expect("it is whole").len(), LARGE + 1);
+        fs::write(folder.path().join(FOLDER).join(&name), "y").expect("written");
+        assert!(payloads.get(&name).expect_err("it is not what it was").contains("damaged"));
+        payloads.put(&large).expect("there is room");
+        payloads.get(&name).expect("what is shorter than it has to be is written again");
+        payloads.remove([&name]);
+        assert!(payloads.get(&name).is_err() && payloads.names().is_empty());
+    }
+
+    #[test]
+    fn no_room_may_pass_and_anything_else_does_not() {
+        let trouble = |kind| trouble(Path::new("x"), &io::Error::from(kind));
+        assert!(matches!(trouble(ErrorKind::StorageFull), Trouble::Full(_)));
+        assert!(matches!(trouble(ErrorKind::Other), Trouble::Broken(_)));
+    }
+}

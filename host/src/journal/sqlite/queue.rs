@@ -1,0 +1,265 @@
+//! What waits to be written: in the order in which it was given, bounded, and given without waiting.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+use super::encode::{Append, Change, bytes_of};
+use crate::model::id::{EventId, RunId};
+use crate::model::port::{Health, StoreError};
+
+/// So many messages wait at most before new runs, and what is written for no run, are refused. A run that goes on is always taken: it has
+/// one commit under way, so that these are no more than there are runs.
+pub(super) const MOST_WAITING: usize = 65_536;
+
+/// So many messages go into one transaction at most.
+const MESSAGES: usize = 1_024;
+/// So many bytes go into one transaction, but for the last message.
+const BYTES: usize = 4 << 20;
+
+/// So many events that everybody has taken wait to be marked so; then they are taken along without waiting for something else to be
+/// written. Up to then a mark costs no transaction of its own: after a crash the event is told again, and taken once.
+const MARKS: usize = 1_024;
+
+/// One thing to be written.
+pub(super) enum Order {
+    /// Facts of a run.
+    Append(Box<Append>),
+    /// What belongs to no run.
+    Write(Vec<Change>),
+    /// A host takes a run up.
+    Claim(RunId),
+    /// Nothing: whoever gave it wants to know that all before it is written.
+    Flush,
+}
+
+/// What came of an order.
+pub(super) enum Written {
+    /// It is on the disk.
+    Done,
+    /// So often in a row the run was taken up.
+    Claimed(u32),
+    /// It does not follow on what is there; nothing of it was written.
+    Refused(StoreError),
+}
+
+/// An order whose giver waits.
+pub(super) struct Waiting {
+    pub(super) order: Order,
+    pub(super) answer: oneshot::Sender<Written>,
+}
+
+/// What the thread that writes is to do next.
+#[derive(Default)]
+pub(super) struct Work {
+    pub(super) orders: Vec<Waiting>,
+    pub(super) published: Vec<EventId>,
+    /// Somebody asked it to look after what is old.
+    pub(super) tidy: bool,
+    /// It is time to look whether there is room again.
+    pub(super) look: bool,
+}
+
+impl Work {
+    /// Whether there is nothing to be written.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.orders.is_empty() && self.published.is_empty()
+    }
+}
+
+/// The queue, and what is known of the store's health.
+pub(super) struct Queue {
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+struct State {
+    waiting: VecDeque<Waiting>,
+    published: Vec<EventId>,
+    tidy: bool,
+    /// Whoever waits until nothing old is left.
+    tidied: Vec<oneshot::Sender<Written>>,
+    look: bool,
+    closed: bool,
+    health: Health,
+}
+
+impl Queue {
+    /// An empty one.
+    pub(super) fn new() -> Self {
+        let state = State {
+            waiting: VecDeque::new(),
+            published: Vec::new(),
+            tidy: false,
+            tidied: Vec::new(),
+            look: false,
+            closed: false,
+            health: Health::Good,
+        };
+        Self { state: Mutex::new(state), wake: Condvar::new() }
+    }
+
+    /// Gives an order; what comes of it comes through the channel.
+    ///
+    /// # Errors
+    /// The store is full, broken or closed: the order is not taken.
+    pub(super) fn give(&self, order: Order) -> Result<oneshot::Receiver<Written>, StoreError> {
+        let mut state = self.state();
+        match &state.health {
+            _ if state.closed => return Err(closed()),
+            Health::Good => {}
+            Health::Full(why) if order.is_new() => return Err(StoreError::Full(why.clone())),
+            Health::Full(_) => {}
+            Health::Suspect(why) => return Err(StoreError::Suspect(why.clone())),
+            Health::Broken(why) => return Err(StoreError::Broken(why.clone())),
+        }
+        if state.waiting.len() >= MOST_WAITING && order.may_be_refused() {
+            return Err(StoreError::Full(format!("{MOST_WAITING} messages wait to be written")));
+        }
+        let (answer, answered) = oneshot::channel();
+        state.waiting.push_back(Waiting { order, answer });
+        drop(state);
+        self.wake.notify_one();
+        Ok(answered)
+    }
+
+    /// Marks events, with whatever is written next.
+    pub(super) fn publish(&self, events: Vec<EventId>) {
+        let mut state = self.state();
+        if !state.closed {
+            state.published.extend(events);
+        }
+        if state.published.len() >= MARKS {
+            drop(state);
+            self.wake.notify_one();
+        }
+    }
+
+    /// Has what is old looked after.
+    pub(super) fn tidy(&self) {
+        self.state().tidy = true;
+        self.wake.notify_one();
+    }
+
+    /// The same; what comes through the channel says that nothing old is left.
+    pub(super) fn tidy_wholly(&self) -> oneshot::Receiver<Written> {
+        let (answer, answered) = oneshot::channel();
+        self.state().tidied.push(answer);
+        self.tidy();
+        answered
+    }
+
+    /// Nothing old is left.
+    pub(super) fn tidied(&self) {
+        let tidied = std::mem::take(&mut self.state().tidied);
+        for answer in tidied {
+            let _ = answer.send(Written::Done);
+        }
+    }
+
+    /// Has it looked whether there is room again.
+    pub(super) fn look(&self) {
+        self.state().look = true;
+        self.wake.notify_all();
+    }
+
+    /// Waits until it is time to look. False if the queue was closed meanwhile, or before.
+    pub(super) fn wait_for_look(&self) -> bool {
+        let mut state = self.wake.wait_while(self.state(), |state| !state.look && !state.closed).unwrap_or_else(PoisonError::into_inner);
+        state.look = false;
+        !state.closed
+    }
+
+    /// Waits for something to do; `None` once it is closed and empty.
+    pub(super) fn take(&self) -> Option<Work> {
+        let idle =
+            |state: &mut State| state.waiting.is_empty() && state.published.len() < MARKS && !state.tidy && !state.look && !state.closed;
+        let mut state = self.wake.wait_while(self.state(), idle).unwrap_or_else(PoisonError::into_inner);
+        let (mut orders, mut bytes) = (Vec::new(), 0);
+        while orders.len() < MESSAGES && bytes < BYTES {
+            let Some(waiting) = state.waiting.pop_front() else { break };
+            bytes += waiting.order.bytes();
+            orders.push(waiting);
+        }
+        let work = Work {
+            orders,
+            published: std::mem::take(&mut state.published),
+            tidy: std::mem::take(&mut state.tidy),
+            look: std::mem::take(&mut state.look),
+        };
+        let over = state.closed && work.is_empty();
+        (!over).then_some(work)
+    }
+
+    /// Takes nothing more; what waits is still written.
+    pub(super) fn close(&self) {
+        self.state().closed = true;
+        self.wake.notify_all();
+    }
+
+    /// What is known of the store's health.
+    pub(super) fn health(&self) -> Health {
+        self.state().health.clone()
+    }
+
+    /// Sets what is known of the store's health. Once broken, it stays so.
+    pub(super) fn set_health(&self, health: Health) {
+        let mut state = self.state();
+        if !matches!(state.health, Health::Broken(_)) {
+            state.health = health;
+        }
+    }
+
+    /// Refuses everything that waits and that will come.
+    pub(super) fn break_down(&self, why: &str) {
+        let mut state = self.state();
+        state.health = Health::Broken(why.to_owned());
+        let waiting = std::mem::take(&mut state.waiting);
+        // Whoever waits for the end of a tidying hears that there is nobody who does it.
+        state.tidied.clear();
+        drop(state);
+        for Waiting { answer, .. } in waiting {
+            // Whoever does not listen any more wants no answer.
+            let _ = answer.send(Written::Refused(StoreError::Broken(why.to_owned())));
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Order {
+    /// The run that it is about.
+    pub(super) fn run(&self) -> Option<RunId> {
+        match self {
+            Self::Append(append) => Some(append.run),
+            Self::Claim(run) => Some(*run),
+            Self::Write(_) | Self::Flush => None,
+        }
+    }
+
+    /// Whether it begins a run.
+    pub(super) fn is_new(&self) -> bool {
+        matches!(self, Self::Append(append) if append.first == 0)
+    }
+
+    /// Whether a store that has no room may refuse it: nothing that was acknowledged depends on it.
+    fn may_be_refused(&self) -> bool {
+        self.is_new() || matches!(self, Self::Write(_))
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Append(append) => append.bytes(),
+            Self::Write(changes) => bytes_of(changes),
+            Self::Claim(_) | Self::Flush => 0,
+        }
+    }
+}
+
+/// What a store answers that has been closed.
+pub(super) fn closed() -> StoreError {
+    StoreError::Broken("the store is closed".to_owned())
+}

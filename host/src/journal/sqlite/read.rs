@@ -1,0 +1,176 @@
+//! What is asked of the file, on connections of their own: who reads holds up nobody who writes.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::types::Value as Cell;
+use rusqlite::{Connection, Row, params_from_iter};
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use super::connection::{self, unread};
+use super::encode::timestamp;
+use super::payload::{Payloads, Stored};
+use super::seal::Sealer;
+use crate::model::event::Event;
+use crate::model::id::{CorrelationId, Digest, EventId, RunId};
+use crate::model::port::{Answer, Pending, PendingEvent, RunQuery, RunRecord, StoreError};
+use crate::model::record::{Fact, InboxKey};
+use crate::model::time::Timestamp;
+
+/// So many read at once; further ones wait.
+const READERS: usize = 4;
+
+/// Connections that only read.
+pub(super) struct Readers(Arc<Pool>);
+
+struct Pool {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+    places: Arc<Semaphore>,
+    sealer: Arc<Sealer>,
+    payloads: Payloads,
+}
+
+impl Readers {
+    /// Readers of this file; a connection is opened when it is first needed.
+    pub(super) fn new(path: PathBuf, sealer: Arc<Sealer>, payloads: Payloads) -> Self {
+        Self(Arc::new(Pool { path, idle: Mutex::default(), places: Arc::new(Semaphore::new(READERS)), sealer, payloads }))
+    }
+
+    /// Reads on a blocking thread.
+    pub(super) fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection, &Sealer, &Payloads) -> Result<T, StoreError> + Send + 'static,
+    ) -> Answer<T> {
+        let pool = Arc::clone(&self.0);
+        Box::pin(async move {
+            let place = Arc::clone(&pool.places).acquire_owned().await;
+            let place = place.map_err(|_| super::queue::closed())?;
+            let done = tokio::task::spawn_blocking(move || {
+                let _place = place;
+                let idle = pool.idle().pop();
+                let connection = match idle {
+                    Some(connection) => connection,
+                    None => connection::reader(&pool.path).map_err(|error| unread(&error))?,
+                };
+                let done = work(&connection, &pool.sealer, &pool.payloads);
+                pool.idle().push(connection);
+                done
+            });
+            done.await.unwrap_or_else(|panic| Err(StoreError::Broken(format!("reading broke off: {panic}"))))
+        })
+    }
+}
+
+impl Pool {
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The facts of a run in their order.
+pub(super) fn facts(connection: &Connection, run: RunId, sealer: &Sealer, payloads: &Payloads) -> Result<Vec<Fact>, StoreError> {
+    let read = || {
+        let mut statement = connection.prepare_cached("SELECT first, facts, payload FROM journal WHERE run = ?1 ORDER BY first")?;
+        let rows = statement.query_map([run.as_uuid().as_bytes()], |row| Ok((row.get::<_, i64>(0)?, Stored::of(row, 1)?)))?;
+        rows.collect::<Result<Vec<_>, _>>()
+    };
+    let mut facts: Vec<Fact> = Vec::new();
+    for (first, text) in read().map_err(|error| unread(&error))? {
+        if first != super::apply::whole(facts.len() as u64) {
+            return Err(StoreError::Unreadable(format!("run {run} has no fact {}", facts.len())));
+        }
+        let batch: Vec<Fact> = text
+            .text(payloads)
+            .and_then(|text| sealer.read(&text))
+            .map_err(|why| StoreError::Unreadable(format!("the facts from number {first} on of run {run} cannot be read: {why}")))?;
+        facts.extend(batch);
+    }
+    Ok(facts)
+}
+
+/// What a host that starts has to take up.
+pub(super) fn pending(connection: &Connection, sealer: &Sealer, payloads: &Payloads) -> Result<Pending, StoreError> {
+    let read = || {
+        let mut runs = connection
+            .prepare_cached("SELECT run FROM runs WHERE ended IS NULL AND began IS NOT NULL ORDER BY due IS NULL, due, began, run")?;
+        let runs = runs.query_map([], |row| run_id(row, 0))?.collect::<Result<Vec<_>, _>>()?;
+        let mut dispatched = connection.prepare_cached("SELECT by, run FROM dispatched ORDER BY by, run")?;
+        let dispatched = dispatched.query_map([], |row| Ok((run_id(row, 0)?, run_id(row, 1)?)))?.collect::<Result<Vec<_>, _>>()?;
+        let mut events = connection.prepare_cached("SELECT published, data, payload FROM events ORDER BY time, event")?;
+        let events = events.query_map([], |row| Ok((row.get::<_, bool>(0)?, Stored::of(row, 1)?)))?;
+        Ok((runs, dispatched, events.collect::<Result<Vec<_>, _>>()?))
+    };
+    let (runs, dispatched, events) = read().map_err(|error: rusqlite::Error| unread(&error))?;
+    let event = |(published, text): (bool, Stored)| {
+        let event: Event =
+            text.text(payloads).and_then(|text| sealer.read(&text)).map_err(|why| StoreError::Unreadable(format!("an event: {why}")))?;
+        Ok(PendingEvent { event, published })
+    };
+    Ok(Pending { runs, dispatched, events: events.into_iter().map(event).collect::<Result<_, StoreError>>()? })
+}
+
+/// Whether a run of that flow was begun by that event.
+pub(super) fn has_taken(connection: &Connection, key: &InboxKey) -> Result<bool, StoreError> {
+    let asked = connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM inbox WHERE event = ?1 AND pipeline = ?2 AND flow = ?3)").and_then(
+        |mut asked| {
+            let event = key.event.as_uuid().into_bytes();
+            asked.query_row(rusqlite::params![event, key.pipeline.as_str(), key.flow.as_str()], |row| row.get(0))
+        },
+    );
+    asked.map_err(|error| unread(&error))
+}
+
+/// The runs that are asked for, the one that began last in front.
+pub(super) fn runs(connection: &Connection, query: &RunQuery) -> Result<Vec<RunRecord>, StoreError> {
+    let mut conditions = String::from("began IS NOT NULL");
+    let mut values: Vec<Cell> = Vec::new();
+    let mut ask = |condition: &str, value: Option<Cell>| {
+        if let Some(value) = value {
+            values.push(value);
+            conditions.push_str(&format!(" AND {condition} = ?{}", values.len()));
+        }
+    };
+    ask("run", query.run.map(|run| Cell::Blob(run.as_uuid().as_bytes().to_vec())));
+    ask("pipeline", query.pipeline.as_ref().map(|name| Cell::Text(name.to_string())));
+    ask("flow", query.flow.as_ref().map(|name| Cell::Text(name.to_string())));
+    ask("correlation", query.correlation.map(|id| Cell::Blob(id.as_uuid().as_bytes().to_vec())));
+    match query.outcome.as_deref() {
+        Some("open") => conditions.push_str(" AND ended IS NULL"),
+        outcome => ask("outcome", outcome.map(|outcome| Cell::Text(outcome.to_owned()))),
+    }
+    let limit = if query.limit > 0 { format!(" LIMIT {}", query.limit) } else { String::new() };
+    let statement = format!(
+        "SELECT run, pipeline, flow, revision, correlation, parent, event, began, ended, outcome, due, facts FROM runs
+         WHERE {conditions} ORDER BY began DESC, run DESC{limit}"
+    );
+    let read = || {
+        let mut statement = connection.prepare(&statement)?;
+        statement.query_map(params_from_iter(values), record)?.collect::<Result<Vec<_>, _>>()
+    };
+    read().map_err(|error| unread(&error))
+}
+
+fn record(row: &Row<'_>) -> Result<RunRecord, rusqlite::Error> {
+    let time = |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.map(timestamp));
+    let id = |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<[u8; 16]>>(column)?.map(Uuid::from_bytes));
+    let outcome: Option<String> = row.get(9)?;
+    Ok(RunRecord {
+        run: run_id(row, 0)?,
+        pipeline: row.get::<_, String>(1)?.as_str().into(),
+        flow: row.get::<_, String>(2)?.as_str().into(),
+        revision: Digest::from_hex(&row.get::<_, String>(3)?).unwrap_or_else(|| Digest::of(b"")),
+        correlation_id: CorrelationId::new(id(4)?.unwrap_or_default()),
+        parent: id(5)?.map(RunId::new),
+        event: id(6)?.map(EventId::new),
+        began: time(7)?.unwrap_or(Timestamp::EPOCH),
+        ended: time(8)?.zip(outcome),
+        due: time(10)?,
+        facts: u64::try_from(row.get::<_, i64>(11)?).unwrap_or_default(),
+    })
+}
+
+fn run_id(row: &Row<'_>, column: usize) -> Result<RunId, rusqlite::Error> {
+    Ok(RunId::new(Uuid::from_bytes(row.get(column)?)))
+}

@@ -1,0 +1,116 @@
+//! What outlives runs: kept values and bundles.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::apply::Transaction;
+use super::connection::Trouble;
+use super::encode::{Change, nanos, timestamp};
+use super::payload::{Content, Payloads, Stored};
+use super::seal::Sealer;
+use crate::model::bundle::Bundle;
+use crate::model::id::Digest;
+use crate::model::port::StoreError;
+use crate::model::record::{Kept, Room};
+
+use super::connection::unread;
+
+/// Keeps and forgets. A value that replaces another goes to the end of its room: its row is a new one.
+pub(super) fn change(transaction: &Transaction<'_>, changes: &[Change]) -> Result<(), Trouble> {
+    let connection = transaction.connection;
+    for change in changes {
+        match change {
+            Change::Keep { room, owner, key, value, until } => {
+                transaction.payloads.put(value)?;
+                connection
+                    .prepare_cached(
+                        "INSERT OR REPLACE INTO kept (room, owner, key, value, payload, until) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                    )?
+                    .execute(params![room.as_str(), owner, key, value.here(), value.file(), until.map(nanos)])?;
+            }
+            Change::Forget { room, owner, key: Some(key) } => {
+                connection.prepare_cached("DELETE FROM kept WHERE room = ?1 AND owner = ?2 AND key = ?3")?.execute(params![
+                    room.as_str(),
+                    owner,
+                    key
+                ])?;
+            }
+            Change::Forget { room, owner, key: None } => {
+                connection.prepare_cached("DELETE FROM kept WHERE room = ?1 AND owner = ?2")?.execute(params![room.as_str(), owner])?;
+            }
+            Change::Bundle(bundle, files) => store(transaction, bundle, files)?,
+        }
+    }
+    Ok(())
+}
+
+/// One that is there stays, and is known to be in use by this host.
+fn store(transaction: &Transaction<'_>, bundle: &Bundle, files: &[Content<Arc<[u8]>>]) -> Result<(), Trouble> {
+    let connection = transaction.connection;
+    let revision = bundle.revision.to_string();
+    let known =
+        connection.prepare_cached("UPDATE bundles SET epoch = ?2 WHERE revision = ?1")?.execute(params![revision, transaction.epoch])?;
+    if known > 0 {
+        return Ok(());
+    }
+    connection
+        .prepare_cached("INSERT INTO bundles (revision, pipeline, format, file, epoch) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute(params![revision, bundle.pipeline.as_str(), bundle.format, bundle.file.to_string_lossy(), transaction.epoch])?;
+    let mut insert = connection
+        .prepare_cached("INSERT OR REPLACE INTO bundle_files (revision, place, path, content, payload) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    for (place, ((path, _), content)) in (0_i64..).zip(bundle.files.iter().zip(files)) {
+        transaction.payloads.put(content)?;
+        insert.execute(params![revision, place, path.to_string_lossy(), content.here().map(|content| &content[..]), content.file()])?;
+    }
+    Ok(())
+}
+
+/// What is kept in a room, what was written first in front.
+pub(super) fn kept(connection: &Connection, room: Room, sealer: &Sealer, payloads: &Payloads) -> Result<Vec<Kept>, StoreError> {
+    let read = || {
+        let mut statement =
+            connection.prepare_cached("SELECT owner, key, until, value, payload FROM kept WHERE room = ?1 ORDER BY position")?;
+        let rows = statement.query_map([room.as_str()], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, Option<i64>>(2)?, Stored::of(row, 3)?))
+        })?;
+        rows.collect::<Result<Vec<_>, _>>()
+    };
+    let rows = read().map_err(|error: rusqlite::Error| unread(&error))?;
+    let kept = |(owner, key, until, value): (String, String, Option<i64>, Stored)| {
+        let value = value.text(payloads).and_then(|value| sealer.read(&value));
+        let value = value.map_err(|why| StoreError::Unreadable(format!("what {owner} keeps under {key}: {why}")))?;
+        Ok(Kept { room, owner, key, value, until: until.map(timestamp) })
+    };
+    rows.into_iter().map(kept).collect()
+}
+
+/// What a revision is made of.
+pub(super) fn bundle(connection: &Connection, revision: Digest, payloads: &Payloads) -> Result<Option<Arc<Bundle>>, StoreError> {
+    let name = revision.to_string();
+    let read = || {
+        let known = connection
+            .prepare_cached("SELECT pipeline, format, file FROM bundles WHERE revision = ?1")?
+            .query_row([&name], |row| Ok((row.get::<_, String>(0)?, row.get::<_, u32>(1)?, row.get::<_, String>(2)?)))
+            .optional()?;
+        let Some((pipeline, format, file)) = known else { return Ok(None) };
+        let mut statement =
+            connection.prepare_cached("SELECT path, content, payload FROM bundle_files WHERE revision = ?1 ORDER BY place")?;
+        let files = statement.query_map([&name], |row| Ok((PathBuf::from(row.get::<_, String>(0)?), row.get(1)?, row.get(2)?)))?;
+        let files = files.collect::<Result<Vec<(PathBuf, Option<Vec<u8>>, Option<String>)>, _>>()?;
+        Ok(Some((pipeline, format, file, files)))
+    };
+    let Some((pipeline, format, file, stored)) = read().map_err(|error: rusqlite::Error| unread(&error))? else { return Ok(None) };
+    let mut files = Vec::with_capacity(stored.len());
+    for (path, content, payload) in stored {
+        let unreadable = |why: String| StoreError::Unreadable(format!("{} of revision {}: {why}", path.display(), revision.short()));
+        let content = match (content, payload) {
+            (Some(content), _) => content,
+            (None, Some(payload)) => payloads.get(&payload).map_err(unreadable)?,
+            (None, None) => return Err(unreadable("it is not there".to_owned())),
+        };
+        files.push((path, Arc::from(content)));
+    }
+    Ok(Some(Arc::new(Bundle { format, revision, pipeline: pipeline.as_str().into(), file: file.into(), files })))
+}

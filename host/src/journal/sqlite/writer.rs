@@ -1,0 +1,220 @@
+//! The one thread that writes: whatever waits goes into one transaction, and is answered once that is on the disk.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::apply::{Head, Transaction};
+use super::connection::Trouble;
+use super::payload::Payloads;
+use super::queue::{Queue, Waiting, Work, Written};
+use super::retention::{self, Retention};
+use super::shortage::Shortage;
+use crate::model::port::{Clock, StoreError};
+
+/// So many frames of the write-ahead log are written between two steps of taking them over into the file: 4 MiB of it.
+const STEP: i32 = 1_000;
+
+/// What the thread that writes holds.
+pub(super) struct Writer {
+    connection: Connection,
+    epoch: i64,
+    head: Head,
+    around: Around,
+    /// How many frames the write-ahead log has.
+    frames: Arc<AtomicI32>,
+    next_step: i32,
+    /// Whether files that no row names were looked for since the start.
+    swept: bool,
+    /// How many pages the file may have; 0 is as many as it likes.
+    #[cfg(test)]
+    pages: Arc<AtomicI32>,
+}
+
+/// What is round the file.
+pub(super) struct Around {
+    pub(super) queue: Arc<Queue>,
+    pub(super) payloads: Payloads,
+    pub(super) shortage: Shortage,
+    pub(super) retention: Retention,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl Writer {
+    /// One that has not begun.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub(super) fn new(mut connection: Connection, epoch: i64, around: Around) -> Result<Self, rusqlite::Error> {
+        let head = Head::of(&connection)?;
+        let frames = Arc::new(AtomicI32::new(0));
+        let count = Arc::clone(&frames);
+        connection.wal_hook(Some(move |_: &mut _, frames| {
+            count.store(frames, Ordering::Relaxed);
+            Ok(())
+        }))?;
+        Ok(Self {
+            connection,
+            epoch,
+            head,
+            around,
+            frames,
+            next_step: STEP,
+            swept: false,
+            #[cfg(test)]
+            pages: Arc::default(),
+        })
+    }
+
+    /// By which a test has the file run full: so many pages are all that there are.
+    #[cfg(test)]
+    pub(super) fn limit(&self) -> Arc<AtomicI32> {
+        Arc::clone(&self.pages)
+    }
+
+    /// Writes until the queue is closed and empty, or the store is broken.
+    pub(super) fn run(mut self) {
+        self.around.shortage.prepare(&self.around.queue);
+        while let Some(mut work) = self.around.queue.take() {
+            let (tidy, look) = (work.tidy, work.look);
+            if !work.is_empty() {
+                self.carry_out(&mut work);
+            }
+            if look {
+                self.around.shortage.look(&self.around.queue);
+            }
+            if tidy {
+                self.tidy();
+            }
+            // The log may grow on where it cannot be taken over for want of room.
+            if let Err(Trouble::Broken(why)) = self.take_over() {
+                self.around.queue.break_down(&why);
+            }
+        }
+    }
+
+    /// Writes all of it, or holds it until there is room.
+    fn carry_out(&mut self, work: &mut Work) {
+        let mut is_last = false;
+        loop {
+            let trouble = match self.write(work) {
+                Ok(written) => {
+                    for (Waiting { answer, .. }, written) in work.orders.drain(..).zip(written) {
+                        // Whoever does not listen any more wants no answer.
+                        let _ = answer.send(written);
+                    }
+                    return self.around.shortage.wrote(&self.around.queue);
+                }
+                Err(trouble) => trouble,
+            };
+            let freed = self.around.shortage.met(&trouble, &self.around.queue);
+            if trouble == Trouble::Taken {
+                fence(work);
+            }
+            let error = StoreError::from(trouble);
+            if let StoreError::Broken(why) = &error {
+                self.around.queue.break_down(why);
+                return refuse(work, |_| true, &error);
+            }
+            refuse(work, |waiting| is_last || waiting.order.is_new(), &error);
+            if work.orders.is_empty() {
+                // What was to be marked as published can be told again.
+                return;
+            }
+            // Once it is closed nobody will make room any more: it is tried one last time.
+            if !freed {
+                is_last = !self.around.queue.wait_for_look();
+                self.around.shortage.looked();
+            }
+        }
+    }
+
+    fn write(&mut self, work: &Work) -> Result<Vec<Written>, Trouble> {
+        self.transact(|transaction| {
+            let mut written = Vec::with_capacity(work.orders.len());
+            for Waiting { order, .. } in &work.orders {
+                written.push(transaction.apply(order)?);
+            }
+            transaction.publish(&work.published)?;
+            Ok(written)
+        })
+    }
+
+    /// One transaction. What is refused in it has changed nothing; all else stands when this ends well, and nothing otherwise.
+    fn transact<T>(&mut self, work: impl FnOnce(&mut Transaction<'_>) -> Result<T, Trouble>) -> Result<T, Trouble> {
+        #[cfg(test)]
+        self.connection.execute_batch(&format!(
+            "PRAGMA max_page_count = {}",
+            match self.pages.load(Ordering::Relaxed) {
+                0 => i32::MAX,
+                pages => pages,
+            }
+        ))?;
+        let begun = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        // Read under the lock of the transaction: whoever has opened the file since has counted it up.
+        let newest: i64 = begun.prepare_cached("SELECT value FROM meta WHERE name = 'epoch'")?.query_row([], |row| row.get(0))?;
+        if newest != self.epoch {
+            return Err(Trouble::Taken);
+        }
+        let mut transaction = Transaction { connection: &begun, epoch: self.epoch, head: self.head, payloads: &self.around.payloads };
+        let done = work(&mut transaction)?;
+        let head = transaction.head;
+        begun.commit()?;
+        self.head = head;
+        Ok(done)
+    }
+
+    /// Removes some of what is old, and asks to be called again if there is more.
+    fn tidy(&mut self) {
+        let (retention, now, epoch) = (self.around.retention, self.around.clock.now(), self.epoch);
+        let tidied = self.transact(|transaction| retention.tidy(transaction.connection, now, epoch)).and_then(|mut tidied| {
+            if !std::mem::replace(&mut self.swept, true) {
+                tidied.files.extend(self.around.payloads.names());
+            }
+            retention::collect(&self.connection, &self.around.payloads, tidied.files)?;
+            Ok(tidied.more)
+        });
+        match tidied {
+            Ok(true) => self.around.queue.tidy(),
+            Ok(false) => self.around.queue.tidied(),
+            Err(Trouble::Broken(why)) => self.around.queue.break_down(&why),
+            // Next time there may be room.
+            Err(Trouble::Full(_) | Trouble::Held(_) | Trouble::Taken) => self.around.queue.tidied(),
+        }
+    }
+
+    /// Takes over what the write-ahead log has into the file, once it has grown by a step. Between two transactions nobody writes, so that
+    /// it is taken over to its end and begun anew, unless somebody reads what was before: then the next step does it.
+    fn take_over(&mut self) -> Result<(), Trouble> {
+        if self.frames.load(Ordering::Relaxed) >= self.next_step {
+            let (frames, taken) = self
+                .connection
+                .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| Ok((row.get::<_, i32>(1)?, row.get::<_, i32>(2)?)))?;
+            self.next_step = if taken < frames { frames.saturating_add(STEP) } else { STEP };
+        }
+        Ok(())
+    }
+}
+
+/// Refuses what is about runs, which are another host's now.
+fn fence(work: &mut Work) {
+    for waiting in std::mem::take(&mut work.orders) {
+        match waiting.order.run() {
+            // Whoever does not listen any more wants no answer.
+            Some(run) => drop(waiting.answer.send(Written::Refused(StoreError::Fenced { run }))),
+            None => work.orders.push(waiting),
+        }
+    }
+}
+
+/// Refuses some of what waits.
+fn refuse(work: &mut Work, which: impl Fn(&Waiting) -> bool, error: &StoreError) {
+    let (refused, kept) = std::mem::take(&mut work.orders).into_iter().partition(which);
+    work.orders = kept;
+    let refused: Vec<Waiting> = refused;
+    for Waiting { answer, .. } in refused {
+        // Whoever does not listen any more wants no answer.
+        let _ = answer.send(Written::Refused(error.clone()));
+    }
+}

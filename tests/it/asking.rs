@@ -1,0 +1,259 @@
+//! What is asked of a running host about its runs: lists, stories, traces, answers to waits, and what is refused.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value as Json;
+
+use crate::program::{Bench, Finished, Program, text};
+
+const BUY: &str = "pipeline: buy
+events:
+  Approved: { request: string, approved: bool, note: { type: string, default: '' } }
+  Bought: { order: string }
+flows:
+  order:
+    trigger: manual
+    input: { order: string, token: secret }
+    steps:
+      - id: reserve
+        run: reserve
+        with: { order: '${input.order}' }
+        retry: { max_retries: 2, base_delay: 1ms }
+      - id: approval
+        wait:
+          event: Approved
+          match: { request: '${run.id}' }
+          where: 'event.caller.id == \"alice\"'
+          timeout: 4h
+          on_timeout: [{ fail: { kind: timeout, message: nobody approved } }]
+      - id: told
+        emit: { Bought: { order: '${input.order}' } }
+      - reply: { approved: '${steps.approval.data.approved}' }
+  noted:
+    trigger: { event: Bought, mode: direct }
+    input: { order: string }
+    steps:
+      - id: write
+        run: write
+        with: { order: '${input.order}' }
+  waits:
+    trigger: manual
+    steps:
+      - wait: { event: Approved, match: { request: '${run.id}' }, timeout: 4h, on_timeout: [{ set: { late: true } }] }
+  short:
+    trigger: manual
+    steps:
+      - wait: { event: Approved, match: { request: '${run.id}' }, timeout: 1ms, on_timeout: [{ set: { late: true } }] }
+      - sleep: 4h
+  fails:
+    trigger: manual
+    steps:
+      - id: broken
+        run: broken
+        on_error: [{ fail: '${error}' }]
+state: { initial: { late: false } }
+executors:
+  reserve:
+    script: |
+      fn process(job) {
+          if job.attempt == 1 { throw #{ kind: \"transient\", message: \"the stock is busy\" } }
+          #{ reserved: true }
+      }
+  write: { script: 'fn process(job) { job.input }' }
+  broken: { script: 'fn process(job) { throw #{ kind: \"conflict\", message: \"it is gone\", code: \"gone\" } }' }
+";
+
+fn started() -> (Bench, Program) {
+    let bench = Bench::empty().with("USER", "robin");
+    bench.write("buy.yaml", BUY);
+    let program = bench.start(&["run", "buy.yaml", "--events", "json"]);
+    program.errors.expect("It stays until");
+    (bench, program)
+}
+
+/// Starts a flow, and returns the run's id.
+fn begin(bench: &Bench, flow: &str, input: &str) -> String {
+    let sent = bench.run(&["send", &format!("buy.{flow}"), input, "--no-wait"], b"");
+    text(&sent.ends_with(0).objects()[0], "run").to_owned()
+}
+
+fn waiting(bench: &Bench, program: &Program, flow: &str, input: &str) -> String {
+    let run = begin(bench, flow, input);
+    program.event("waiting");
+    run
+}
+
+fn ask(bench: &Bench, arguments: &[&str]) -> Finished {
+    bench.run(arguments, b"")
+}
+
+/// What is printed, with ids, times and durations replaced by what they are: the same each time.
+fn scrubbed(printed: &str) -> String {
+    let mut known = BTreeMap::new();
+    let mut out = String::new();
+    for piece in printed.split_inclusive(|character: char| !character.is_ascii_alphanumeric() && !"-:.".contains(character)) {
+        let word = piece.trim_end_matches(|character: char| !character.is_ascii_alphanumeric());
+        let (word, rest) = piece.split_at(word.len());
+        let is_hex = word.chars().all(|character| character.is_ascii_hexdigit());
+        let digits = word.trim_end_matches(['m', 's']);
+        let is_time = word.len() > 19 && word.ends_with('Z') && word.contains('T');
+        if uuid::Uuid::try_parse(word).is_ok() {
+            let count = known.len() + 1;
+            out.push_str(&format!("ID-{}", known.entry(word.to_owned()).or_insert(count)));
+        } else if is_time {
+            out.push_str("TIME");
+        } else if is_hex && (word.len() == 64 || word.len() == 12) {
+            out.push_str("DIGEST");
+        } else if digits.len() < word.len() && !digits.is_empty() && digits.chars().all(|character| character.is_ascii_digit()) {
+            out.push_str("TOOK");
+        } else if out.ends_with("\"took_ms\":") {
+            out.push('0');
+        } else {
+            out.push_str(word);
+        }
+        out.push_str(rest);
+    }
+    out
+}
+
+/// It is printed as it is written in `tests/cases/views`; `PIPEHOST_UPDATE=1` writes that anew.
+#[track_caller]
+fn is_as_written(name: &str, printed: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cases/views").join(name);
+    let printed = scrubbed(printed);
+    if std::env::var_os("PIPEHOST_UPDATE").is_some() {
+        fs::write(&file, &printed).expect("it can be written");
+    }
+    assert_eq!(printed, fs::read_to_string(&file).unwrap_or_default(), "{name}");
+}
+
+#[test]
+fn a_run_is_listed_shown_answered_and_traced() {
+    let (bench, program) = started();
+    let run = waiting(&bench, &program, "order", r#"{"order":"o1","token":"hunter2"}"#);
+    is_as_written("waiting.list", &ask(&bench, &["runs", "list"]).ends_with(0).out);
+    is_as_written("waiting.show", &ask(&bench, &["runs", "show", &run]).ends_with(0).out);
+
+    let wrong = ask(&bench, &["signal", &run, "Approved", r#"{"approved":true}"#, "--as", "mallory"]);
+    wrong.ends_with(1).says(&["error[E0770]: the wait for Approved does not take this answer from mallory: its where does not hold"]);
+    // Without --as it is the user.
+    ask(&bench, &["signal", &run, "Approved", r#"{"approved":true}"#]).ends_with(1).says(&["from robin"]);
+    let right = ask(&bench, &["signal", &run[..23], "Approved", r#"{"approved":true}"#, "--as", "alice"]);
+    assert_eq!(right.ends_with(0).out, format!("run {run} took Approved and goes on\n"));
+    // The one that its event starts ends last.
+    program.event("run_ended");
+    program.event("run_ended");
+    let double = ask(&bench, &["signal", &run, "Approved", r#"{"approved":false}"#, "--as", "alice", "--json"]);
+    double.ends_with(1).says(&["error[E0770]: the wait for Approved has its answer already: Approved by alice at "]);
+    assert_eq!((text(&double.objects()[0], "verdict"), text(&double.objects()[0], "reason")), ("refused", "double"));
+
+    is_as_written("ended.list", &ask(&bench, &["runs", "list"]).ends_with(0).out);
+    is_as_written("ended.list.json", &ask(&bench, &["runs", "list", "--json"]).ends_with(0).out);
+    is_as_written("ended.show", &ask(&bench, &["runs", "show", &run]).ends_with(0).out);
+    let story = ask(&bench, &["runs", "show", &run, "--json"]);
+    is_as_written("ended.show.json", &story.ends_with(0).out);
+    let traced = ask(&bench, &["trace", &run]);
+    is_as_written("ended.trace", &traced.ends_with(0).out);
+    let correlation = text(&story.objects()[0], "correlation_id").to_owned();
+    assert_eq!(ask(&bench, &["trace", &correlation]).ends_with(0).out, traced.out, "the request and its run lead to the same");
+    is_as_written("ended.trace.json", &ask(&bench, &["trace", &run, "--json"]).ends_with(0).out);
+    for command in [&["runs", "show", &run, "--json"][..], &["runs", "show", &run], &["trace", &run, "--json"]] {
+        let told = ask(&bench, command);
+        assert!(!told.out.contains("hunter2"), "{}", told.out);
+    }
+}
+
+#[test]
+fn a_run_that_failed_says_what_it_failed_of() {
+    let (bench, program) = started();
+    let run = begin(&bench, "fails", "{}");
+    program.event("run_ended");
+    is_as_written("failed.show", &ask(&bench, &["runs", "show", &run]).ends_with(0).out);
+}
+
+#[test]
+fn lists_are_chosen_from_by_pipeline_flow_status_and_number() {
+    let (bench, program) = started();
+    let runs = [0, 1, 2].map(|_| waiting(&bench, &program, "waits", "{}"));
+    let ended = begin(&bench, "fails", "{}");
+    program.event("run_ended");
+    let listed = |arguments: &[&str]| -> Vec<String> {
+        let all: Vec<&str> = ["runs", "list", "--json"].iter().chain(arguments).copied().collect();
+        ask(&bench, &all).ends_with(0).objects().iter().map(|row| text(row, "run").to_owned()).collect()
+    };
+    let newest_first: Vec<String> = [&ended, &runs[2], &runs[1], &runs[0]].map(Clone::clone).to_vec();
+    assert_eq!(listed(&[]), newest_first);
+    assert_eq!(listed(&["--status", "waiting"]), newest_first[1..]);
+    assert_eq!(listed(&["--status", "open", "--limit", "2"]), newest_first[1..3]);
+    assert_eq!(listed(&["--status", "failed"]), newest_first[..1]);
+    assert_eq!(listed(&["--flow", "waits", "--pipeline", "buy", "--limit", "1"]), newest_first[1..2]);
+    assert_eq!(listed(&["--pipeline", "sell"]), Vec::<String>::new());
+    let cut = ask(&bench, &["runs", "list", "--limit", "1"]);
+    cut.ends_with(0).says(&["there are more than these 1; --limit NUMBER shows more"]);
+    ask(&bench, &["runs", "list", "--status", "stuck"]).ends_with(2).says(&["waiting"]);
+    ask(&bench, &["runs", "list", "--limit", "0"]).ends_with(2);
+    ask(&bench, &["runs", "list", "--status", "parked"]).ends_with(0).says(&["no runs"]);
+}
+
+#[test]
+fn a_run_is_cancelled_once() {
+    let (bench, program) = started();
+    let run = waiting(&bench, &program, "waits", "{}");
+    let cancelled = ask(&bench, &["runs", "cancel", &run]);
+    assert_eq!(cancelled.ends_with(0).out, format!("run {run}: it is being cancelled: what it did is undone, and its finally is done\n"));
+    program.event("run_ended");
+    let again = ask(&bench, &["runs", "cancel", &run]);
+    again.ends_with(1).says(&[&format!("error[E0768]: run {run} has ended already (cancelled)")]);
+    let story: Json = ask(&bench, &["runs", "show", &run, "--json"]).ends_with(0).objects().remove(0);
+    assert_eq!(
+        (text(&story, "status"), text(&story, "end/reason"), text(&story, "steps/0/state")),
+        ("cancelled", "requested", "cancelled")
+    );
+}
+
+#[test]
+fn an_answer_that_comes_too_late_is_refused_and_one_that_nobody_waits_for_is_named() {
+    let (bench, program) = started();
+    let run = begin(&bench, "short", "{}");
+    program.event("wait_timed_out");
+    let late = ask(&bench, &["signal", &run, "Approved", r#"{"approved":true}"#]);
+    late.ends_with(1).says(&["error[E0770]: the wait for Approved gave up at 20"]);
+    let story: Json = ask(&bench, &["runs", "show", &run, "--json"]).ends_with(0).objects().remove(0);
+    assert_eq!(text(&story, "status"), "sleeping");
+    let waits = waiting(&bench, &program, "waits", "{}");
+    let refused = |arguments: &[&str], words: &str| ask(&bench, arguments).ends_with(1).says(&[words]).code;
+    refused(&["signal", &waits, "Bought", "{}"], "error[E0769]: the flow waits never waits for Bought; it waits for Approved");
+    refused(&["signal", &waits, "Approved"], "the data of event Approved is not what is declared: approved is missing (bool)");
+    refused(&["signal", &waits, "Approved", r#"{"approved":1}"#], "approved is int, not bool");
+    // It is somebody else's answer: it says so itself.
+    let other = ask(&bench, &["signal", &waits, "Approved", r#"{"approved":true,"request":"other"}"#]);
+    assert!(other.ends_with(0).out.contains("does not wait for this Approved now"), "{}", other.out);
+    ask(&bench, &["signal", &waits, "Approved", "[]"]).ends_with(2);
+}
+
+#[test]
+fn what_is_not_known_or_not_meant_by_one_is_said() {
+    let (bench, program) = started();
+    let runs = [0, 1].map(|_| waiting(&bench, &program, "waits", "{}"));
+    let same: String = runs[0].chars().zip(runs[1].chars()).take_while(|(one, other)| one == other).map(|(one, _)| one).collect();
+    let refused = |arguments: &[&str], words: &str| ask(&bench, arguments).ends_with(1).says(&[words]).code;
+    refused(&["runs", "show", &same], &format!("error[E0766]: 2 runs begin with {same}: "));
+    refused(&["trace", &same], &format!("error[E0766]: 2 requests begin with {same}: "));
+    refused(&["runs", "cancel", "ffff"], "error[E0765]: there is no run ffff; see pipehost runs list");
+    refused(&["signal", "ffff", "Approved", "{}"], "error[E0765]: there is no run ffff");
+    refused(&["trace", "ffff"], "error[E0765]: there is no request and no run ffff");
+    refused(&["runs", "show", "order"], "error[E0765]: \"order\" is no id");
+    ask(&bench, &["runs", "show", &runs[0].replace('-', "")]).ends_with(0);
+    ask(&bench, &["runs"]).ends_with(2);
+}
+
+#[test]
+fn without_a_host_it_ends_with_three_and_says_how_to_start_one() {
+    let bench = Bench::empty();
+    for arguments in [&["runs", "cancel", "01"][..], &["signal", "01", "Approved", "--as", "alice"]] {
+        ask(&bench, arguments).ends_with(3).says(&["error[E0722]: no host answers", "start one with pipehost run FILE"]);
+    }
+    ask(&bench, &["signal", "01", "Approved"]).ends_with(2).says(&["say who answers, with --as ID"]);
+}
