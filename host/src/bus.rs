@@ -18,10 +18,12 @@ use tokio::task::JoinHandle;
 
 use crate::clock::Activity;
 use crate::model::event::Event;
+use crate::model::failure::Failure;
 use crate::model::happening::{Happening, What};
 use crate::model::id::{FlowName, PipelineName};
 use crate::model::port::{Activate, Clock, Sink};
 use delivery::{Letter, Subscriber};
+use receipt::Share;
 pub use receipt::Tracking;
 pub use topology::{Subscription, Topology};
 use topology::{Target, heard};
@@ -146,6 +148,35 @@ impl Bus {
         (!full.is_empty()).then(|| async move { drop(activity.rest(join_all(full)).await) }.boxed())
     }
 
+    /// Brings an event to those of these flows that hear it, and waits until each has it for good, however long that takes. Who has not taken it comes
+    /// back, with why: `rejected` may be tried again, since a flow that has it already takes it once. Nothing tells that it is published.
+    ///
+    /// It must be polled within what `activity` counts.
+    pub fn deliver(
+        &self,
+        event: &Arc<Event>,
+        exported: bool,
+        to: &[(PipelineName, FlowName)],
+    ) -> BoxFuture<'static, Vec<((PipelineName, FlowName), Failure)>> {
+        let office = self.0.office.clone();
+        let deliveries: Vec<_> = self
+            .hearers(event, exported)
+            .into_iter()
+            .filter(|subscriber| to.contains(&subscriber.target))
+            .map(|subscriber| {
+                let (share, answer) = Share::asked();
+                let letter = Letter { event: Arc::clone(event), share: Some(share) };
+                let waits = Waits { office: office.clone(), subscriber, letter: Some(letter) };
+                async move {
+                    let target = waits.subscriber.target.clone();
+                    waits.send().await;
+                    Some((target, answer.await.err()?))
+                }
+            })
+            .collect();
+        async move { office.activity.rest(join_all(deliveries)).await.into_iter().flatten().collect() }.boxed()
+    }
+
     /// Takes no more events, ends all deliveries and tells what was still in the queues. Events published after it are told as undelivered.
     pub async fn stop(&self) {
         let tasks: Vec<_> = {
@@ -231,9 +262,9 @@ impl Office {
         match letter.share {
             Some(_) if why == STOPPING => {}
             share => {
-                self.undelivered(&letter.event, subscriber, why);
+                self.undelivered(&letter.event, subscriber, why.as_str());
                 if let Some(share) = share {
-                    share.settle();
+                    share.give_up(&why);
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use crate::program::smtp::{Act, MailServer, Turn};
+use crate::program::smtp::{Act, CERTIFICATE, MailServer, Tls, Turn};
 use crate::program::{Bench, text};
 
 /// A pipeline that sends one letter; `with` stands beside the step's input, `config` within the executor's config.
@@ -214,5 +214,44 @@ fn a_wrong_config_is_refused_before_anything_runs() {
         bench.write("post.yaml", pipeline(server, config, ""));
         let ended = bench.run(&["run", "post.yaml", "--input", &plain().to_string()], b"");
         assert!(ended.code != Some(0) && ended.err.contains(code) && ended.err.contains(words), "{config}: {}", ended.err);
+    }
+}
+
+/// Sends one letter with a login through a server that speaks TLS, from a machine that trusts it or not.
+fn send_secretly(server: &MailServer, tls: &str, trusted: bool) -> Json {
+    let mut bench = Bench::empty().with("P", "hunter2");
+    bench.write("trusted.pem", CERTIFICATE);
+    if trusted {
+        let file = bench.path("trusted.pem");
+        bench = bench.with("SSL_CERT_FILE", file.to_str().expect("a path"));
+    }
+    let config = format!("tls: {tls}, user: '${{secret.P}}', password: '${{secret.P}}'");
+    bench.write("post.yaml", pipeline(server.address(), &config, ""));
+    bench.run(&["run", "post.yaml", "--input", &plain().to_string()], b"").objects().remove(0)
+}
+
+#[test]
+fn letters_and_logins_go_through_tls() {
+    for (offered, asked) in [(Tls::WhenAsked, "starttls"), (Tls::Always, "tls")] {
+        let server = MailServer::with(offered);
+        server.wants("hunter2", "hunter2");
+        let reply = send_secretly(&server, asked, true);
+        assert_eq!(reply["accepted"], json!(["ada@example.com"]), "{asked}: {reply}");
+        assert_eq!(server.letters().len(), 1);
+        let heard = server.heard();
+        let at = |word: &str| heard.iter().position(|line| line.starts_with(word));
+        assert!(at("STARTTLS") < at("AUTH") && (at("STARTTLS").is_some() == (asked == "starttls")), "{heard:?}");
+    }
+}
+
+#[test]
+fn a_server_that_nobody_vouches_for_is_told_nothing() {
+    for (offered, asked) in [(Tls::WhenAsked, "starttls"), (Tls::Always, "tls")] {
+        let server = MailServer::with(offered);
+        server.wants("hunter2", "hunter2");
+        let reply = send_secretly(&server, asked, false);
+        assert_eq!((text(&reply, "kind"), text(&reply, "code")), ("permanent", "tls"), "{reply}");
+        assert!(text(&reply, "message").contains("certificate"), "{reply}");
+        assert!(server.heard().iter().all(|line| line.starts_with("EHLO") || line == "STARTTLS"), "{:?}", server.heard());
     }
 }

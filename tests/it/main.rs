@@ -33,6 +33,8 @@ mod program;
 #[cfg(unix)]
 mod purchase;
 mod reloading;
+#[cfg(unix)]
+mod request_routing;
 mod resilience;
 #[cfg(unix)]
 mod search;

@@ -10,7 +10,7 @@ use futures_util::future::{Either, select};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
-use super::receipt::{Share, Slip};
+use super::receipt::{Share, Slip, lost};
 use super::seen::Seen;
 use super::topology::Target;
 use super::{Office, QUEUE, STOPPING};
@@ -18,6 +18,7 @@ use crate::clock::Busy;
 use crate::model::activation::{Activation, Admission, Patience};
 use crate::model::cancel::CancelSignal;
 use crate::model::event::Event;
+use crate::model::failure::{Failure, FailureKind};
 use crate::model::port::Activate;
 use crate::model::types::Origin;
 use crate::model::value::Value;
@@ -36,6 +37,7 @@ pub(in crate::bus) struct Letter {
 pub(in crate::bus) struct Subscriber {
     /// As people see it: `pipeline.flow`.
     pub(in crate::bus) name: String,
+    pub(in crate::bus) target: Target,
     pub(in crate::bus) queue: mpsc::Sender<Letter>,
     activate: Mutex<Weak<dyn Activate>>,
     closing: CancelSignal,
@@ -47,7 +49,8 @@ impl Subscriber {
     pub(in crate::bus) fn start(target: Target, activate: Weak<dyn Activate>, office: Office) -> (Arc<Self>, JoinHandle<()>) {
         let (queue, events) = mpsc::channel(QUEUE);
         let name = format!("{}.{}", target.0, target.1);
-        let subscriber = Arc::new(Self { name, queue, activate: Mutex::new(activate), closing: CancelSignal::new(), why: OnceLock::new() });
+        let (of_all, closing) = (target.clone(), CancelSignal::new());
+        let subscriber = Arc::new(Self { name, target: of_all, queue, activate: Mutex::new(activate), closing, why: OnceLock::new() });
         let places = Arc::new(Semaphore::new(STARTING));
         let delivery = Delivery { subscriber: Arc::clone(&subscriber), target, office, places };
         (subscriber, tokio::spawn(delivery.run(events)))
@@ -96,10 +99,14 @@ impl Delivery {
             });
             let Some(letter) = busy.rest(next).await else { break };
             if !seen.is_new(letter.event.id) {
-                letter.share.into_iter().for_each(Share::settle);
+                letter.share.into_iter().for_each(Share::repeated);
                 continue;
             }
-            self.deliver(letter, &mut busy).await;
+            let id = letter.event.id;
+            if !self.deliver(letter, &mut busy).await {
+                // It has not got it: who has it in keeping may bring it again.
+                seen.forget(id);
+            }
         }
         events.close();
         while let Some(letter) = busy.rest(events.recv()).await {
@@ -109,21 +116,26 @@ impl Delivery {
         }
     }
 
-    /// Starts the flow, however long that takes; only the end of the subscription ends the wait.
-    async fn deliver(&self, letter: Letter, busy: &mut Busy) {
-        let is_followed = letter.share.is_some();
+    /// Starts the flow, however long that takes; only the end of the subscription ends the wait. Returns whether it was not refused.
+    async fn deliver(&self, letter: Letter, busy: &mut Busy) -> bool {
+        let share = letter.share.clone();
         let event = Arc::clone(&letter.event);
-        if let Err(why) = self.start(letter, busy).await
+        let admitted = self.start(letter, busy).await;
+        if let Err(why) = &admitted
             // What the end of the host takes is told again when it starts anew.
-            && !(is_followed && why == STOPPING)
+            && !(share.is_some() && why.message == STOPPING)
         {
-            self.office.undelivered(&event, &self.subscriber.name, why);
+            self.office.undelivered(&event, &self.subscriber.name, why.message.as_str());
         }
+        if let Some(share) = share {
+            share.admitted(&admitted);
+        }
+        admitted.is_ok()
     }
 
-    async fn start(&self, letter: Letter, busy: &mut Busy) -> Result<(), String> {
-        let Some(place) = self.place(busy).await else { return Err(self.subscriber.closed_why().to_owned()) };
-        let Some(activate) = self.subscriber.activate().upgrade() else { return Err(STOPPING.to_owned()) };
+    async fn start(&self, letter: Letter, busy: &mut Busy) -> Result<(), Failure> {
+        let Some(place) = self.place(busy).await else { return Err(lost(self.subscriber.closed_why())) };
+        let Some(activate) = self.subscriber.activate().upgrade() else { return Err(lost(STOPPING)) };
         let slip = Box::new(Slip { share: letter.share, _place: place });
         // A panic in one handler must not take the others' events with it.
         let mut admission = std::pin::pin!(AssertUnwindSafe(activate.deliver(self.activation(&letter.event), slip)).catch_unwind());
@@ -132,13 +144,16 @@ impl Delivery {
             Some(admitted) => admitted,
             None => match busy.rest(select(admission, std::pin::pin!(self.subscriber.closing.cancelled()))).await {
                 Either::Left((admitted, _)) => admitted,
-                Either::Right(_) => return Err(self.subscriber.closed_why().to_owned()),
+                Either::Right(_) => return Err(lost(self.subscriber.closed_why())),
             },
         };
         match admitted {
             Ok(Admission::Started(_) | Admission::Queued(_) | Admission::Dropped) => Ok(()),
-            Ok(Admission::Refused(failure)) => Err(failure.message),
-            Err(_) => Err("starting the flow panicked: a mistake in pipehost; please report it".to_owned()),
+            Ok(Admission::Refused(failure)) => Err(failure),
+            Err(_) => {
+                let message = "starting the flow panicked: a mistake in pipehost; please report it";
+                Err(Failure::new(FailureKind::Bug, message).with_code("panic"))
+            }
         }
     }
 

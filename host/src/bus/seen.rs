@@ -29,6 +29,11 @@ impl Seen {
         }
         true
     }
+
+    /// It was not taken after all: it is new if it comes again. Its place in the order stays, so that it may be forgotten a little early then.
+    pub(in crate::bus) fn forget(&mut self, id: EventId) {
+        self.ids.remove(&id);
+    }
 }
 
 #[cfg(test)]
@@ -45,5 +50,8 @@ mod tests {
         assert!(!seen.is_new(id(1)));
         assert!(seen.is_new(id(0)), "the oldest went");
         assert_eq!((seen.order.len(), seen.ids.len()), (MOST, MOST));
+        seen.forget(id(0));
+        assert!(seen.is_new(id(0)), "it was not taken");
+        assert!(!seen.is_new(id(0)));
     }
 }

@@ -31,6 +31,7 @@ pub(super) fn line(what: &What, style: Style) -> Option<String> {
         What::Undelivered { undelivered, subscriber, reason } => {
             style.yellow(&format!("{} did not reach {subscriber}: {reason}", undelivered.event_type))
         }
+        What::OutboxTrouble { source, entry, reason } => style.yellow(&format!("outbox of {source}: {entry}: {reason}")),
         _ => return None,
     };
     Some(if style.is_coloured() { line } else { harmless(&line) })

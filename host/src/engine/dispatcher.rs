@@ -3,9 +3,11 @@
 //! A run is one task. Its attempts are polled in that task too, since a hop between threads costs more than a small step's work.
 
 mod attempts;
+mod giving;
 mod leaving;
 mod opening;
 mod outgoing;
+mod outboxing;
 mod promises;
 
 use std::collections::VecDeque;
@@ -26,11 +28,11 @@ use crate::clock::Busy;
 use crate::model::activation::{Requester, RunEnd, RunOutcome};
 use crate::model::cancel::CancelSignal;
 use crate::model::failure::{Failure, FailureKind};
-use crate::model::happening::{Happening, StateChange, What};
+use crate::model::happening::{Happening, What};
 use crate::model::id::{Digest, EventId, JobId};
 use crate::model::job::{CancelReason, JobOutcome};
 use crate::model::port::{Attempt, Sleep, StoreError};
-use crate::model::record::{Batch, Fact, LaneId, RefusedAnswer, StepNumber, Write};
+use crate::model::record::{Batch, Fact, LaneId, RefusedAnswer, StepNumber};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::plan::pipeline::Verb;
@@ -39,9 +41,9 @@ use super::control::Control;
 use super::flights::{self, Awaited, Claimed};
 use super::gate::Gate;
 use super::installed::Installed;
-use super::run::{Claim, Command, Input, Machine, RunState, Surroundings, Verdict, set_fields};
+use super::run::{Claim, Command, Input, RunState, Verdict};
 use super::shared::Shared;
-use super::states::{self, StateCell};
+use super::states::StateCell;
 use super::telling::{Labels, run_label};
 use super::work::Work;
 
@@ -50,6 +52,7 @@ mod refreshing;
 mod resting;
 mod resuming;
 
+use giving::{Changes, Given, Next};
 pub use opening::Opening;
 use publishing::Listening;
 
@@ -75,6 +78,8 @@ pub struct Driver {
     claims: Vec<(JobId, Claim)>,
     /// Jobs whose `optimistic` stands in the state and is not settled.
     promised: Vec<JobId>,
+    /// The step whose fields are set before anything else is decided.
+    setting: Option<(LaneId, StepNumber)>,
     labels: Labels,
     inputs: VecDeque<Input>,
     /// `emit` steps whose events are out, and that wait for what others make of them.
@@ -88,6 +93,8 @@ pub struct Driver {
     behind: Option<JoinHandle<()>>,
     /// The calls that come back to the run which they started before the host ended.
     rejoining: Vec<JobId>,
+    /// Jobs whose executor has written the event that their output becomes into an outbox of its own.
+    outboxed: Vec<JobId>,
     /// Whether it left its task to rest: its waits stay open.
     rested: bool,
     /// Whether it was left where it is, since the host stops.
@@ -116,6 +123,7 @@ pub struct Driving {
 struct Refused {
     facts: Arc<Vec<Fact>>,
     error: StoreError,
+    changes: Changes,
 }
 
 /// However a run's task ends, those who wait for one of its jobs go on.
@@ -146,6 +154,7 @@ impl Driver {
             works: Vec::new(),
             claims: Vec::new(),
             promised: Vec::new(),
+            setting: None,
             labels: Labels::default(),
             inputs: VecDeque::new(),
             answers: Vec::new(),
@@ -154,45 +163,44 @@ impl Driver {
             cancel_keys,
             behind: None,
             rejoining: Vec::new(),
+            outboxed: Vec::new(),
             rested: false,
             left: false,
         })
     }
 
-    async fn go(mut self: Box<Self>, mut input: Input, mut busy: Busy) {
+    async fn go(mut self: Box<Self>, mut next: Next, mut busy: Busy) {
         loop {
-            if self.leaves(&input) {
+            if self.leaves(&next) {
                 return self.leave_behind();
             }
             let first = self.state.facts();
-            let (facts, commands) = self.decide(input);
-            if let Err(refused) = self.keep(first, facts, commands).await {
-                return Box::pin(self.give_up(first, &refused)).await;
+            let given = self.give(next);
+            if let Err(refused) = self.keep(given).await {
+                return Box::pin(self.give_up(first, refused)).await;
             }
-            match self.next_input(&mut busy).await {
-                Some(next) => input = next,
+            match self.next(&mut busy).await {
+                Some(following) => next = following,
                 None => return,
             }
         }
     }
 
-    /// What the run hears next; `None` once it has ended or rests.
-    async fn next_input(&mut self, busy: &mut Busy) -> Option<Input> {
+    /// What the run decides on next; `None` once it has ended or rests.
+    async fn next(&mut self, busy: &mut Busy) -> Option<Next> {
         if let Some(outcome) = self.state.ended().cloned() {
             self.end(outcome);
             return None;
         }
-        match self.inputs.pop_front() {
-            Some(input) => Some(input),
-            None if self.rest() => None,
-            None => Some(self.wait(busy).await),
+        if let Some((lane, step)) = self.setting.take() {
+            // Before whatever waits: what is decided next builds on this.
+            return Some(Next::Set(lane, step));
         }
-    }
-
-    fn decide(&mut self, input: Input) -> (Vec<Fact>, Vec<Command>) {
-        let pipeline_state = self.pipeline_state();
-        let around = Surroundings { now: self.shared.ports.clock.now(), random: &*self.shared.ports.random, state: &pipeline_state };
-        Machine::decide(&mut self.state, input, &around)
+        match self.inputs.pop_front() {
+            Some(input) => Some(Next::Input(input)),
+            None if self.rest() => None,
+            None => Some(Next::Input(self.wait(busy).await)),
+        }
     }
 
     fn pipeline_state(&self) -> Value {
@@ -201,15 +209,15 @@ impl Driver {
             .map_or_else(Value::null, |cell| cell.view(&self.installed.bound.pipeline.state, self.installed.bound.pipeline.revision))
     }
 
-    /// Keeps facts, then does what follows from them, then what was commanded.
-    async fn keep(&mut self, first: u64, facts: Vec<Fact>, commands: Vec<Command>) -> Result<(), Refused> {
-        if !facts.is_empty() {
+    /// Waits until what was given to the store is kept, then does what follows from it, then what was commanded.
+    async fn keep(&mut self, given: Given) -> Result<(), Refused> {
+        let Given { facts, commands, commit, changes } = given;
+        if let Some(commit) = commit {
             self.take_note(&facts);
-            let facts = Arc::new(facts);
-            if let Err(error) = self.shared.ports.store.commit(self.batch(first, &facts)).await {
-                return Err(Refused { facts, error });
+            if let Err(error) = commit.await {
+                return Err(Refused { facts, error, changes });
             }
-            self.act(&facts).await;
+            self.act(&facts, changes).await;
         } else if self.meets {
             self.tell_asker(&[]);
         }
@@ -225,26 +233,11 @@ impl Driver {
         }
     }
 
-    /// Facts for the store, with what stands or falls with them.
-    fn batch(&self, first: u64, facts: &Arc<Vec<Fact>>) -> Batch {
-        let (due, durable) = (self.state.next_due(), self.state.flow().durable);
-        Batch { writes: self.writes(facts), due, durable, ..Batch::of(self.state.beginning().run, first, Arc::clone(facts)) }
-    }
-
-    /// What stands or falls with these facts.
-    fn writes(&self, facts: &[Fact]) -> Vec<Write> {
-        match facts.last() {
-            Some(Fact::Ended { outcome, at }) if self.requester.is_none() && self.state.flow().durable => {
-                self.shared.dead_letters.of_run(self.state.beginning(), outcome, *at)
-            }
-            _ => Vec::new(),
-        }
-    }
-
     /// Does what follows from facts that are kept.
-    async fn act(&mut self, facts: &[Fact]) {
+    async fn act(&mut self, facts: &[Fact], mut changes: Changes) {
+        self.tell_changes(&mut changes, None);
         for fact in facts {
-            self.follow(fact).await;
+            self.follow(fact, &mut changes).await;
         }
         if self.meets {
             self.follow_waits(facts);
@@ -275,19 +268,25 @@ impl Driver {
     /// Leaves a shared job's work to one of those who wait for it, if there is one; else it is given up.
     fn hand_on(&mut self, job: JobId) {
         let Some((_, claim)) = self.claims.iter().find(|(other, _)| *other == job) else { return };
-        let work = self.works.iter().position(|work| work.job() == job && work.is_attempt()).map(|index| self.works.swap_remove(index));
+        let work = self
+            .works
+            .iter()
+            .position(|work| work.job() == job && work.is_attempt() && !work.is_bound())
+            .map(|index| self.works.swap_remove(index));
         drop(self.shared.flights.hand_on(job, claim, work));
     }
 
     /// What follows from a fact once it is kept.
-    async fn follow(&mut self, fact: &Fact) {
+    async fn follow(&mut self, fact: &Fact, changes: &mut Changes) {
         let sink = &self.shared.ports.sink;
         let told = if sink.wants_routine() || fact.is_trouble() { self.labels.tell(fact, &self.state, sink.wants_detail()) } else { None };
         match fact {
             Fact::JobEnded { job, outcome, events, .. } => {
                 self.settle(*job, outcome);
-                self.keep_promise(*job, matches!(outcome, JobOutcome::Succeeded { .. }));
-                for event in events {
+                self.outboxed.retain(|outboxed| outboxed != job);
+                self.tell_changes(changes, Some(*job));
+                // What goes by way of an outbox has the id of its job; the relay publishes it.
+                for event in events.iter().filter(|event| event.id != EventId::emitted_by(*job)) {
                     // Nobody waits for what the waits make of it: the job has ended.
                     drop(Box::pin(self.publish(event.clone())).await);
                 }
@@ -296,8 +295,6 @@ impl Driver {
             }
             Fact::FallbackBegan { job, failure } => {
                 self.settle(*job, &JobOutcome::of_failure(failure.clone()));
-                // What stands in is not what was promised.
-                self.keep_promise(*job, false);
                 self.tell(told);
             }
             Fact::Emitted { lane, step, events } => Box::pin(self.publish_step(*lane, *step, events)).await,
@@ -341,8 +338,10 @@ impl Driver {
                 let cancel = self.hear();
                 self.inputs.push_front(cancel);
             }
-            Command::SetState { lane, step } => self.set_state(lane, step),
+            Command::SetState { lane, step } => self.setting = Some((lane, step)),
             Command::GoOn => self.inputs.push_back(Input::Tick),
+            // Done with the facts that it came with.
+            Command::Outbox { .. } => {}
         }
     }
 
@@ -372,31 +371,6 @@ impl Driver {
             self.claims.push((job, claim));
         }
         self.inputs.push_back(Input::Claimed { job, verdict });
-    }
-
-    fn set_state(&mut self, lane: LaneId, step: StepNumber) {
-        let result = match &self.cell {
-            None => Err(no_state()),
-            Some(cell) => {
-                let (ports, now) = (&self.shared.ports, self.shared.ports.clock.now());
-                let fields = |state: &Value| set_fields(&self.state, lane, step, &Surroundings { now, random: &*ports.random, state });
-                cell.change(&self.installed.bound.pipeline.state, fields, || {
-                    let depends = matches!(&self.state.flow().step(step).verb, Verb::Set(fields) if states::depends_on_state(fields));
-                    depends.then(|| self.fields(lane, step))
-                })
-            }
-        };
-        let result = result.map(|change| {
-            let key = self.state.beginning().state_key.clone();
-            let value = change.to_value();
-            if self.shared.ports.sink.wants_routine() {
-                let (version, after) = (change.version, change.after);
-                self.tell(Some(What::StateSet { key, version, change: StateChange::Set, after, because: None }));
-            }
-            value
-        });
-        // Before whatever waits: what is decided next builds on this.
-        self.inputs.push_front(Input::StateSet { lane, step, result });
     }
 
     fn start_attempt(&mut self, job: JobId) {
@@ -485,7 +459,10 @@ impl Driver {
         }
         for index in 0..self.works.len() {
             if let Poll::Ready(input) = self.works[index].poll(context) {
-                self.works.swap_remove(index);
+                let work = self.works.swap_remove(index);
+                if work.is_outboxed() {
+                    self.outboxed.push(work.job());
+                }
                 return Poll::Ready(input);
             }
         }
@@ -517,7 +494,8 @@ impl Driver {
 
     /// The store does not take the run's facts any more: nothing may follow from them, so the run stops where it is. The end of what the
     /// store has of it is offered all the same, since that is what makes room.
-    async fn give_up(&mut self, first: u64, refused: &Refused) {
+    async fn give_up(&mut self, first: u64, mut refused: Refused) {
+        self.take_back(&mut refused);
         self.settle_all();
         self.works.clear();
         let failure = Failure::new(FailureKind::Permanent, refused.error.to_string()).with_code("store");
@@ -543,8 +521,8 @@ impl Driver {
     /// Nobody waits for what this run will not do any more; an attempt that is under way goes on with one of those who wait.
     fn settle_all(&mut self) {
         // Of a run that is left where it is nothing is taken back.
-        for job in if self.left { Vec::new() } else { self.promised.clone() } {
-            self.keep_promise(job, false);
+        if !self.left {
+            self.break_promises();
         }
         let now = self.shared.ports.clock.now();
         for job in self.claims.iter().map(|(job, _)| *job).collect::<Vec<_>>() {

@@ -234,7 +234,7 @@ impl Builder {
     fn step(&mut self, id: &str, verb: Verb, on_error: Option<OnError>) -> StepNumber {
         let number = StepNumber(u32::try_from(self.steps.len()).unwrap_or(u32::MAX));
         let id = StepId::new(id);
-        self.steps.push(Step { number, id, when: None, verb, on_error, place: Place::whole("test.yaml") });
+        self.steps.push(Step { number, id, when: None, verb, on_error, outbox: None, place: Place::whole("test.yaml") });
         number
     }
 

@@ -5,10 +5,11 @@
 //! the work would need an owner besides those who want it.
 
 mod invalidation;
+mod keeping;
 mod waiting;
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
@@ -16,11 +17,13 @@ use crate::model::failure::{Failure, FailureKind};
 use crate::model::happening::{JobLabel, What};
 use crate::model::id::JobId;
 use crate::model::job::{JobOutcome, ResultSource};
-use crate::model::policy::PolicyIdentity;
-use crate::model::port::Forget;
+use crate::model::policy::{DedupWindow, PolicyIdentity};
+use crate::model::port::{Forget, Store};
+use crate::model::record::{Kept, Room, Write};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::plan::pipeline::Pipeline;
+use crate::policy::cache::Selector;
 use crate::policy::{cache, deadline, dedup};
 
 use super::run::{Claim, Input, Verdict};
@@ -28,9 +31,11 @@ use super::work::Work;
 use waiting::Waiting;
 
 /// All flights.
-#[derive(Default)]
+///
+/// What the tables of dedup and cache gain and lose is given to the store while they are held, so that the store has it in their order.
 pub struct Flights {
     tables: Mutex<Tables>,
+    store: Arc<dyn Store>,
 }
 
 #[derive(Default)]
@@ -42,6 +47,8 @@ struct Tables {
     handed: HashMap<JobId, Work>,
     /// What a job that took over settles besides its own claim.
     inherited: HashMap<JobId, Vec<Claim>>,
+    /// What the store has to be given before the tables are let go.
+    writes: Vec<Write>,
 }
 
 /// What a joined job waited for.
@@ -123,37 +130,19 @@ const fn done(output: Value, from: ResultSource) -> Claimed {
 }
 
 impl Flights {
+    /// None yet.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { tables: Mutex::default(), store }
+    }
+
     /// Asks for a job: dedup first, then the cache, as they stand in the stack.
     pub fn claim(&self, job: JobId, claim: &Claim, now: Timestamp) -> Claimed {
         let mut tables = self.lock();
-        if let Some((identity, key, settings)) = &claim.dedup {
-            match tables.dedup.claim(identity, key, job, settings, now) {
-                dedup::Claim::Lead => {}
-                dedup::Claim::Join { leader } => return tables.join(leader, job),
-                dedup::Claim::Skip => return done(Value::null(), ResultSource::Skipped),
-                dedup::Claim::Reject(failure) => return Claimed::Answered(Verdict::Refuse(failure)),
-                dedup::Claim::Repeat(value) => return done(value, ResultSource::Joined),
-            }
-        }
-        let Some((identity, key, settings, _)) = &claim.cache else { return Claimed::Answered(Verdict::Lead) };
-        match tables.cache.lookup(identity, key, job, settings, now) {
-            cache::Lookup::Lead => Claimed::Answered(Verdict::Lead),
-            cache::Lookup::Join { leader } => tables.join(leader, job),
-            cache::Lookup::Fresh(value) => {
-                let outcome = JobOutcome::Succeeded { output: value, from: ResultSource::Cache };
-                tables.settle_dedup(job, claim, &outcome, now);
-                tables.waiting.wake(job, &outcome);
-                Claimed::Answered(Verdict::Done { outcome })
-            }
-            cache::Lookup::Stale { value, refresh } => {
-                let outcome = JobOutcome::Succeeded { output: value, from: ResultSource::Cache };
-                tables.settle_dedup(job, claim, &outcome, now);
-                tables.waiting.wake(job, &outcome);
-                Claimed::Stale { verdict: Verdict::Done { outcome }, refresh }
-            }
-        }
+        let claimed = tables.claim(job, claim, now);
+        // What the answer itself has changed belongs to no step: a result that was too old, or one of the cache that answers repeats from now on.
+        self.write(tables.writes());
+        claimed
     }
-
     /// A job that leads has ended, and its attempt, if one is under way, is left to the first of those who still wait. What comes back is
     /// wanted by nobody and must be dropped. Without an attempt it is the one that the job itself was about to take over.
     #[must_use = "work that nobody wants is stopped by dropping it"]
@@ -182,17 +171,53 @@ impl Flights {
             tables.settle_cache(job, claim, outcome, now);
             tables.settle_dedup(job, claim, outcome, now);
         }
+        self.write(tables.writes());
         tables.waiting.wake(job, outcome);
         drop(tables);
         // Dropped outside: it runs code of the executor.
         drop(unwanted);
     }
 
-    /// The refresh behind an old result has ended.
+    /// The refresh behind an old result has ended. It belongs to no step, so that what is kept of it is kept by itself.
     pub fn refreshed(&self, job: JobId, claim: &Claim, outcome: &JobOutcome, now: Timestamp) {
         let mut tables = self.lock();
         tables.settle_cache(job, claim, outcome, now);
+        self.write(tables.writes());
         tables.waiting.wake(job, outcome);
+    }
+
+    /// Jobs are about to end so: what their results are to others is in the tables from now on, and what is kept of that goes with what `commit` gives
+    /// to the store. The tables are held meanwhile, so that an invalidation comes either before or after it, there as here. Nobody is told;
+    /// [`settle`](Self::settle) follows once it is kept, and [`take_back`](Self::take_back) if it is not.
+    pub fn keep<R>(&self, ended: &[(JobId, &Claim, &JobOutcome)], now: Timestamp, commit: impl FnOnce(Vec<Write>) -> R) -> R {
+        let mut tables = self.lock();
+        for (job, claim, outcome) in ended.iter().filter(|(.., outcome)| matches!(outcome, JobOutcome::Succeeded { .. })) {
+            let inherited = tables.inherited.get(job).cloned().unwrap_or_default();
+            for claim in std::iter::once(*claim).chain(&inherited) {
+                tables.settle_cache(*job, claim, outcome, now);
+                // A key that is held only while its job runs is free when the job has ended, which it has not before that is kept.
+                if matches!(&claim.dedup, Some((.., settings)) if settings.window != DedupWindow::Running) {
+                    tables.settle_dedup(*job, claim, outcome, now);
+                }
+            }
+        }
+        let writes = tables.writes();
+        commit(writes)
+    }
+
+    /// The end of a job was not kept: its result is nothing to others.
+    pub fn take_back(&self, job: JobId, claim: &Claim) {
+        let mut tables = self.lock();
+        let inherited = tables.inherited.get(&job).cloned().unwrap_or_default();
+        for claim in std::iter::once(claim).chain(&inherited) {
+            if let Some((identity, key, _)) = &claim.dedup {
+                tables.dedup.take_back(identity, key, job);
+            }
+            if let Some((identity, key, ..)) = &claim.cache {
+                tables.forget_cached(identity, &Selector::Key(key.clone()));
+            }
+        }
+        self.write(tables.writes());
     }
 
     /// Takes results out of a pipeline's caches and says how many: of those of that policy's name, or of the one beside the step `flow.step`.
@@ -203,7 +228,9 @@ impl Flights {
         let identities = invalidation::caches(pipeline, policy)?;
         let selector = invalidation::selector(forget)?;
         let mut tables = self.lock();
-        Ok(identities.iter().map(|identity| tables.cache.invalidate(identity, &selector)).sum())
+        let count = identities.iter().map(|identity| tables.forget_cached(identity, &selector)).sum();
+        self.write(tables.writes());
+        Ok(count)
     }
 
     /// Forgets what no plan names any more.
@@ -211,6 +238,26 @@ impl Flights {
         let mut tables = self.lock();
         tables.dedup.retain(named);
         tables.cache.retain(named);
+        self.write(tables.writes());
+    }
+
+    /// Has what a store kept, when a host starts. What does not read back is a miss; what is of no use any more is forgotten there too.
+    pub fn restore(&self, kept: Vec<Kept>, now: Timestamp) {
+        let mut tables = self.lock();
+        for kept in kept {
+            if !tables.restore(&kept, now) {
+                tables.writes.push(Write::Forget { room: kept.room, owner: kept.owner, key: Some(kept.key) });
+            }
+        }
+        self.write(tables.writes());
+    }
+
+    /// Gives to the store what belongs to no step. The call is what counts: nothing waits for its end, since whatever comes after it in a run is kept
+    /// after it too.
+    fn write(&self, writes: Vec<Write>) {
+        if !writes.is_empty() {
+            drop(self.store.write(writes));
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Tables> {
@@ -219,6 +266,35 @@ impl Flights {
 }
 
 impl Tables {
+    fn claim(&mut self, job: JobId, claim: &Claim, now: Timestamp) -> Claimed {
+        if let Some((identity, key, settings)) = &claim.dedup {
+            match self.dedup.claim(identity, key, job, settings, now) {
+                dedup::Claim::Lead => {}
+                dedup::Claim::Join { leader } => return self.join(leader, job),
+                dedup::Claim::Skip => return done(Value::null(), ResultSource::Skipped),
+                dedup::Claim::Reject(failure) => return Claimed::Answered(Verdict::Refuse(failure)),
+                dedup::Claim::Repeat(value) => return done(value, ResultSource::Joined),
+            }
+        }
+        let Some((identity, key, settings, _)) = &claim.cache else { return Claimed::Answered(Verdict::Lead) };
+        match self.cache.lookup(identity, key, job, settings, now) {
+            cache::Lookup::Lead => Claimed::Answered(Verdict::Lead),
+            cache::Lookup::Join { leader } => self.join(leader, job),
+            cache::Lookup::Fresh(value) => {
+                let outcome = JobOutcome::Succeeded { output: value, from: ResultSource::Cache };
+                self.settle_dedup(job, claim, &outcome, now);
+                self.waiting.wake(job, &outcome);
+                Claimed::Answered(Verdict::Done { outcome })
+            }
+            cache::Lookup::Stale { value, refresh } => {
+                let outcome = JobOutcome::Succeeded { output: value, from: ResultSource::Cache };
+                self.settle_dedup(job, claim, &outcome, now);
+                self.waiting.wake(job, &outcome);
+                Claimed::Stale { verdict: Verdict::Done { outcome }, refresh }
+            }
+        }
+    }
+
     fn join(&mut self, leader: JobId, job: JobId) -> Claimed {
         Claimed::Joined { leader, ended: self.waiting.join(leader, job) }
     }
@@ -248,7 +324,9 @@ impl Tables {
         match outcome {
             JobOutcome::Succeeded { output, from: ResultSource::Executor } => {
                 let fetched = cache::Fetched { value: output.clone(), tags: tags.clone() };
-                self.cache.store(identity, key, job, fetched, settings, now);
+                if self.cache.store(identity, key, job, fetched, settings, now) {
+                    self.writes.push(Write::Keep(keeping::fetched(identity, key, (output, tags), now, settings)));
+                }
             }
             _ => {
                 self.cache.release(identity, key, job);
@@ -259,7 +337,39 @@ impl Tables {
     fn settle_dedup(&mut self, job: JobId, claim: &Claim, outcome: &JobOutcome, now: Timestamp) {
         let Some((identity, key, _)) = &claim.dedup else { return };
         let degraded = matches!(outcome, JobOutcome::Succeeded { from, .. } if from.is_degraded());
-        self.dedup.settle(identity, key, job, outcome, degraded, now);
+        if let Some(kept) = self.dedup.settle(identity, key, job, outcome, degraded, now) {
+            self.writes.push(Write::Keep(keeping::result(identity, key, &kept)));
+        }
+    }
+
+    fn forget_cached(&mut self, identity: &PolicyIdentity, selector: &Selector) -> usize {
+        let gone = self.cache.invalidate(identity, selector);
+        self.writes.extend(gone.iter().map(|key| keeping::forget(Room::Cache, identity, key)));
+        gone.len()
+    }
+
+    fn restore(&mut self, kept: &Kept, now: Timestamp) -> bool {
+        match kept.room {
+            Room::Dedup => {
+                keeping::read_result(kept).is_some_and(|(identity, result)| self.dedup.restore(&identity, &kept.key, result, now))
+            }
+            Room::Cache => keeping::read_fetched(kept)
+                .is_some_and(|(identity, fetched, times)| self.cache.restore(&identity, &kept.key, fetched, times, now)),
+            _ => false,
+        }
+    }
+
+    /// What the store has to be given.
+    fn writes(&mut self) -> Vec<Write> {
+        let mut writes = std::mem::take(&mut self.writes);
+        // What went came before: what made it go is kept in its place or beside it.
+        let gone = self.dedup.take_gone().into_iter().map(|gone| (Room::Dedup, gone));
+        let gone = gone.chain(self.cache.take_gone().into_iter().map(|gone| (Room::Cache, gone)));
+        let forgotten: Vec<Write> = gone.map(|(room, (identity, key))| keeping::forget(room, &identity, &key)).collect();
+        if !forgotten.is_empty() {
+            writes.splice(0..0, forgotten);
+        }
+        writes
     }
 }
 

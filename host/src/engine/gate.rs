@@ -10,7 +10,7 @@ use crate::model::failure::{Failure, FailureKind};
 use crate::model::happening::{Happening, JobLabel, LogLevel, StateChange, What};
 use crate::model::id::EventType;
 use crate::model::job::{Emission, Job};
-use crate::model::port::{JobChannel, Random};
+use crate::model::port::{JobChannel, OutboxTable, Outgoing, Random};
 use crate::model::record::{Beginning, LaneId};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
@@ -52,6 +52,8 @@ pub struct Parts {
     pub executor: Option<usize>,
     /// What each progress sets.
     pub on_progress: Option<Box<OnProgress>>,
+    /// The event that the output becomes by way of an outbox.
+    pub outgoing: Option<Box<Outgoing>>,
 }
 
 /// `on_progress` of a step: sets fields of the state with every progress.
@@ -87,12 +89,31 @@ struct Inner {
     progressed: bool,
     emissions: Vec<Emission>,
     logged: u64,
+    outbox: Outbox,
+}
+
+/// Whether the executor writes the event that its output becomes in a transaction of its own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outbox {
+    /// It has not asked for it.
+    Unasked,
+    /// It may: the event is this job's, so that no other job can take the work over.
+    Asked,
+    /// It did.
+    Written,
 }
 
 impl Gate {
     /// An open gate.
     pub fn open(parts: Parts) -> Self {
-        let inner = Inner { stage: Stage::Open, parts: Arc::new(parts), progressed: false, emissions: Vec::new(), logged: 0 };
+        let inner = Inner {
+            stage: Stage::Open,
+            parts: Arc::new(parts),
+            progressed: false,
+            emissions: Vec::new(),
+            logged: 0,
+            outbox: Outbox::Unasked,
+        };
         Self { inner: Mutex::new(inner), late: AtomicU64::new(0) }
     }
 
@@ -121,6 +142,16 @@ impl Gate {
             self.late.fetch_add(1, Ordering::Relaxed);
             parts.tell(What::LateDropped { job: parts.label(), what: "emit" });
         }
+    }
+
+    /// Whether what the executor does is bound to this job: its event may stand in an outbox already.
+    pub fn is_bound(&self) -> bool {
+        self.lock().outbox != Outbox::Unasked
+    }
+
+    /// Whether the event that the output becomes stands in an outbox of the executor's.
+    pub fn is_outboxed(&self) -> bool {
+        self.lock().outbox == Outbox::Written
     }
 
     /// Shuts it. Returns what was emitted and whether there was any progress.
@@ -230,6 +261,22 @@ impl JobChannel for Gate {
         let data = shareable::event_data(parts.pipeline(), &event_type, data)?;
         inner.emissions.push(Emission { event_type, data });
         Ok(())
+    }
+
+    fn outgoing(&self) -> Option<Outgoing> {
+        let mut inner = self.lock();
+        let outgoing = inner.parts.outgoing.as_deref().cloned().filter(|_| inner.stage == Stage::Open)?;
+        inner.outbox = Outbox::Asked;
+        Some(outgoing)
+    }
+
+    fn outboxed(&self, table: Arc<dyn OutboxTable>) {
+        let parts = {
+            let mut inner = self.lock();
+            inner.outbox = Outbox::Written;
+            Arc::clone(&inner.parts)
+        };
+        parts.shared.relay.written(&parts.shared, &parts.beginning.pipeline, table);
     }
 
     fn log(&self, level: LogLevel, message: String) {

@@ -19,6 +19,7 @@ use crate::plan::{Bound, Install};
 use crate::policy::Policies;
 
 use super::shared::Shared;
+pub use super::shared::migrating::{Migrated, MigrationOutcome};
 use super::view::RunView;
 
 /// What the engine needs of the outside.
@@ -115,12 +116,22 @@ impl Engine {
     /// [`What::Stalled`](crate::model::happening::What) and stays in the store.
     ///
     /// Attempts that were under way are made again, with the same job and key; due times are what they were, and what is overdue is done at
-    /// once. Events that may not have reached everybody are published again. States of pipelines are not in the store and begin anew.
+    /// once. Events that may not have reached everybody are published again. States of pipelines, results of `dedup`, `cache` and `idempotency`, and
+    /// waits that are over are what they were.
     ///
     /// # Errors
     /// What is wrong with the store; then nothing goes on.
     pub async fn recover(&self) -> Result<usize, StoreError> {
         self.shared.recover().await
+    }
+
+    /// Has a run, or all open ones of older revisions, go over to the revision in force; with `dry_run` nothing is changed, and it is only said whether
+    /// they could. One by one: each is recorded with its migration, or stays what it is.
+    ///
+    /// # Errors
+    /// `not_found` for a run that the store does not know; what is wrong with the store.
+    pub async fn migrate(&self, run: Option<RunId>, dry_run: bool) -> Result<Vec<Migrated>, Failure> {
+        self.shared.migrate(run, dry_run).await
     }
 
     /// Puts an event on a pipeline's bus as from outside. Returns once every wait that it met has answered.

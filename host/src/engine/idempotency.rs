@@ -1,16 +1,18 @@
 //! `idempotency` at the door: a request that is repeated takes the result of the first. The table is pure; [`Fan`] is who hears the first
-//! run for all who repeat it.
+//! run for all who repeat it. A result is kept with the end of its run, so that it answers after a restart too.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::keeping::{read, written};
 use crate::model::activation::{Requester, RunEnd, RunOutcome};
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::id::{Digest, FlowName, PipelineName, RunId};
-use crate::model::port::Clock;
+use crate::model::port::{Clock, Store};
+use crate::model::record::{Kept, Room, Write};
 use crate::model::time::Timestamp;
-use crate::model::value::Value;
+use crate::model::value::{Map, Tree, Value};
 
 /// So many results are kept; the one that was given first goes.
 const RESULTS: usize = 100_000;
@@ -20,6 +22,8 @@ const JOINED: usize = 1_024;
 /// A result that answers repeats.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Given {
+    /// The flow, as `pipeline.flow`, and what tells the request from others.
+    pub request: (String, Digest),
     /// What was replied, if anything was.
     pub reply: Option<Value>,
     /// How the run ended.
@@ -65,27 +69,72 @@ impl<First: Clone> Table<First> {
         Asked::First
     }
 
-    /// The first is over: what it gave answers repeats for so long. Without a result the request may be repeated.
-    pub fn settle(&mut self, key: Digest, given: Option<Given>, retention: Duration, now: Timestamp) {
+    /// The first is over: what it gave answers repeats for so long. Without a result the request may be repeated. Returns the results that went before
+    /// their time, because there are too many.
+    pub fn settle(&mut self, key: Digest, given: Option<Given>, retention: Duration, now: Timestamp) -> Vec<Arc<Given>> {
         self.under_way.remove(&key);
         if let Some(given) = given {
-            let until = now + retention;
-            self.given.insert(key, (Arc::new(given), until));
-            self.order.push_back((key, until));
+            self.give(key, given, now + retention);
         }
+        self.forget(now)
+    }
+
+    /// Has a result from before the host ended. Returns the results that went for it, or the result itself if it is over or there is one.
+    pub fn restore(&mut self, key: Digest, given: Given, until: Timestamp, now: Timestamp) -> Vec<Arc<Given>> {
+        if until <= now || self.given.contains_key(&key) {
+            return vec![Arc::new(given)];
+        }
+        self.give(key, given, until);
+        self.forget(now)
+    }
+
+    fn give(&mut self, key: Digest, given: Given, until: Timestamp) {
+        self.given.insert(key, (Arc::new(given), until));
+        self.order.push_back((key, until));
+    }
+
+    fn forget(&mut self, now: Timestamp) -> Vec<Arc<Given>> {
+        let mut early = Vec::new();
         while self.order.len() > RESULTS || self.order.front().is_some_and(|(_, until)| *until <= now) {
             let Some((key, until)) = self.order.pop_front() else { break };
             // A later result of the same request has a place of its own.
-            if self.given.get(&key).is_some_and(|(_, of_given)| *of_given == until) {
-                self.given.remove(&key);
+            if self.given.get(&key).is_some_and(|(_, of_given)| *of_given == until)
+                && let Some((given, _)) = self.given.remove(&key)
+                && until > now
+            {
+                early.push(given);
             }
         }
+        early
     }
 }
 
 /// The key of a request.
 pub fn key(pipeline: &PipelineName, flow: &FlowName, key: &str) -> Digest {
     Digest::of_parts([pipeline.as_str().as_bytes(), flow.as_str().as_bytes(), key.as_bytes()])
+}
+
+impl Given {
+    /// What is kept of it. Only runs that have succeeded, and not as degraded ones, have given anything.
+    fn kept(&self, until: Timestamp) -> Kept {
+        let mut fields =
+            Map::from_iter([("run".to_owned(), written(&self.end.run)), ("output".to_owned(), self.end.output.tree().clone())]);
+        if let Some(reply) = &self.reply {
+            fields.insert("reply".to_owned(), reply.tree().clone());
+        }
+        let (owner, key) = (self.request.0.clone(), self.request.1.to_string());
+        Kept { room: Room::Answer, owner, key, value: Value::from(Tree::Map(fields)), until: Some(until) }
+    }
+
+    fn read(kept: &Kept) -> Option<Self> {
+        let (run, output) = (read(&kept.value, "run")?, kept.value.field("output")?);
+        let end = RunEnd { run, outcome: RunOutcome::Succeeded, degraded: false, output };
+        Some(Self { request: (kept.owner.clone(), Digest::from_hex(&kept.key)?), reply: kept.value.field("reply"), end })
+    }
+
+    fn forgotten(&self) -> Write {
+        Write::Forget { room: Room::Answer, owner: self.request.0.clone(), key: Some(self.request.1.to_string()) }
+    }
 }
 
 /// The table behind a lock.
@@ -131,6 +180,16 @@ impl Repeats {
         }
     }
 
+    /// Has what a store kept, when a host starts. Returns what is of no use any more.
+    pub fn restore(&self, kept: Vec<Kept>, now: Timestamp) -> Vec<Write> {
+        let mut table = self.lock();
+        let forgotten = kept.into_iter().flat_map(|kept| match (Given::read(&kept), kept.until) {
+            (Some(given), Some(until)) => table.restore(given.request.1, given, until, now).iter().map(|given| given.forgotten()).collect(),
+            _ => vec![Write::Forget { room: kept.room, owner: kept.owner, key: Some(kept.key) }],
+        });
+        forgotten.collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Table<Arc<Fan>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -144,12 +203,13 @@ fn full() -> Failure {
 /// Hears the first run of a request, for whoever asked first and for all who ask again.
 pub struct Fan {
     run: RunId,
-    key: Digest,
+    request: (String, Digest),
     retention: Duration,
     own: Option<Arc<dyn Requester>>,
     heard: Mutex<Heard>,
     repeats: Arc<Repeats>,
     clock: Arc<dyn Clock>,
+    store: Arc<dyn Store>,
 }
 
 #[derive(Default)]
@@ -162,8 +222,8 @@ struct Heard {
 pub struct Parts {
     /// The run.
     pub run: RunId,
-    /// The key of the request.
-    pub key: Digest,
+    /// The flow, as `pipeline.flow`, and the key of the request.
+    pub request: (String, Digest),
     /// So long the result answers repeats.
     pub retention: Duration,
     /// Whoever asked.
@@ -174,13 +234,15 @@ pub struct Parts {
     pub repeats: Arc<Repeats>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// Where results are kept.
+    pub store: Arc<dyn Store>,
 }
 
 impl Fan {
     /// One that has heard nothing of the end.
     pub fn new(parts: Parts) -> Self {
-        let Parts { run, key, retention, own, reply, repeats, clock } = parts;
-        Self { run, key, retention, own, heard: Mutex::new(Heard { reply, joined: Vec::new() }), repeats, clock }
+        let Parts { run, request, retention, own, reply, repeats, clock, store } = parts;
+        Self { run, request, retention, own, heard: Mutex::new(Heard { reply, joined: Vec::new() }), repeats, clock, store }
     }
 
     /// The run never began: the request may be repeated, and who repeated it meanwhile hears why it did not.
@@ -205,7 +267,17 @@ impl Fan {
     }
 
     fn settle(&self, given: Option<Given>) {
-        self.repeats.lock().settle(self.key, given, self.retention, self.clock.now());
+        let early = self.repeats.lock().settle(self.request.1, given, self.retention, self.clock.now());
+        if !early.is_empty() {
+            drop(self.store.write(early.iter().map(|given| given.forgotten()).collect()));
+        }
+    }
+
+    /// What a run that ends so gives to repeats.
+    fn given(&self, end: &RunEnd, reply: Option<&Value>) -> Option<Given> {
+        let keeps = end.outcome == RunOutcome::Succeeded && !end.degraded;
+        let reply = || self.heard().reply.clone().or_else(|| reply.cloned());
+        keeps.then(|| Given { request: self.request.clone(), reply: reply(), end: end.clone() })
     }
 
     fn take_joined(&self) -> Vec<Arc<dyn Requester>> {
@@ -233,12 +305,14 @@ impl Requester for Fan {
     }
 
     fn end(&self, end: &RunEnd) {
-        let reply = self.heard().reply.clone();
-        let keeps = end.outcome == RunOutcome::Succeeded && !end.degraded;
         // After this nobody joins any more.
-        self.settle(keeps.then(|| Given { reply, end: end.clone() }));
+        self.settle(self.given(end, None));
         let joined = self.take_joined();
         self.own.iter().chain(&joined).for_each(|requester| requester.end(end));
+    }
+
+    fn keeps(&self, end: &RunEnd, reply: Option<&Value>) -> Option<Write> {
+        self.given(end, reply).map(|given| Write::Keep(given.kept(self.clock.now() + self.retention)))
     }
 
     fn left(&self, run: RunId) {
@@ -262,7 +336,11 @@ mod tests {
 
     fn given(run: u128) -> Given {
         let run = RunId::new(Uuid::from_u128(run));
-        Given { reply: None, end: RunEnd { run, outcome: RunOutcome::Succeeded, degraded: false, output: Value::null() } }
+        Given {
+            request: ("p.main".to_owned(), of("a")),
+            reply: None,
+            end: RunEnd { run, outcome: RunOutcome::Succeeded, degraded: false, output: Value::null() },
+        }
     }
 
     #[test]
@@ -285,11 +363,29 @@ mod tests {
     }
 
     #[test]
+    fn what_was_given_before_answers_until_its_own_time() {
+        let given = Given { reply: Some(Value::null()), ..given(1) };
+        let kept = given.kept(NOW + HOUR);
+        assert_eq!(Given::read(&kept), Some(given.clone()));
+        let broken = Kept { key: "no digest".to_owned(), ..kept.clone() };
+        let repeats = Repeats::default();
+        let forgotten = repeats.restore(vec![kept.clone(), broken.clone(), kept], NOW + HOUR / 2);
+        let forget = |key: String| Write::Forget { room: Room::Answer, owner: "p.main".to_owned(), key: Some(key) };
+        assert_eq!(forgotten, [forget(broken.key), given.forgotten()], "what is broken, and what was there");
+        let mut table: Table<()> = Table::default();
+        assert!(table.restore(of("a"), given.clone(), NOW + HOUR, NOW).is_empty());
+        assert_eq!(table.ask(of("a"), || (), NOW + HOUR / 2), Asked::Repeat(Arc::new(given.clone())));
+        assert_eq!(table.ask(of("a"), || (), NOW + HOUR), Asked::First);
+        assert_eq!(table.restore(of("b"), given.clone(), NOW, NOW), [Arc::new(given)], "it is over");
+    }
+
+    #[test]
     fn one_result_too_many_pushes_out_the_first() {
         let mut table = Table::default();
         for number in 0..=RESULTS {
             table.ask(of(&number.to_string()), || (), NOW);
-            table.settle(of(&number.to_string()), Some(given(1)), HOUR, NOW);
+            let early = table.settle(of(&number.to_string()), Some(given(1)), HOUR, NOW);
+            assert_eq!(early.len(), usize::from(number == RESULTS));
         }
         assert_eq!((table.given.len(), table.order.len()), (RESULTS, RESULTS));
         assert_eq!(table.ask(of("0"), || (), NOW), Asked::First);

@@ -17,7 +17,7 @@ use crate::plan::pipeline::{Flow, Verb};
 use super::calls::Callee;
 use super::control::Control;
 use super::installed::Installed;
-use super::run::RunState;
+use super::run::{RunState, unfolded};
 use super::shared::Shared;
 use super::telling::run_label;
 use super::waits::{Closing, Place, keys, listens};
@@ -65,6 +65,7 @@ impl Shared {
     /// What is wrong with the store; then nothing goes on.
     pub async fn recover(self: &Arc<Self>) -> Result<usize, StoreError> {
         let _busy = self.ports.activity.enter();
+        self.restore().await?;
         let store = &self.ports.store;
         let pending = store.pending().await?;
         let mut revived = Vec::new();
@@ -72,6 +73,7 @@ impl Shared {
             let facts = store.facts(*run).await?;
             revived.extend(self.revive(facts));
         }
+        let mine = self.relay.take_up(self).await?;
         self.recovering(self.ports.clock.now());
         let events: Vec<Event> = pending.events.iter().map(|pending| pending.event.clone()).collect();
         self.remember_waits(&revived, &events);
@@ -85,20 +87,37 @@ impl Shared {
         }
         drivers.into_iter().for_each(|driver| self.go_on(driver));
         self.send_again(&pending).await?;
-        let unheard: Vec<Event> = pending.events.iter().filter(|pending| !pending.published).map(|pending| pending.event.clone()).collect();
+        let unheard: Vec<Event> = pending
+            .events
+            .iter()
+            .filter(|pending| !pending.published && !mine.has(&pending.event))
+            .map(|pending| pending.event.clone())
+            .collect();
         self.publish_again(&unheard).await?;
+        self.relay.start(self);
         Ok(count)
+    }
+
+    /// Takes up one run that stood still.
+    pub(super) async fn take_up_again(self: &Arc<Self>, run: RunId) {
+        let Ok(facts) = self.ports.store.facts(run).await else { return };
+        let Some(revived) = self.revive(facts) else { return };
+        self.remember_waits(std::slice::from_ref(&revived), &[]);
+        let requester = self.requester(&revived, &HashSet::new());
+        let driver = self.take_up(revived, requester);
+        self.go_on(driver);
     }
 
     /// The run as its facts have it, if what it is pinned to is in force.
     fn revive(&self, facts: Vec<Fact>) -> Option<Revived> {
+        let (facts, count) = unfolded(facts);
         let beginning = beginning_of(&facts)?;
         if self.is_live(beginning.run) {
             return None;
         }
         let found = self.pinned(beginning).and_then(|(installed, flow)| {
             let state = RunState::fold(&installed.bound.pipeline, &flow, &facts).ok_or("its facts do not begin with its beginning")?;
-            Ok((installed, flow, state))
+            Ok((installed, flow, state.counting(count)))
         });
         let run = Some(run_label(beginning));
         let tell = |what| self.ports.sink.accept(Happening { time: self.ports.clock.now(), run, what });
@@ -181,7 +200,7 @@ impl Shared {
     /// Starts what was dispatched and never began.
     async fn send_again(&self, pending: &Pending) -> Result<(), StoreError> {
         for (by, run) in &pending.dispatched {
-            let facts = self.ports.store.facts(*by).await?;
+            let (facts, _) = unfolded(self.ports.store.facts(*by).await?);
             let Some(beginning) = beginning_of(&facts) else { continue };
             let part = facts.iter().find_map(|fact| match fact {
                 Fact::Dispatched { run: dispatched, part, .. } if dispatched == run => Some(Arc::clone(part)),

@@ -151,6 +151,11 @@ impl Resting {
         group
     }
 
+    /// What a run that rests is pinned to.
+    pub(super) fn installed(&self, run: RunId) -> Option<Arc<Installed>> {
+        self.lock().stubs.get(&run).map(|stub| Arc::clone(&stub.group.installed))
+    }
+
     /// Whether it rests.
     pub(super) fn contains(&self, run: RunId) -> bool {
         self.lock().stubs.contains_key(&run)

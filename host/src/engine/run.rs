@@ -7,6 +7,8 @@ mod dispatching;
 mod jobs;
 mod lanes;
 mod machine;
+mod migrating;
+mod outbox;
 mod rest;
 mod resuming;
 mod round;
@@ -21,6 +23,8 @@ mod waiting;
 
 pub use lanes::Lane;
 pub use machine::{Claim, Command, Input, Machine, Surroundings, Verdict, set_fields};
+pub use migrating::{Migration, migrate, unfolded};
+pub use outbox::outgoing;
 pub use scope::{Extra, RunScope};
 pub use state::{ActiveJob, JobPhase, RunState};
 pub use summary::summary;

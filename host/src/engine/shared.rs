@@ -35,6 +35,7 @@ use super::handle::Ports;
 use super::idempotency::{self, Repeats};
 use super::installed::Installed;
 use super::probes::Probes;
+use super::relay::Relay;
 use super::resting::Resting;
 use super::run::{Extra, RunScope, RunState};
 use super::shareable;
@@ -44,8 +45,10 @@ use super::waits::{Waits, keys};
 
 mod admitting;
 mod leaving;
+pub mod migrating;
 pub mod offering;
 pub mod resting;
+mod restoring;
 mod reviving;
 mod sending;
 mod starting;
@@ -59,6 +62,7 @@ pub struct Shared {
     pub(super) flights: Flights,
     pub(super) waits: Waits,
     pub(super) repeats: Arc<Repeats>,
+    pub(super) relay: Relay,
     pub(super) tasks: TaskTracker,
     weak: Weak<Shared>,
     /// Set when the host stops: for what goes on behind a run.
@@ -169,10 +173,11 @@ impl Invalidate for Shared {
 impl Shared {
     pub(super) fn new(ports: Ports) -> Arc<Self> {
         Arc::new_cyclic(|weak| Self {
+            flights: Flights::new(Arc::clone(&ports.store)),
             ports,
-            flights: Flights::default(),
             waits: Waits::default(),
             repeats: Arc::default(),
+            relay: Relay::default(),
             tasks: TaskTracker::new(),
             weak: weak.clone(),
             stop: CancelSignal::new(),
@@ -196,7 +201,7 @@ impl Shared {
             let old = table.get(&bound.pipeline.name);
             // A plan that does not keep the shape comes this far only if its file says that the states may go.
             if old.is_some_and(|old| !keeps_shape(&old.bound.pipeline.state, &bound.pipeline.state)) {
-                self.states.forget(&bound.pipeline.name);
+                self.states.forget(&bound.pipeline.name, &*self.ports.store);
             }
         }
         self.waits.install(bounds.iter().map(|bound| &bound.pipeline));
@@ -206,6 +211,7 @@ impl Shared {
         if let Some(shared) = self.weak.upgrade() {
             self.probes.replace(&shared, &bounds);
         }
+        self.relay.install(&bounds);
         self.adjust_door();
     }
 

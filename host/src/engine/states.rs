@@ -1,15 +1,17 @@
 //! The states of pipelines: one for each key, versioned, changed one whole `set` at a time.
 
+mod kept;
 mod log;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::happening::StateChange;
 use crate::model::id::{Digest, JobId, PipelineName};
-use crate::model::port::Root;
+use crate::model::port::{Root, Store};
+use crate::model::record::{Kept, Room, Write};
 use crate::model::types::{Origin, Type};
 use crate::model::value::{Map, Tree, Value};
 use crate::plan::pipeline::StateSettings;
@@ -51,9 +53,42 @@ impl States {
         Arc::clone(cells.entry((pipeline.clone(), key.map(str::to_owned))).or_default())
     }
 
-    /// Forgets all states of a pipeline. A run under way goes on with the one that it has.
-    pub fn forget(&self, pipeline: &PipelineName) {
-        self.cells.lock().unwrap_or_else(PoisonError::into_inner).retain(|(name, _), _| name != pipeline);
+    /// Forgets all states of a pipeline, in the store too. A run under way goes on with the one that it has, of which nothing is kept any more.
+    pub fn forget(&self, pipeline: &PipelineName, store: &dyn Store) {
+        let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
+        cells.retain(|(name, _), cell| {
+            let stays = name != pipeline;
+            if !stays {
+                // Held by nobody from here on who could give a change of it to the store after this.
+                cell.hold().0.forgotten = true;
+            }
+            stays
+        });
+        // Nobody has to wait for it: whatever the new states become is kept after it.
+        drop(store.write(vec![Write::Forget { room: Room::State, owner: pipeline.to_string(), key: None }]));
+    }
+
+    /// Has what a store kept, when a host starts. What does not read back, and the state of a pipeline that has changed its shape and may lose its
+    /// states, is not there; a field whose value is not what the pipeline in force declares has its initial value, which is said.
+    pub fn restore<'a>(&self, kept: Vec<Kept>, settings: impl Fn(&PipelineName) -> Option<&'a StateSettings>) -> Restored {
+        let mut restored = Restored::default();
+        let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
+        for kept in kept {
+            let state = kept::read(&kept).filter(|state| cells.len() < MOST || cells.contains_key(&state.name));
+            let state = state.and_then(|state| state.fit(&settings, &mut restored.unfit));
+            let Some(state) = state else {
+                restored.forgotten.push(Write::Forget { room: kept.room, owner: kept.owner, key: Some(kept.key) });
+                continue;
+            };
+            let cell = Arc::clone(cells.entry(state.name).or_default());
+            let mut inner = cell.hold().0;
+            if inner.version == 0 {
+                inner.version = state.version;
+                inner.log.restore(state.fields);
+                inner.seen = None;
+            }
+        }
+        restored
     }
 
     /// How many there are.
@@ -68,6 +103,27 @@ impl States {
     }
 }
 
+/// What came of the states that a store kept.
+#[derive(Default)]
+pub struct Restored {
+    /// What is of no use any more.
+    pub forgotten: Vec<Write>,
+    /// The fields that have their initial value again, each with the number of its state and why.
+    pub unfit: Vec<Unfit>,
+}
+
+/// A field that was kept and is not what its pipeline declares now.
+pub struct Unfit {
+    /// The key of the state.
+    pub key: Option<String>,
+    /// The number of the state.
+    pub version: u64,
+    /// The field with the value that it has now.
+    pub after: Value,
+    /// Why.
+    pub failure: Failure,
+}
+
 /// One state.
 #[derive(Default)]
 pub struct StateCell {
@@ -80,6 +136,8 @@ struct Inner {
     version: u64,
     /// What was set; fields that never were have their initial value, that of the present revision.
     log: Log,
+    /// Whether a reload began the states of its pipeline anew: those that runs under way still have are not kept.
+    forgotten: bool,
     /// What [`StateCell::view`] last gave, and for which revision's settings: most looks come between two changes.
     seen: Option<(Digest, Value)>,
 }
@@ -117,10 +175,67 @@ impl Change {
     }
 }
 
+/// A state that nobody else reads or changes meanwhile. What is given to the store before it is let go is kept in the order of the changes.
+pub struct HeldState<'a>(MutexGuard<'a, Inner>);
+
 impl StateCell {
+    /// Holds it. Never across an await, and nothing may be dropped or called meanwhile that takes a state or a gate itself.
+    pub fn hold(&self) -> HeldState<'_> {
+        HeldState(self.inner.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// All fields at this moment, as that revision of the pipeline has them.
     pub fn view(&self, settings: &StateSettings, revision: Digest) -> Value {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        self.hold().view(settings, revision)
+    }
+
+    /// Sets fields and keeps nothing: for what is kept with the next change that is recorded.
+    ///
+    /// # Errors
+    /// As [`HeldState::change`].
+    pub fn change(
+        &self,
+        settings: &StateSettings,
+        fields: impl FnOnce(&Value) -> Result<Vec<(String, Value)>, Failure>,
+        again: impl FnOnce() -> Option<Fields>,
+    ) -> Result<Change, Failure> {
+        self.hold().change(settings, fields, again)
+    }
+
+    /// Sets fields until the job has ended; they stay if it succeeds. Not kept: after a crash the job promises them again.
+    ///
+    /// # Errors
+    /// As [`HeldState::change`].
+    pub fn promise(&self, settings: &StateSettings, job: JobId, fields: Fields) -> Result<Change, Failure> {
+        let mut inner = self.hold().0;
+        let (before, after) = evaluate(inner.log.fields(), settings, &fields)?;
+        inner.log.promise(job, after.clone(), evaluated_again(fields, settings))?;
+        Ok(inner.changed(before, after))
+    }
+
+    /// The same as [`HeldState::settle`], of which nothing is kept.
+    pub fn settle(&self, settings: &StateSettings, job: JobId, succeeded: bool) -> Vec<Followed> {
+        self.hold().settle(settings, job, succeeded)
+    }
+
+    /// The store refused the change of that number. It is put back if nothing was built on it; else it stands, and is kept with what was: either way
+    /// the next change that is kept says what is here.
+    pub fn refused(&self, version: u64, before: &Value) {
+        let mut inner = self.hold().0;
+        if inner.version == version
+            && !inner.log.is_unsettled()
+            && let Some(before) = before.tree().as_map()
+        {
+            inner.log.put_back(before);
+            inner.seen = None;
+        }
+    }
+}
+
+impl HeldState<'_> {
+    /// All fields at this moment, as that revision of the pipeline has them.
+    pub fn view(&mut self, settings: &StateSettings, revision: Digest) -> Value {
+        let inner = &mut *self.0;
         match &inner.seen {
             Some((of, view)) if *of == revision => view.clone(),
             _ => {
@@ -138,33 +253,22 @@ impl StateCell {
     /// What `fields` failed with, `invalid` for a value that is not of the field's type, and `rejected` (`state_unsettled`) if too many changes wait for
     /// one that is not settled.
     pub fn change(
-        &self,
+        &mut self,
         settings: &StateSettings,
         fields: impl FnOnce(&Value) -> Result<Vec<(String, Value)>, Failure>,
         again: impl FnOnce() -> Option<Fields>,
     ) -> Result<Change, Failure> {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = &mut *self.0;
         let (before, after) = evaluate(inner.log.fields(), settings, fields)?;
         let again = if inner.log.is_unsettled() { again() } else { None };
         inner.log.set(after.clone(), again.map(|fields| evaluated_again(fields, settings)))?;
         Ok(inner.changed(before, after))
     }
 
-    /// Sets fields until the job has ended; they stay if it succeeds.
-    ///
-    /// # Errors
-    /// As [`change`](Self::change).
-    pub fn promise(&self, settings: &StateSettings, job: JobId, fields: Fields) -> Result<Change, Failure> {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let (before, after) = evaluate(inner.log.fields(), settings, &fields)?;
-        inner.log.promise(job, after.clone(), evaluated_again(fields, settings))?;
-        Ok(inner.changed(before, after))
-    }
-
     /// The job has ended: what it promised stays, or is taken back and what came after it is evaluated again. Nothing to be seen follows from a success.
     /// Does nothing for a job that promised nothing.
-    pub fn settle(&self, settings: &StateSettings, job: JobId, succeeded: bool) -> Vec<Followed> {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn settle(&mut self, settings: &StateSettings, job: JobId, succeeded: bool) -> Vec<Followed> {
+        let inner = &mut *self.0;
         let followed = inner.log.settle(job, succeeded);
         inner.seen = None;
         let visible = followed.into_iter().map(|followed| {
@@ -174,6 +278,11 @@ impl StateCell {
             Followed { version: inner.version, change: followed.change, after: Value::from(Tree::Map(after)), because: followed.failure }
         });
         visible.collect()
+    }
+
+    /// What is kept of it: its number, and the fields without what may still be taken back. Nothing of one that was forgotten.
+    pub fn kept(&self, pipeline: &PipelineName, key: Option<&str>) -> Option<Write> {
+        (!self.0.forgotten).then(|| Write::Keep(kept::of(pipeline, key, self.0.version, self.0.log.settled())))
     }
 }
 
@@ -237,7 +346,10 @@ fn conform(name: &str, value: &Value, settings: &StateSettings) -> Result<Tree, 
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
+    use crate::journal::memory::MemoryStore;
     use crate::model::secret::Secret;
 
     fn revision() -> Digest {
@@ -297,7 +409,12 @@ mod tests {
         for cell in &cells {
             cell.change(&settings, |_| Ok(vec![("count".to_owned(), Value::from(Tree::Int(9)))]), || None).expect("an int is an int");
         }
-        states.forget(&mine);
+        let store = MemoryStore::new();
+        drop(store.write(cells.iter().zip([&mine, &other]).filter_map(|(cell, name)| cell.hold().kept(name, None)).collect()));
+        states.forget(&mine, &store);
+        let kept = store.kept(Room::State).now_or_never().expect("at once").expect("never broken");
+        assert_eq!(kept.iter().map(|kept| kept.owner.as_str()).collect::<Vec<_>>(), ["other"]);
+        assert_eq!(cells[0].hold().kept(&mine, None), None, "what a run under way still has is not kept");
         assert!(states.find(&mine, None).is_none() && states.find(&other, None).is_some());
         assert_eq!(cells[0].view(&settings, revision()).text(), r#"{"status":"idle","count":9}"#);
     }

@@ -2,6 +2,7 @@
 
 mod full_queue;
 mod optimistic;
+mod outbox;
 mod probing;
 mod quick;
 mod single_flight;
@@ -36,7 +37,9 @@ use crate::plan::{Bound, Install};
 use crate::policy::Policies;
 
 mod meeting;
+mod migrating;
 mod between;
+mod keeping;
 mod recovery;
 mod resting;
 

@@ -2,6 +2,7 @@
 //!
 //! The table only finds the way: whether a wait takes an event is decided by its run, whose facts are what counts.
 
+mod kept;
 mod key;
 mod open;
 mod table;
@@ -10,12 +11,13 @@ mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::model::event::Event;
+use crate::model::event::{Event, Scope};
 use crate::model::id::{Digest, EventType, RunId};
-use crate::model::record::{LaneId, RefusedAnswer, StepNumber};
+use crate::model::record::{LaneId, RefusedAnswer, StepNumber, Write};
 use crate::model::time::Timestamp;
 use crate::plan::pipeline::{Flow, Listen, Pipeline, Verb};
 
+pub use kept::{Closed, read as read_closed};
 pub use key::keys;
 use table::Table;
 pub use table::{Closing, Found, Offer, Place};
@@ -67,9 +69,28 @@ impl Waits {
         self.lock().stop_cancelling(run, keys);
     }
 
-    /// A wait is over.
-    pub fn close(&self, place: Place, keys: &[Digest], closing: Closing, now: Timestamp) {
-        self.lock().close(place, keys, closing, now);
+    /// A wait is over. Returns what is forgotten for it, though its time is not over.
+    pub fn close(&self, place: Place, keys: &[Digest], closing: Closing, now: Timestamp) -> Vec<Write> {
+        self.lock().close(place, keys, closing, now).into_iter().map(kept::forget).collect()
+    }
+
+    /// What is kept of waits of a run that are about to be over, with the facts that close them.
+    pub fn closing(&self, run: RunId, over: impl Iterator<Item = (Place, Vec<Digest>, Closing)>, at: Timestamp) -> Vec<Write> {
+        let scope = self.lock().scope(run).cloned();
+        let kept =
+            |scope: Scope| over.map(move |(place, keys, closing)| kept::of(Closed { place, keys, scope: scope.clone(), closing, at }));
+        scope.map_or_else(Vec::new, |scope| kept(scope).collect())
+    }
+
+    /// Has a wait that was over before the host ended. Returns what is of no use any more.
+    pub fn restore_closed(&self, closed: Closed, now: Timestamp) -> Vec<Write> {
+        let Closed { place, keys, scope, closing, at } = closed;
+        self.lock().remember(place, &keys, &scope, closing, (at, now)).into_iter().map(kept::forget).collect()
+    }
+
+    /// A run goes over to another revision: its waits, open and over, have other numbers there. Each with its keys, its lane, and its step before and after.
+    pub fn renumber(&self, run: RunId, pipeline: &Arc<Pipeline>, waits: &[(Vec<Digest>, LaneId, StepNumber, StepNumber)]) {
+        self.lock().renumber(run, pipeline, waits);
     }
 
     /// The run has taken or refused an event that had been kept for it.

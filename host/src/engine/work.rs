@@ -48,6 +48,16 @@ impl Work {
         self.attempt.is_some()
     }
 
+    /// Whether no other job can take it over, since what it does is this job's own.
+    pub fn is_bound(&self) -> bool {
+        self.attempt.as_ref().is_some_and(|attempt| attempt.gate.is_bound())
+    }
+
+    /// Whether the event that its output becomes stands in an outbox of the executor's.
+    pub fn is_outboxed(&self) -> bool {
+        self.attempt.as_ref().is_some_and(|attempt| attempt.gate.is_outboxed())
+    }
+
     /// Its job has ended, and it goes on for a job that has yet to [adopt](Self::adopt) it.
     pub fn park(&self) {
         if let Some(attempt) = &self.attempt {

@@ -6,6 +6,7 @@
 
 mod connection;
 mod failure;
+mod outbox;
 mod parameters;
 mod rows;
 mod session;
@@ -31,6 +32,8 @@ const STEPS_BETWEEN_LOOKS: i32 = 1_000;
 /// An open SQLite file.
 pub struct Database {
     path: PathBuf,
+    /// The path, for people.
+    shown: String,
     writer: Arc<Mutex<Connection>>,
     reader: Arc<Mutex<Connection>>,
 }
@@ -43,7 +46,12 @@ impl Database {
     pub fn open(path: &Path, access: Access) -> Result<Self, Failure> {
         let writer = connection::open_writer(path, access)?;
         let reader = connection::open_reader(path, access)?;
-        Ok(Self { path: path.to_owned(), writer: Arc::new(Mutex::new(writer)), reader: Arc::new(Mutex::new(reader)) })
+        Ok(Self {
+            path: path.to_owned(),
+            shown: path.display().to_string(),
+            writer: Arc::new(Mutex::new(writer)),
+            reader: Arc::new(Mutex::new(reader)),
+        })
     }
 
     /// The file.
@@ -80,21 +88,7 @@ impl Database {
     /// while another program holds the file, `permanent` for a full disk, a file that is read-only or damaged.
     pub async fn execute(&self, statement: &str, parameters: &Value) -> Result<Value, Failure> {
         let (statement, parameters) = (statement.to_owned(), parameters.clone());
-        self.work(&self.writer, move |connection, path| {
-            let before = connection.total_changes();
-            {
-                let mut prepared = connection.prepare(&statement).map_err(|error| failure::of(path, error))?;
-                parameters::bind(&mut prepared, parameters.tree()).map_err(|error| error.failure(path))?;
-                let mut returned = prepared.raw_query();
-                while returned.next().map_err(|error| failure::of(path, error))?.is_some() {}
-            }
-            // `changes` still has the number of an earlier statement after one that is no INSERT, UPDATE or DELETE.
-            let changed = if connection.total_changes() == before { 0 } else { connection.changes() };
-            let changed = Tree::Int(i64::try_from(changed).unwrap_or(i64::MAX));
-            let last_id = Tree::Int(connection.last_insert_rowid());
-            Ok(Value::map([("changed", Value::from(changed)), ("last_id", Value::from(last_id))]))
-        })
-        .await
+        self.work(&self.writer, move |connection, path| execute(connection, path, &statement, &parameters)).await
     }
 
     /// Reads with several statements of our own.
@@ -144,6 +138,22 @@ impl Database {
         });
         done.await.unwrap_or_else(|panic| Err(Failure::new(FailureKind::Bug, format!("work on a database broke off: {panic}"))))
     }
+}
+
+/// Runs one statement that writes.
+fn execute(connection: &Connection, path: &Path, statement: &str, parameters: &Value) -> Result<Value, Failure> {
+    let before = connection.total_changes();
+    {
+        let mut prepared = connection.prepare(statement).map_err(|error| failure::of(path, error))?;
+        parameters::bind(&mut prepared, parameters.tree()).map_err(|error| error.failure(path))?;
+        let mut returned = prepared.raw_query();
+        while returned.next().map_err(|error| failure::of(path, error))?.is_some() {}
+    }
+    // `changes` still has the number of an earlier statement after one that is no INSERT, UPDATE or DELETE.
+    let changed = if connection.total_changes() == before { 0 } else { connection.changes() };
+    let changed = Tree::Int(i64::try_from(changed).unwrap_or(i64::MAX));
+    let last_id = Tree::Int(connection.last_insert_rowid());
+    Ok(Value::map([("changed", Value::from(changed)), ("last_id", Value::from(last_id))]))
 }
 
 /// Tells the thread that works for a future that the future is gone. After the work is done nobody looks any more.

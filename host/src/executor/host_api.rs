@@ -8,6 +8,7 @@ use super::files::Folder;
 use super::http::Request;
 use super::index::{Entry, Search};
 use crate::model::failure::{Failure, FailureKind};
+use crate::model::port::{OutboxTable, Outgoing};
 use crate::model::secret::Secret;
 use crate::model::value::Value;
 
@@ -23,6 +24,23 @@ pub trait HostApi: Send + Sync {
 
     /// Writes: `{ changed: int, last_id: int }`.
     fn sql_execute<'a>(&'a self, database: Option<&'a str>, statement: &'a str, parameters: &'a Value) -> HostCall<'a>;
+
+    /// The same, and writes the event that the result becomes into the database's outbox, in one transaction. What the job has done before, as its
+    /// event stands there already, is not done again: what it gave then comes back.
+    fn sql_execute_outgoing<'a>(
+        &'a self,
+        _database: Option<&'a str>,
+        _statement: &'a str,
+        _parameters: &'a Value,
+        _outgoing: Outgoing,
+    ) -> BoxFuture<'a, Result<(Value, Arc<dyn OutboxTable>), Failure>> {
+        Box::pin(async move { Err(refusal("an outbox")) })
+    }
+
+    /// The outboxes of the granted databases.
+    fn outboxes(&self) -> Vec<Arc<dyn OutboxTable>> {
+        Vec::new()
+    }
 
     /// Searches: a list of `{ id, text, file, lines, heading, score }`, best first.
     fn index_search<'a>(&'a self, index: Option<&'a str>, query: &'a str, top_k: u32) -> HostCall<'a>;

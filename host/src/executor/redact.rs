@@ -9,7 +9,7 @@ use crate::model::failure::Failure;
 use crate::model::happening::LogLevel;
 use crate::model::id::EventType;
 use crate::model::job::Job;
-use crate::model::port::{Attempt, Executor, JobChannel, Processing};
+use crate::model::port::{Attempt, Executor, JobChannel, MakeData, OutboxTable, Outgoing, Processing};
 use crate::model::secret::Secret;
 use crate::model::value::{Tree, Value};
 
@@ -46,6 +46,10 @@ impl Executor for Redacting {
         self.executor.description()
     }
 
+    fn outboxes(&self) -> Vec<Arc<dyn OutboxTable>> {
+        self.executor.outboxes()
+    }
+
     fn process(&self, job: Arc<Job>, attempt: Attempt) -> Processing<'_> {
         let values = self.known(&job.input);
         if values.0.is_empty() {
@@ -77,6 +81,17 @@ impl JobChannel for Channel {
 
     fn log(&self, level: LogLevel, message: String) {
         self.inner.log(level, self.values.text(&message).unwrap_or(message));
+    }
+
+    fn outgoing(&self) -> Option<Outgoing> {
+        let outgoing = self.inner.outgoing()?;
+        let (make, values) = (Arc::clone(&outgoing.data), Arc::clone(&self.values));
+        let data: MakeData = Arc::new(move |output| make(&values.value(output.clone())));
+        Some(Outgoing { data, ..outgoing })
+    }
+
+    fn outboxed(&self, table: Arc<dyn OutboxTable>) {
+        self.inner.outboxed(table);
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 
 use self::key_value::KeyValue;
 use super::database::Database;
@@ -17,6 +18,7 @@ use super::index::{Entry, Index, Search};
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::grant::{Grants, Limits};
 use crate::model::id::{ExecutorName, ResourceName};
+use crate::model::port::{OutboxTable, Outgoing};
 use crate::model::secret::Secret;
 use crate::model::value::{Tree, Value};
 
@@ -75,6 +77,25 @@ impl HostApi for Services {
 
     fn sql_execute<'a>(&'a self, database: Option<&'a str>, statement: &'a str, parameters: &'a Value) -> HostCall<'a> {
         call!(self.granted(ResourceGrant::Sql, database, &self.databases), |database| database.execute(statement, parameters))
+    }
+
+    fn sql_execute_outgoing<'a>(
+        &'a self,
+        database: Option<&'a str>,
+        statement: &'a str,
+        parameters: &'a Value,
+        outgoing: Outgoing,
+    ) -> BoxFuture<'a, Result<(Value, Arc<dyn OutboxTable>), Failure>> {
+        async move {
+            let database = self.granted(ResourceGrant::Sql, database, &self.databases)?;
+            let output = database.execute_outgoing(statement, parameters, outgoing).await?;
+            Ok((output, Arc::clone(database) as Arc<dyn OutboxTable>))
+        }
+        .boxed()
+    }
+
+    fn outboxes(&self) -> Vec<Arc<dyn OutboxTable>> {
+        self.databases.values().map(|database| Arc::clone(database) as Arc<dyn OutboxTable>).collect()
     }
 
     fn index_search<'a>(&'a self, index: Option<&'a str>, query: &'a str, top_k: u32) -> HostCall<'a> {

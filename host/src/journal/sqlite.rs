@@ -1,10 +1,19 @@
 //! Facts in one SQLite file: whatever a commit that has ended well has written is there after a crash, and after a power cut.
 
+mod account;
 mod apply;
+mod backup;
 mod ballast;
 mod chain;
 mod connection;
 mod encode;
+mod export;
+mod findings;
+mod guard;
+mod indexes;
+mod mark;
+mod marking;
+mod opening;
 mod payload;
 mod queue;
 mod read;
@@ -13,6 +22,9 @@ mod rooms;
 mod schema;
 mod seal;
 mod shortage;
+mod sum;
+mod verify;
+mod walk;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -31,13 +43,20 @@ use crate::model::port::{Answer, Clock, Commit, Health, Pending, RunQuery, RunRe
 use crate::model::record::{Batch, Fact, InboxKey, Kept, Room, Write};
 use crate::model::time::Timestamp;
 
+pub use backup::{NO_BACKUP, backup};
 pub use connection::CANNOT_OPEN;
+pub use export::{NotExported, export};
+pub use findings::{Findings, MOST_PROBLEMS, Problem};
+pub use marking::{EVERY, Integrity};
 pub use retention::Retention;
 pub use schema::{FORMAT, NEWER, NOT_UPGRADED};
 pub use seal::{NO_KEY, Secrets};
+pub use verify::Depth;
+pub use walk::Damage;
 
 use ballast::Ballast;
 use encode::{Append, changes_of};
+use opening::Opening;
 use payload::Payloads;
 use queue::{Order, Queue, Written};
 use read::Readers;
@@ -54,6 +73,8 @@ pub struct Options {
     /// Whether what is committed survives a power cut: each commit waits for the disk. True by default; a test of a file needs it not, and
     /// is quicker without.
     pub lasting: bool,
+    /// When the mark is made to last that says how far the store has come. From time to time by default.
+    pub integrity: Integrity,
     /// How many bytes are held for the day when there is no room, so that runs under way can finish; 4 MiB by default.
     pub ballast: u64,
     /// How long what is over is kept.
@@ -64,7 +85,13 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { lasting: true, ballast: 4 << 20, retention: Retention::default(), tidy_every: Some(Duration::from_secs(60)) }
+        Self {
+            lasting: true,
+            integrity: Integrity::default(),
+            ballast: 4 << 20,
+            retention: Retention::default(),
+            tidy_every: Some(Duration::from_secs(60)),
+        }
     }
 }
 
@@ -93,11 +120,8 @@ impl SqliteStore {
     /// With [`CANNOT_OPEN`], [`NEWER`], [`NOT_UPGRADED`] or [`NO_KEY`] as its code, the file's name and the way out.
     pub fn open(folder: &Path, clock: &Arc<dyn Clock>, secrets: Secrets, options: Options) -> Result<Self, Failure> {
         let path = folder.join(FILE);
-        let refuse = |error: rusqlite::Error| connection::of(&path, &error);
-        let mut connection = connection::writer(&path, options.lasting)?;
         let payloads = Payloads::of(folder, options.lasting);
-        schema::prepare(&mut connection, &path, &payloads)?;
-        let epoch = schema::next_epoch(&mut connection).map_err(refuse)?;
+        let opening = opening::open(&path, options, &payloads)?;
         let sealer = Arc::new(Sealer::of(folder, secrets)?);
         let queue = Arc::new(Queue::new());
         let runtime = Handle::try_current().ok();
@@ -109,12 +133,24 @@ impl SqliteStore {
             retention: options.retention,
             clock: Arc::clone(clock),
         };
-        let writer = Writer::new(connection, epoch, around).map_err(refuse)?;
         #[cfg(test)]
-        let pages = writer.limit();
-        let thread = Builder::new().name("journal".to_owned()).spawn(move || writer.run());
-        let thread =
-            thread.map_err(|error| connection::cannot_open(&path, &format!("no thread can be started: {error}"), "end other programs"))?;
+        let mut pages = Arc::default();
+        let thread = match opening {
+            Opening::Good(parts) => {
+                let writer = Writer::new(*parts, around).map_err(|error| connection::of(&path, &error))?;
+                #[cfg(test)]
+                {
+                    pages = writer.limit();
+                }
+                let thread = Builder::new().name("journal".to_owned()).spawn(move || writer.run());
+                let refuse = |error| connection::cannot_open(&path, &format!("no thread can be started: {error}"), "end other programs");
+                Some(thread.map_err(refuse)?)
+            }
+            Opening::Suspect(why) => {
+                queue.set_health(Health::Suspect(why));
+                None
+            }
+        };
         let readers = Readers::new(path.clone(), Arc::clone(&sealer), payloads);
         Ok(Self(Arc::new(Inside {
             path,
@@ -122,7 +158,7 @@ impl SqliteStore {
             readers,
             sealer,
             memory: MemoryStore::new(),
-            writer: Mutex::new(Some(thread)),
+            writer: Mutex::new(thread),
             tidier,
             #[cfg(test)]
             pages,

@@ -8,7 +8,7 @@ use super::event::{Caller, Event};
 use super::failure::Failure;
 use super::id::{CorrelationId, FlowName, PipelineName, RunId, StepId};
 use super::job::CancelReason;
-use super::record::Part;
+use super::record::{Part, Write};
 use super::time::Timestamp;
 use super::types::Origin;
 use super::value::Value;
@@ -76,6 +76,12 @@ pub trait Requester: Send + Sync {
 
     /// The end; called exactly once, after everything else.
     fn end(&self, end: &RunEnd);
+
+    /// What has to be kept together with this end of its run, before it is told; usually nothing. `reply` is one that is kept together with the end and
+    /// was not told yet either.
+    fn keeps(&self, _end: &RunEnd, _reply: Option<&Value>) -> Option<Write> {
+        None
+    }
 
     /// The host stops, and the run goes on when it starts again: nothing more is heard of it. Called in the place of the end; by itself it is an end by
     /// [`CancelReason::Shutdown`].

@@ -226,6 +226,11 @@ pub enum What {
     },
     /// A run that was under way when the host ended goes on.
     Recovered,
+    /// A run belongs to another revision of its pipeline from now on.
+    Migrated {
+        /// The revision, in short.
+        to: String,
+    },
     /// A run that was under way when the host ended cannot go on; the store still has it.
     Stalled {
         /// Why, and the way out.
@@ -245,6 +250,15 @@ pub enum What {
         /// The flow, as `pipeline.flow`.
         subscriber: String,
         /// Why.
+        reason: String,
+    },
+    /// What stands in an outbox could not be brought to a good end, and waits no more; or the outbox itself cannot be read for now.
+    OutboxTrouble {
+        /// The pipeline whose it is.
+        source: PipelineName,
+        /// Which: the event's id, or where the outbox is.
+        entry: String,
+        /// Why, and the way out.
         reason: String,
     },
     /// An activation did not become a run.

@@ -163,6 +163,14 @@ impl RunId {
     }
 }
 
+impl EventId {
+    /// The event that a job's output becomes by way of an outbox: always the same for the same job, so that an attempt that is made again makes no
+    /// second one. Sorts where the job does.
+    pub fn emitted_by(job: JobId) -> Self {
+        Self(RunId::derived(job.0, &[u32::MAX, u32::MAX]).0)
+    }
+}
+
 /// A map by an id that the host made. Such an id has 62 random bits, which nobody outside chooses: to hash it once more with a key, as the
 /// standard map does, would guard against nothing and is most of what a look into a small map costs.
 pub type IdMap<Id, V> = HashMap<Id, V, BuildHasherDefault<IdHasher>>;

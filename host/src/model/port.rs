@@ -5,6 +5,7 @@ mod catalog;
 mod clock;
 mod executor;
 mod expression;
+mod outbox;
 mod store;
 
 pub use cache::{Forget, Invalidate};
@@ -12,6 +13,7 @@ pub use catalog::{Catalog, CatalogProblem};
 pub use clock::{Clock, Random, Sleep};
 pub use executor::{Attempt, Executor, JobChannel, Processing};
 pub use expression::{Expression, Reference, Root, Scope};
+pub use outbox::{MakeData, OUTBOX_KEPT, OutboxEvent, OutboxRow, OutboxTable, Outgoing};
 pub(crate) use store::forward_store;
 pub use store::{Answer, Commit, Health, Pending, PendingEvent, RunQuery, RunRecord, Store, StoreError};
 

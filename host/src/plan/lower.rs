@@ -11,6 +11,7 @@ mod executor;
 mod flow;
 pub(in crate::plan) mod import;
 mod load_time;
+mod outbox;
 pub(in crate::plan) mod outline;
 mod parallel;
 pub(in crate::plan) mod pipeline;

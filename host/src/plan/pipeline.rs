@@ -78,6 +78,11 @@ impl Pipeline {
         }
     }
 
+    /// Whether an event of that type goes onto the global bus as well as onto its own.
+    pub fn is_exported(&self, event_type: &EventType) -> bool {
+        self.scope != Scope::Global && self.exports.contains(event_type)
+    }
+
     /// Whose policy state its steps have: what must be kept while this pipeline is in force.
     pub fn policies(&self) -> Vec<PolicyIdentity> {
         let runs = self.flows.iter().flat_map(|flow| &flow.steps).filter_map(|step| match &step.verb {
@@ -273,8 +278,17 @@ pub struct Step {
     pub verb: Verb,
     /// What heals its failure.
     pub on_error: Option<OnError>,
+    /// `via: outbox`: the event that it emits is kept until everybody who hears it has taken it.
+    pub outbox: Option<Outbox>,
     /// Where it stands.
     pub place: Place,
+}
+
+/// `via: outbox` of a step.
+#[derive(Debug)]
+pub struct Outbox {
+    /// Events of one key go out one after the other; `None` is an event by itself.
+    pub order_key: Option<Template>,
 }
 
 /// What heals a step's failure.

@@ -61,11 +61,13 @@ pub enum Selector {
 pub struct Table {
     policies: HashMap<PolicyIdentity, Section>,
     most_bytes: usize,
+    /// The keys whose results went before their time.
+    gone: Vec<(PolicyIdentity, String)>,
 }
 
 impl Default for Table {
     fn default() -> Self {
-        Self { policies: HashMap::new(), most_bytes: MOST_BYTES }
+        Self { policies: HashMap::new(), most_bytes: MOST_BYTES, gone: Vec::new() }
     }
 }
 
@@ -87,6 +89,8 @@ struct Entry {
     bytes: usize,
     tags: Vec<String>,
     stored: Timestamp,
+    /// When it goes by what was declared when it was stored.
+    until: Timestamp,
     used: u64,
 }
 
@@ -102,8 +106,9 @@ impl Table {
             self.policies.insert(identity.clone(), Section::default());
         }
         let Some(section) = self.policies.get_mut(identity) else { return Lookup::Lead };
-        section.shrink(settings.max_entries, self.most_bytes);
-        let Some((stored, value)) = section.entries.get(key).map(|entry| (entry.stored, entry.value.clone())) else {
+        let gone = section.shrink(settings.max_entries, self.most_bytes);
+        self.gone.extend(gone.into_iter().map(|key| (identity.clone(), key)));
+        let Some((stored, until, value)) = section.entries.get(key).map(|entry| (entry.stored, entry.until, entry.value.clone())) else {
             return section.miss(key, job);
         };
         let fresh_until = stored + settings.ttl;
@@ -117,6 +122,9 @@ impl Table {
             return Lookup::Stale { value, refresh };
         }
         section.remove(key);
+        if now < until {
+            self.gone.push((identity.clone(), key.to_owned()));
+        }
         section.miss(key, job)
     }
 
@@ -134,19 +142,46 @@ impl Table {
         if !self.release(identity, key, job) {
             return false;
         }
+        let until = now + settings.ttl + settings.stale;
         let Some(section) = self.policies.get_mut(identity) else { return false };
-        section.remove(key);
-        let Fetched { value, tags } = fetched;
-        let bytes = value.text().len();
-        if settings.max_entries == 0 || bytes > self.most_bytes || value.tree().holds_secret() {
+        let was_there = section.remove(key);
+        let bytes = fetched.value.text().len();
+        if settings.max_entries == 0 || bytes > self.most_bytes || fetched.value.tree().holds_secret() {
+            if was_there {
+                self.gone.push((identity.clone(), key.to_owned()));
+            }
             return false;
         }
-        section.shrink(settings.max_entries - 1, self.most_bytes - bytes);
-        let used = section.tick();
-        section.used.insert(used, key.to_owned());
-        section.bytes += bytes;
-        section.entries.insert(key.to_owned(), Entry { value, bytes, tags, stored: now, used });
+        let gone = section.shrink(settings.max_entries - 1, self.most_bytes - bytes);
+        section.insert(key, fetched, bytes, (now, until));
+        self.gone.extend(gone.into_iter().map(|key| (identity.clone(), key)));
         true
+    }
+
+    /// Has what was stored before the host ended, and says whether it has: not if it is over, if it is there, or if it is larger than all that may
+    /// be kept. To be called in the order in which things were stored: what was stored first goes first.
+    pub fn restore(
+        &mut self,
+        identity: &PolicyIdentity,
+        key: &str,
+        fetched: Fetched,
+        (stored, until): (Timestamp, Timestamp),
+        now: Timestamp,
+    ) -> bool {
+        let bytes = fetched.value.text().len();
+        let section = self.policies.entry(identity.clone()).or_default();
+        if until <= now || bytes > self.most_bytes || section.entries.contains_key(key) {
+            return false;
+        }
+        let gone = section.shrink(u64::MAX, self.most_bytes - bytes);
+        section.insert(key, fetched, bytes, (stored, until));
+        self.gone.extend(gone.into_iter().map(|key| (identity.clone(), key)));
+        true
+    }
+
+    /// The keys whose results went before their time since this was last asked, invalidated ones apart: whoever keeps them elsewhere forgets them.
+    pub fn take_gone(&mut self) -> Vec<(PolicyIdentity, String)> {
+        std::mem::take(&mut self.gone)
     }
 
     /// Tells that the job fetched nothing that can be stored: it failed, or its result is degraded. The next one that misses
@@ -170,10 +205,10 @@ impl Table {
         }
     }
 
-    /// Takes entries out and says how many; what is being fetched for them is not stored. The tags of what is being fetched are not known
+    /// Takes entries out and says which; what is being fetched for them is not stored. The tags of what is being fetched are not known
     /// yet, so a tag stops all of the policy's.
-    pub fn invalidate(&mut self, identity: &PolicyIdentity, selector: &Selector) -> usize {
-        let Some(section) = self.policies.get_mut(identity) else { return 0 };
+    pub fn invalidate(&mut self, identity: &PolicyIdentity, selector: &Selector) -> Vec<String> {
+        let Some(section) = self.policies.get_mut(identity) else { return Vec::new() };
         let meets = |key: &str| match selector {
             Selector::Key(wanted) => key == wanted,
             Selector::Prefix(prefix) => key.starts_with(prefix.as_str()),
@@ -191,12 +226,19 @@ impl Table {
         for key in &gone {
             section.remove(key);
         }
-        gone.len()
+        gone
     }
 
     /// Forgets the entries of policies that no plan names any more; what is being fetched for them is not stored.
     pub fn retain(&mut self, named: &[PolicyIdentity]) {
-        self.policies.retain(|identity, _| named.contains(identity));
+        let Self { policies, gone, .. } = self;
+        policies.retain(|identity, section| {
+            let stays = named.contains(identity);
+            if !stays {
+                gone.extend(section.entries.keys().map(|key| (identity.clone(), key.clone())));
+            }
+            stays
+        });
     }
 
     /// How many entries a policy has, expired ones that nobody looked up included.
@@ -219,6 +261,14 @@ impl Section {
         }
     }
 
+    fn insert(&mut self, key: &str, fetched: Fetched, bytes: usize, (stored, until): (Timestamp, Timestamp)) {
+        let Fetched { value, tags } = fetched;
+        let used = self.tick();
+        self.used.insert(used, key.to_owned());
+        self.bytes += bytes;
+        self.entries.insert(key.to_owned(), Entry { value, bytes, tags, stored, until, used });
+    }
+
     fn tick(&mut self) -> u64 {
         self.next += 1;
         self.next
@@ -233,18 +283,23 @@ impl Section {
         }
     }
 
-    fn remove(&mut self, key: &str) {
-        if let Some(entry) = self.entries.remove(key) {
-            self.used.remove(&entry.used);
-            self.bytes -= entry.bytes;
-        }
+    /// Returns whether it was there.
+    fn remove(&mut self, key: &str) -> bool {
+        let Some(entry) = self.entries.remove(key) else { return false };
+        self.used.remove(&entry.used);
+        self.bytes -= entry.bytes;
+        true
     }
 
-    fn shrink(&mut self, entries: u64, bytes: usize) {
+    /// Makes room and returns the keys of what went for it.
+    fn shrink(&mut self, entries: u64, bytes: usize) -> Vec<String> {
+        let mut gone = Vec::new();
         while self.entries.len() as u64 > entries || self.bytes > bytes {
-            let Some((_, key)) = self.used.pop_first() else { return };
+            let Some((_, key)) = self.used.pop_first() else { break };
             self.remove(&key);
+            gone.push(key);
         }
+        gone
     }
 }
 
@@ -318,6 +373,40 @@ mod tests {
         assert_eq!(table.lookup(&a, "k", job(4), &SETTINGS, late + SECOND * 9), Lookup::Fresh(Value::string("new")));
         assert_eq!(table.lookup(&a, "k", job(5), &SETTINGS, late + SECOND * 15), Lookup::Lead);
         assert_eq!(table.len(&a), 0, "what is past its stale time is gone");
+    }
+
+    #[test]
+    fn what_was_stored_before_answers_by_its_own_times_and_the_bounds_hold() {
+        let (mut table, a) = (Table::new(), policy("a"));
+        table.most_bytes = 10;
+        let until = NOW + SECOND * 15;
+        for key in ["1", "2", "3"] {
+            assert!(table.restore(&a, key, of(Value::string("12"), &["t"]), (NOW, until), NOW + SECOND * 9));
+        }
+        assert_eq!(table.take_gone(), [(a.clone(), "1".to_owned())], "4 bytes each, so that the first goes for the third");
+        assert!(!table.restore(&a, "3", of(Value::string("other"), &[]), (NOW, until), NOW + SECOND * 9), "it is there");
+        assert!(!table.restore(&a, "4", of(Value::string("12"), &[]), (NOW, until), until), "its time is over");
+        assert!(!table.restore(&a, "4", of(Value::string("123456789"), &[]), (NOW, until), NOW), "it is larger than all");
+        assert_eq!(table.lookup(&a, "3", job(1), &SETTINGS, NOW + SECOND * 9), Lookup::Fresh(Value::string("12")));
+        let late = table.lookup(&a, "3", job(1), &SETTINGS, NOW + SECOND * 10);
+        assert_eq!(late, Lookup::Stale { value: Value::string("12"), refresh: true });
+        assert_eq!(table.invalidate(&a, &Selector::Tag("t".to_owned())).len(), 2);
+    }
+
+    #[test]
+    fn what_goes_before_its_time_is_told_and_nothing_else() {
+        let mut table = filled(&["a", "b", "c"]);
+        let a = policy("a");
+        table.lookup(&a, "d", job(9), &SETTINGS, NOW);
+        table.store(&a, "d", job(9), of(Value::null(), &[]), &SETTINGS, NOW);
+        assert_eq!(table.take_gone(), [(a.clone(), "a".to_owned())], "there is room for three");
+        let shorter = CacheSettings { ttl: SECOND, stale: Duration::ZERO, ..SETTINGS };
+        table.lookup(&a, "b", job(8), &shorter, NOW + SECOND);
+        assert_eq!(table.take_gone(), [(a.clone(), "b".to_owned())]);
+        table.lookup(&a, "c", job(8), &SETTINGS, NOW + SECOND * 15);
+        assert_eq!(table.take_gone(), [], "its time was over");
+        table.retain(&[]);
+        assert_eq!(table.take_gone(), [(a, "d".to_owned())]);
     }
 
     #[test]
@@ -418,7 +507,7 @@ mod tests {
         let keys = ["x1", "x2", "y"];
         let left = |selector: Selector| {
             let mut table = filled(&keys);
-            let gone = table.invalidate(&policy("a"), &selector);
+            let gone = table.invalidate(&policy("a"), &selector).len();
             (gone, keys.map(|key| has(&mut table, key)))
         };
         assert_eq!(left(Selector::Key("x1".to_owned())), (1, [false, true, true]));

@@ -37,6 +37,19 @@ pub enum Claim {
     Repeat(Value),
 }
 
+/// What is kept of a success, for its repeats.
+#[derive(Clone, PartialEq, Debug)]
+pub struct KeptResult {
+    /// The job that succeeded.
+    pub job: JobId,
+    /// Its result; `None` if it is too large or holds a secret.
+    pub value: Option<Value>,
+    /// When it succeeded.
+    pub settled: Timestamp,
+    /// When it goes.
+    pub until: Timestamp,
+}
+
 /// Which keys are taken, by policy. Keys never meet across policies.
 ///
 /// It holds at most 65,536 keys. A full one refuses new keys and forgets none: whoever asked for a duplicate to be found must not
@@ -47,6 +60,8 @@ pub struct Table {
     policies: HashMap<PolicyIdentity, HashMap<String, Entry>>,
     /// The kept ones by the time they go, each with a number that makes it unique.
     expiries: BTreeMap<(Timestamp, u64), (PolicyIdentity, String)>,
+    /// The keys whose results went before their time.
+    gone: Vec<(PolicyIdentity, String)>,
     next: u64,
     keys: usize,
     bytes: usize,
@@ -74,7 +89,7 @@ impl Table {
 
     fn with_bounds(most_keys: usize, most_bytes: usize) -> Self {
         let (policies, expiries) = (HashMap::new(), BTreeMap::new());
-        Self { policies, expiries, next: 0, keys: 0, bytes: 0, most_keys, most_bytes }
+        Self { policies, expiries, gone: Vec::new(), next: 0, keys: 0, bytes: 0, most_keys, most_bytes }
     }
 
     /// Asks for the key for a job. A job that has it already leads again, as after a crash.
@@ -103,7 +118,9 @@ impl Table {
         if let Some(found) = found {
             return found;
         }
-        self.remove(identity, key);
+        if self.remove(identity, key) {
+            self.gone.push((identity.clone(), key.to_owned()));
+        }
         if self.keys >= self.most_keys {
             let message =
                 format!("{} `dedup` keys are held, and no more can be; shorten `while`, or wait until running jobs end", self.most_keys);
@@ -125,27 +142,68 @@ impl Table {
     }
 
     /// Tells how the leader ended. A success is kept as long as the window says, if it is the executor's own and not a degraded one's; anything else frees the
-    /// key. Does nothing if the job does not lead.
-    pub fn settle(&mut self, identity: &PolicyIdentity, key: &str, job: JobId, outcome: &JobOutcome, degraded: bool, now: Timestamp) {
+    /// key. Does nothing if the job does not lead. Returns what is kept.
+    pub fn settle(
+        &mut self,
+        identity: &PolicyIdentity,
+        key: &str,
+        job: JobId,
+        outcome: &JobOutcome,
+        degraded: bool,
+        now: Timestamp,
+    ) -> Option<KeptResult> {
         let window = match self.policies.get(identity).and_then(|keys| keys.get(key)) {
             Some(Entry::Running { leader, window }) if *leader == job => *window,
-            _ => return,
+            _ => return None,
         };
         self.remove(identity, key);
-        let (DedupWindow::Keep(keep), JobOutcome::Succeeded { output, from }) = (window, outcome) else { return };
+        let (DedupWindow::Keep(keep), JobOutcome::Succeeded { output, from }) = (window, outcome) else { return None };
         if degraded || keep.is_zero() || matches!(from, ResultSource::Fallback | ResultSource::Skipped) {
-            return;
+            return None;
         }
-        let size = output.text().len();
-        let fits = size <= self.most_bytes.saturating_sub(self.bytes) && !output.tree().holds_secret();
-        let (value, bytes) = if fits { (Some(output.clone()), size) } else { (None, 0) };
-        let until = (now + keep, self.next);
+        let value = (!output.tree().holds_secret()).then(|| output.clone());
+        Some(self.keep(identity, key, KeptResult { job, value, settled: now, until: now + keep }))
+    }
+
+    /// Has what was kept before the host ended, and says whether it has: not if it is over, if somebody has its key, or if the table is full.
+    pub fn restore(&mut self, identity: &PolicyIdentity, key: &str, kept: KeptResult, now: Timestamp) -> bool {
+        let is_known = self.policies.get(identity).is_some_and(|keys| keys.contains_key(key));
+        if kept.until <= now || is_known || self.keys >= self.most_keys {
+            return false;
+        }
+        self.keep(identity, key, kept);
+        true
+    }
+
+    /// What a job has just had kept is not kept after all.
+    pub fn take_back(&mut self, identity: &PolicyIdentity, key: &str, job: JobId) {
+        if let Some(Entry::Kept { job: of_kept, .. }) = self.policies.get(identity).and_then(|keys| keys.get(key))
+            && *of_kept == job
+        {
+            self.remove(identity, key);
+        }
+    }
+
+    /// The keys whose results went before their time since this was last asked: whoever keeps them elsewhere forgets them.
+    pub fn take_gone(&mut self) -> Vec<(PolicyIdentity, String)> {
+        std::mem::take(&mut self.gone)
+    }
+
+    fn keep(&mut self, identity: &PolicyIdentity, key: &str, kept: KeptResult) -> KeptResult {
+        let room = self.most_bytes.saturating_sub(self.bytes);
+        let (value, bytes) = match kept.value {
+            Some(value) if value.text().len() <= room => (Some(value.clone()), value.text().len()),
+            _ => (None, 0),
+        };
+        let kept = KeptResult { value, ..kept };
+        let until = (kept.until, self.next);
         self.next += 1;
         self.expiries.insert(until, (identity.clone(), key.to_owned()));
-        let entry = Entry::Kept { job, value, bytes, settled: now, until };
+        let entry = Entry::Kept { job: kept.job, value: kept.value.clone(), bytes, settled: kept.settled, until };
         self.policies.entry(identity.clone()).or_default().insert(key.to_owned(), entry);
         self.keys += 1;
         self.bytes += bytes;
+        kept
     }
 
     /// Forgets what was kept for policies that no plan names any more. Running ones stay until they are settled.
@@ -153,6 +211,7 @@ impl Table {
         let gone: Vec<_> = self.expiries.values().filter(|(identity, _)| !named.contains(identity)).cloned().collect();
         for (identity, key) in gone {
             self.remove(&identity, &key);
+            self.gone.push((identity, key));
         }
     }
 
@@ -176,17 +235,18 @@ impl Table {
         }
     }
 
-    fn remove(&mut self, identity: &PolicyIdentity, key: &str) {
-        let Some(keys) = self.policies.get_mut(identity) else { return };
-        let Some(entry) = keys.remove(key) else { return };
+    /// Returns whether a result was there.
+    fn remove(&mut self, identity: &PolicyIdentity, key: &str) -> bool {
+        let Some(keys) = self.policies.get_mut(identity) else { return false };
+        let Some(entry) = keys.remove(key) else { return false };
         if keys.is_empty() {
             self.policies.remove(identity);
         }
         self.keys -= 1;
-        if let Entry::Kept { bytes, until, .. } = entry {
-            self.bytes -= bytes;
-            self.expiries.remove(&until);
-        }
+        let Entry::Kept { bytes, until, .. } = entry else { return false };
+        self.bytes -= bytes;
+        self.expiries.remove(&until);
+        true
     }
 }
 
@@ -323,6 +383,40 @@ mod tests {
         assert_eq!(failure.code.as_deref(), Some(FULL));
         assert_eq!(table.claim(&api, "1", job(4), &settings, NOW), Claim::Repeat(Value::null()));
         assert_eq!(table.claim(&api, "3", job(3), &settings, NOW + HOUR), Claim::Lead);
+    }
+
+    #[test]
+    fn what_was_kept_before_answers_again_until_its_own_time_and_the_bound_holds() {
+        let (mut table, api, settings) = (Table::new(), policy("api"), kept(OnDuplicate::Join));
+        table.claim(&api, "1", job(1), &settings, NOW);
+        let result = table.settle(&api, "1", job(1), &success(Value::string("done")), false, NOW).expect("it is kept");
+        let mut again = Table::with_bounds(2, MOST_BYTES);
+        assert!(again.restore(&api, "1", result.clone(), NOW + HOUR / 2));
+        assert!(!again.restore(&api, "1", result.clone(), NOW + HOUR / 2), "it is there");
+        assert!(!again.restore(&api, "2", result.clone(), NOW + HOUR), "its time is over");
+        assert!(again.restore(&api, "2", result.clone(), NOW + HOUR / 2));
+        assert!(!again.restore(&api, "3", result.clone(), NOW + HOUR / 2), "the table is full");
+        assert_eq!(again.claim(&api, "1", job(2), &settings, NOW + HOUR / 2), Claim::Repeat(Value::string("done")));
+        let Claim::Reject(failure) = again.claim(&api, "3", job(3), &settings, NOW + HOUR / 2) else { panic!("not refused") };
+        assert_eq!(failure.code.as_deref(), Some(FULL));
+        assert_eq!(again.claim(&api, "1", job(4), &settings, NOW + HOUR), Claim::Lead);
+    }
+
+    #[test]
+    fn what_goes_before_its_time_is_told_and_nothing_else() {
+        let (mut table, api) = (Table::new(), policy("api"));
+        let shorter = DedupSettings { window: DedupWindow::Keep(HOUR / 60), ..DedupSettings::default() };
+        for key in ["short", "whole", "taken back"] {
+            table.claim(&api, key, job(1), &kept(OnDuplicate::Join), NOW);
+            table.settle(&api, key, job(1), &success(Value::null()), false, NOW);
+        }
+        table.take_back(&api, "taken back", job(2));
+        assert_eq!(table.len(), 3, "it was another's");
+        table.take_back(&api, "taken back", job(1));
+        table.claim(&api, "short", job(2), &shorter, NOW + HOUR / 2);
+        assert_eq!(table.take_gone(), [(api.clone(), "short".to_owned())]);
+        table.claim(&api, "whole", job(3), &shorter, NOW + HOUR);
+        assert_eq!(table.take_gone(), []);
     }
 
     #[test]

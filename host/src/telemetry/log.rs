@@ -104,6 +104,7 @@ pub(super) fn write(happening: &Happening) {
         }
         What::Dispatched { step, dispatched } => line!(debug, RUN, run, step = step.as_str(), "dispatched run {dispatched}"),
         What::Recovered => line!(info, RUN, run, "goes on after a restart"),
+        What::Migrated { to } => line!(info, RUN, run, "goes over to the revision {to}"),
         What::Stalled { reason } => line!(warn, RUN, run, "cannot go on: {reason}"),
         What::Published { published } => {
             info!(target: BUS, event_type = published.event_type.as_str(), event = %published.id, source = published.source.as_str(),
@@ -112,6 +113,7 @@ pub(super) fn write(happening: &Happening) {
         What::Undelivered { undelivered, subscriber, reason } => {
             error!(target: BUS, event_type = undelivered.event_type.as_str(), event = %undelivered.id, subscriber, "undelivered: {reason}");
         }
+        What::OutboxTrouble { source, entry, reason } => warn!(target: BUS, source = source.as_str(), entry, "outbox: {reason}"),
         What::NotAdmitted { target, reason } => warn!(target: RUN, flow = target, "not admitted: {reason}"),
         What::Log { job, level, message } => logged(run, job, *level, message),
         What::Reloaded { changed, removed, took } => {

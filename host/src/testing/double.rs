@@ -14,7 +14,7 @@ use crate::model::executor::Description;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::id::{ExecutorName, PipelineName};
 use crate::model::job::Job;
-use crate::model::port::{Attempt, Clock, Executor, Processing, Root, Scope};
+use crate::model::port::{Attempt, Clock, Executor, OutboxTable, Processing, Root, Scope};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::plan::cases::{Answer, AnswerEnd, Case, MockTarget, Script};
@@ -204,6 +204,13 @@ impl Double {
 impl Executor for Double {
     fn description(&self) -> &Description {
         &self.description
+    }
+
+    fn outboxes(&self) -> Vec<Arc<dyn OutboxTable>> {
+        match &self.otherwise {
+            Otherwise::Real(executor) => executor.outboxes(),
+            Otherwise::Refused(_) => Vec::new(),
+        }
     }
 
     fn process(&self, job: Arc<Job>, attempt: Attempt) -> Processing<'_> {

@@ -15,12 +15,21 @@ pub(crate) struct Running<'a> {
 impl<'a> Running<'a> {
     /// Starts the pipelines of these names, and waits until they can be sent to.
     pub(crate) fn start(bench: &'a Bench, pipelines: &[&str]) -> Self {
+        Self::when_it_says(bench, pipelines, "It stays until")
+    }
+
+    /// The same of pipelines one of which takes lines.
+    pub(crate) fn start_talking(bench: &'a Bench, pipelines: &[&str]) -> Self {
+        Self::when_it_says(bench, pipelines, "pipehost send")
+    }
+
+    fn when_it_says(bench: &'a Bench, pipelines: &[&str], words: &str) -> Self {
         let files: Vec<String> = pipelines.iter().map(|name| format!("pipelines/{name}.yaml")).collect();
         let mut arguments = vec!["run"];
         arguments.extend(files.iter().map(String::as_str));
         arguments.extend(["--events", "json"]);
         let host = bench.start(&arguments);
-        host.errors.expect("It stays until");
+        host.errors.expect(words);
         Self { bench, host }
     }
 

@@ -1,11 +1,14 @@
 //! A mail server on a real socket: it takes letters, and refuses, hangs up or says nothing where it is told to.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use base64::Engine as _;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::{http, lock};
 
@@ -38,6 +41,23 @@ pub(crate) enum Act {
     /// It says nothing until the other side hangs up.
     Silent,
 }
+
+/// How the server keeps what is said to it from others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Tls {
+    /// Not at all.
+    Never,
+    /// After STARTTLS.
+    WhenAsked,
+    /// From the first byte on.
+    Always,
+}
+
+/// The server's certificate, as `SSL_CERT_FILE` takes it: nobody else vouches for it. It is good for 127.0.0.1 until the year 2120.
+pub(crate) const CERTIFICATE: &str = include_str!("smtp/certificate.pem");
+
+/// The key of [`CERTIFICATE`], and of nothing else.
+const KEY: &str = include_str!("smtp/key.pem");
 
 /// A letter that the server has taken.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -85,9 +105,14 @@ struct State {
 
 impl MailServer {
     pub(crate) fn start() -> Self {
+        Self::with(Tls::Never)
+    }
+
+    /// One that speaks TLS, under [`CERTIFICATE`].
+    pub(crate) fn with(tls: Tls) -> Self {
         let shared = Arc::new(Shared::default());
         let served = Arc::clone(&shared);
-        let origin = http::listen(http::ANYWHERE, move |socket| Conversation::new(socket, Arc::clone(&served)).lead());
+        let origin = http::listen(http::ANYWHERE, move |socket| Conversation::new(socket, tls, Arc::clone(&served)).lead());
         Self { address: origin.trim_start_matches("http://").to_owned(), shared }
     }
 
@@ -135,10 +160,16 @@ impl MailServer {
     }
 }
 
+/// What goes to and fro, in the open or not.
+trait Wire: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Wire for T {}
+
 /// One connection.
 struct Conversation {
-    reader: BufReader<TcpStream>,
-    writer: TcpStream,
+    wire: BufReader<Box<dyn Wire>>,
+    socket: TcpStream,
+    tls: Tls,
     shared: Arc<Shared>,
     from: String,
     to: Vec<String>,
@@ -149,9 +180,25 @@ struct Conversation {
 struct Over;
 
 impl Conversation {
-    fn new(socket: TcpStream, shared: Arc<Shared>) -> Self {
-        let writer = socket.try_clone().expect("a socket");
-        Self { reader: BufReader::new(socket), writer, shared, from: String::new(), to: Vec::new(), known: false }
+    fn new(socket: TcpStream, tls: Tls, shared: Arc<Shared>) -> Self {
+        let wire: Box<dyn Wire> = Box::new(socket.try_clone().expect("a socket"));
+        let mut new = Self { wire: BufReader::new(wire), socket, tls, shared, from: String::new(), to: Vec::new(), known: false };
+        if tls == Tls::Always {
+            new.encrypt();
+        }
+        new
+    }
+
+    /// From now on all that goes to and fro is encrypted.
+    fn encrypt(&mut self) {
+        let certificate = CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).expect("a certificate");
+        let key = PrivateKeyDer::from_pem_slice(KEY.as_bytes()).expect("a key");
+        let builder = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+        let builder = builder.with_safe_default_protocol_versions().expect("versions").with_no_client_auth();
+        let config = builder.with_single_cert(vec![certificate], key).expect("they belong together");
+        let connection = ServerConnection::new(Arc::new(config)).expect("a connection");
+        let stream: Box<dyn Wire> = Box::new(StreamOwned::new(connection, self.socket.try_clone().expect("a socket")));
+        (self.wire, self.tls) = (BufReader::new(stream), Tls::Always);
     }
 
     fn lead(mut self) {
@@ -166,14 +213,15 @@ impl Conversation {
 
     fn line(&mut self) -> Result<String, Over> {
         let mut line = String::new();
-        match self.reader.read_line(&mut line) {
+        match self.wire.read_line(&mut line) {
             Ok(1..) => Ok(line.trim_end().to_owned()),
             _ => Err(Over),
         }
     }
 
     fn say(&mut self, line: &str) -> Result<(), Over> {
-        self.writer.write_all(format!("{line}\r\n").as_bytes()).map_err(|_| Over)
+        let wire = self.wire.get_mut();
+        wire.write_all(format!("{line}\r\n").as_bytes()).and_then(|()| wire.flush()).map_err(|_| Over)
     }
 
     /// Does what it was told to do at this turn; `well` is done with the state if it takes what it was given.
@@ -195,7 +243,7 @@ impl Conversation {
             Act::Well => self.say(answer),
             Act::Says(line) => self.say(line),
             Act::HangsUp => {
-                let _ = self.writer.shutdown(std::net::Shutdown::Both);
+                let _ = self.socket.shutdown(std::net::Shutdown::Both);
                 Err(Over)
             }
             Act::Silent => {
@@ -211,7 +259,9 @@ impl Conversation {
         let login = lock(&self.shared.state).login.clone();
         let upper = line.to_ascii_uppercase();
         if upper.starts_with("EHLO") {
-            return self.say(if login.is_some() { "250-here\r\n250 AUTH PLAIN" } else { "250-here\r\n250 8BITMIME" });
+            let tls = if self.tls == Tls::WhenAsked { "250-STARTTLS\r\n" } else { "" };
+            let login = if login.is_some() { "250-AUTH PLAIN\r\n" } else { "" };
+            return self.say(&format!("250-here\r\n{tls}{login}250 8BITMIME"));
         }
         if let Some(proof) = line.strip_prefix("AUTH PLAIN ") {
             let said = base64::engine::general_purpose::STANDARD.decode(proof).unwrap_or_default();
@@ -232,6 +282,11 @@ impl Conversation {
             return self.turn(Turn::Recipient, "250 well", |_| {});
         }
         match upper.as_str() {
+            "STARTTLS" if self.tls == Tls::WhenAsked => {
+                self.say("220 go on")?;
+                self.encrypt();
+                Ok(())
+            }
             "DATA" => {
                 self.say("354 go on")?;
                 let mut text = String::new();

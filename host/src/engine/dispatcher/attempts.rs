@@ -37,6 +37,7 @@ impl Driver {
             requester: if step.stream && !silent { self.requester.clone() } else { None },
             executor,
             on_progress: on_progress.flatten().map(Box::new),
+            outgoing: if silent { None } else { self.outgoing(job).map(Box::new) },
         })
     }
 

@@ -1,16 +1,17 @@
 //! The host stops, and a durable run is left where it is: the next start goes on with it.
 
 use super::Driver;
+use super::giving::Next;
 use crate::engine::run::Input;
 use crate::model::job::CancelReason;
 
 impl Driver {
     /// Whether the run is left where it is instead of hearing this. What has succeeded is still recorded, and so is that somebody no longer wants the
     /// run; what fails now fails because of the stop.
-    pub(super) fn leaves(&self, input: &Input) -> bool {
-        let counts = match input {
-            Input::AttemptEnded { result, .. } => result.is_ok(),
-            Input::Cancel { reason } => *reason != CancelReason::Shutdown,
+    pub(super) fn leaves(&self, next: &Next) -> bool {
+        let counts = match next {
+            Next::Input(Input::AttemptEnded { result, .. }) => result.is_ok(),
+            Next::Input(Input::Cancel { reason }) => *reason != CancelReason::Shutdown,
             _ => false,
         };
         self.is_stopping() && !counts

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 
 use super::Driver;
+use super::giving::Changes;
 use crate::clock::Busy;
 use crate::engine::run::{Command, Input};
 use crate::model::port::{Commit, StoreError};
@@ -44,20 +45,25 @@ impl Driver {
         facts.extend(decided);
         self.take_note(&facts);
         let facts = Arc::new(facts);
-        Opening { commit: self.shared.ports.store.commit(self.batch(first, &facts)), first, facts, commands }
+        Opening { commit: self.offer(first, &facts, &commands), first, facts, commands }
     }
 
     /// Gives the same to the store again, which had no room for it.
     pub fn offer_again(&self, opening: &mut Opening) {
-        opening.commit = self.shared.ports.store.commit(self.batch(opening.first, &opening.facts));
+        opening.commit = self.offer(opening.first, &opening.facts, &opening.commands);
+    }
+
+    /// A run that begins has set nothing yet and shares nothing: no state is held for it, and no table.
+    fn offer(&self, first: u64, facts: &Arc<Vec<Fact>>, commands: &[Command]) -> Commit {
+        self.hand_over(self.batch(first, facts, self.beside(facts)), commands)
     }
 
     /// Drives a run whose first facts are kept to its end.
     pub async fn drive(mut self: Box<Self>, opening: Opening, mut busy: Busy) {
         let Opening { facts, commands, .. } = opening;
-        self.act(&facts).await;
+        self.act(&facts, Changes::default()).await;
         self.obey(commands);
-        if let Some(next) = self.next_input(&mut busy).await {
+        if let Some(next) = self.next(&mut busy).await {
             self.go(next, busy).await;
         }
     }

@@ -1,8 +1,12 @@
 //! What a run's jobs promise the state: `optimistic`, from the dispatch to the terminal event.
+//!
+//! It is taken back if the job does not succeed. A job for which a fallback stands in succeeds, so that its promise stands while the steps of the
+//! fallback are at work, and stays: whoever looks at the state then sees what whoever waits for the step gets. A fallback that means something else sets
+//! it in its own steps.
 
 use std::sync::Arc;
 
-use crate::engine::run::{Surroundings, set_fields};
+use crate::engine::run::{ActiveJob, JobPhase, Surroundings, set_fields};
 use crate::engine::states::{Fields, Followed};
 use crate::model::failure::Failure;
 use crate::model::happening::{StateChange, What};
@@ -35,15 +39,26 @@ impl Driver {
         Ok(())
     }
 
-    /// What a job promised stays, or is taken back.
-    pub(super) fn keep_promise(&mut self, job: JobId, succeeded: bool) {
-        let Some(index) = self.promised.iter().position(|other| *other == job) else { return };
-        self.promised.swap_remove(index);
+    /// What jobs under way had promised when the host ended: a promise is not kept, so that it is made again. Those that are tried or asked for again
+    /// promise anew with that.
+    pub(super) fn promise_again(&mut self) {
+        let stays = |active: &&ActiveJob| matches!(active.phase, JobPhase::BackOff(_) | JobPhase::FallingBack(_));
+        let jobs: Vec<JobId> = self.state.jobs().filter(stays).map(|active| active.job.id).collect();
+        for job in jobs {
+            // What cannot be promised any more now is tried once more with the next attempt, which fails with it.
+            let _ = self.promise(job);
+        }
+    }
+
+    /// The run does not go on: what its jobs promised is taken back. Nothing is kept of it, since nothing was.
+    pub(super) fn break_promises(&mut self) {
         let Some(cell) = &self.cell else { return };
-        for followed in cell.settle(&self.installed.bound.pipeline.state, job, succeeded) {
-            let key = self.state.beginning().state_key.clone();
-            let Followed { version, change, after, because } = followed;
-            self.tell(Some(What::StateSet { key, version, change, after, because }));
+        for job in std::mem::take(&mut self.promised) {
+            for followed in cell.settle(&self.installed.bound.pipeline.state, job, false) {
+                let key = self.state.beginning().state_key.clone();
+                let Followed { version, change, after, because } = followed;
+                self.tell(Some(What::StateSet { key, version, change, after, because }));
+            }
         }
     }
 }

@@ -17,9 +17,9 @@ use crate::engine::waits::{Closing, Place, keys};
 
 /// A wait of this run that others can find.
 pub(super) struct Listening {
-    lane: LaneId,
-    step: StepNumber,
-    keys: Vec<Digest>,
+    pub(super) lane: LaneId,
+    pub(super) step: StepNumber,
+    pub(super) keys: Vec<Digest>,
 }
 
 impl Listening {
@@ -41,6 +41,10 @@ impl Driver {
 
     /// Publishes what an `emit` step emits. The step is done when every wait that it met has answered; other lanes go on meanwhile.
     pub(super) async fn publish_step(&mut self, lane: LaneId, step: StepNumber, events: &[Event]) {
+        if self.state.flow().step(step).outbox.is_some() {
+            // The relay has it in keeping.
+            return self.inputs.push_back(Input::Published { lane, step, refused: Vec::new() });
+        }
         let mut heard = Vec::new();
         for event in events {
             heard.extend(self.publish(event.clone()).await);
@@ -123,18 +127,22 @@ impl Driver {
     fn close_waits(&mut self, is_over: impl Fn(&Listening) -> bool, closing: Closing) {
         let (run, now) = (self.state.beginning().run, self.shared.ports.clock.now());
         let waits = &self.shared.waits;
+        let mut forgotten = Vec::new();
         self.listening.retain(|listening| {
             let over = is_over(listening);
             if over {
-                waits.close(Place { run, lane: listening.lane, step: listening.step }, &listening.keys, closing, now);
+                forgotten.extend(waits.close(Place { run, lane: listening.lane, step: listening.step }, &listening.keys, closing, now));
             }
             !over
         });
+        if !forgotten.is_empty() {
+            drop(self.shared.ports.store.write(forgotten));
+        }
     }
 }
 
 /// The keys of a wait; `None` if that step is none.
-fn wait_keys(state: &RunState, step: StepNumber, matching: &[(String, crate::model::value::Value)]) -> Option<Vec<Digest>> {
+pub(super) fn wait_keys(state: &RunState, step: StepNumber, matching: &[(String, crate::model::value::Value)]) -> Option<Vec<Digest>> {
     let Verb::Wait(wait) = &state.flow().step(step).verb else { return None };
     // They were keys when the wait began.
     keys(&wait.listen.types, matching).ok()

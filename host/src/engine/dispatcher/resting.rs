@@ -1,5 +1,6 @@
 //! When a run may leave its task, and how it goes on in the next one.
 
+use super::giving::Next;
 use super::publishing::Listening;
 use super::{Driver, Driving};
 use crate::clock::Busy;
@@ -51,6 +52,6 @@ impl Driver {
     /// Goes on with whatever woke it, as if it had waited in its task.
     pub async fn wake(mut self: Box<Self>, mut busy: Busy) {
         let input = self.wait(&mut busy).await;
-        self.go(input, busy).await;
+        self.go(Next::Input(input), busy).await;
     }
 }

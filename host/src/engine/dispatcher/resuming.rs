@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::giving::Next;
 use super::{Driver, Driving};
 use crate::clock::Busy;
 use crate::engine::flights::Claimed;
@@ -24,12 +25,13 @@ impl Driver {
 
     /// Drives it to its end. What these `emit` steps emitted may not have reached everybody.
     pub async fn resume(mut self: Box<Self>, publish: Vec<Fact>, busy: Busy) {
+        self.promise_again();
         for fact in publish {
             if let Fact::Emitted { lane, step, events } = fact {
                 self.publish_step(lane, step, &events).await;
             }
         }
-        self.go(Input::Resume, busy).await;
+        self.go(Next::Input(Input::Resume), busy).await;
     }
 
     /// The `emit` steps of which it is not known what others made of their events.

@@ -7,11 +7,11 @@ use crate::model::failure::Failure;
 use crate::model::id::{EventId, EventType, JobId, RunId};
 use crate::model::record::{BlockNumber, Fact, LaneId, LanePurpose, Part, RefusedAnswer, StepNumber};
 use crate::model::value::{Map, Tree, Value};
-use crate::plan::pipeline::Verb;
+use crate::plan::pipeline::{Step, Verb};
 use crate::plan::template::Template;
 
 use super::lanes::Lane;
-use super::machine::Machine;
+use super::machine::{Command, Machine};
 use super::scope::Extra;
 use super::state::RunState;
 
@@ -73,13 +73,17 @@ impl Machine<'_> {
         Ok(Value::map([("id", Value::string(run.to_string()))]))
     }
 
-    pub(super) fn emit(&mut self, lane: &Lane, step: StepNumber, events: &[(EventType, Template)]) -> Result<(), Failure> {
+    pub(super) fn emit(&mut self, lane: &Lane, step: &Step, events: &[(EventType, Template)]) -> Result<(), Failure> {
+        let order_key = self.order_key(lane, step)?;
         let mut emitted = Vec::with_capacity(events.len());
         for (event_type, data) in events {
             let data = self.evaluate(data, lane)?;
             emitted.push(self.event(event_type.clone(), data, Causation::Run(self.state.beginning.run))?);
         }
-        self.record(Fact::Emitted { lane: lane.id, step, events: emitted });
+        if step.outbox.is_some() {
+            self.commands.extend(emitted.iter().map(|event| Command::Outbox { event: event.id, order_key: order_key.clone() }));
+        }
+        self.record(Fact::Emitted { lane: lane.id, step: step.number, events: emitted });
         Ok(())
     }
 
@@ -93,6 +97,10 @@ impl Machine<'_> {
             Tree::Map(Map::from_iter(fields))
         };
         let refused = Tree::List(refused.into_iter().map(refusal).collect());
-        self.record(Fact::StepDone { lane, step, output: Value::map([("id", Value::from(id)), ("refused", Value::from(refused))]) });
+        let mut output = vec![("id", Value::from(id))];
+        if self.state.flow.step(step).outbox.is_none() {
+            output.push(("refused", Value::from(refused)));
+        }
+        self.record(Fact::StepDone { lane, step, output: Value::map(output) });
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::model::event::{Causation, Event};
 use crate::model::failure::{Failure, FailureKind};
-use crate::model::id::JobId;
+use crate::model::id::{EventId, JobId};
 use crate::model::job::{Emission, JobOutcome, ResultSource};
 use crate::model::record::{Fact, LanePurpose};
 use crate::model::types::Origin;
@@ -33,6 +33,8 @@ impl Machine<'_> {
             (None, None) => Ok(Value::null()),
             (None, Some(with)) => with.evaluate(&self.scope(Extra { job: Some(id), ..self.extra(lane) })),
         };
+        // Found out before anything is done: what was done could not be told of.
+        let input = input.and_then(|input| self.order_key(lane, step).map(|_| input));
         let input = match input {
             Ok(input) => input,
             Err(failure) => return self.fail_step(lane.id, step.number, failure),
@@ -241,6 +243,13 @@ impl Machine<'_> {
                 Err(failure) => outcome = JobOutcome::of_failure(failure),
             }
         }
+        let outbox = match self.outboxed(job, &events) {
+            Ok(outbox) => outbox,
+            Err(failure) => {
+                (outcome, events) = (JobOutcome::of_failure(failure), Vec::new());
+                None
+            }
+        };
         let undo = match self.plan_done(job, &outcome) {
             Some(Ok(planned)) => Some(planned),
             Some(Err((impossible, failure))) => {
@@ -250,6 +259,7 @@ impl Machine<'_> {
             }
             None => None,
         };
+        self.commands.extend(outbox.filter(|_| !events.is_empty()));
         self.record(Fact::JobEnded { job, outcome, events, at: self.around.now });
         undo.into_iter().for_each(|fact| self.record(fact));
     }
@@ -258,8 +268,9 @@ impl Machine<'_> {
     fn own_event(&self, job: JobId, output: &Value) -> Result<Option<Event>, Failure> {
         let Some(active) = self.state.job(job) else { return Ok(None) };
         let Verb::Run(run) = &self.state.flow.step(active.step).verb else { return Ok(None) };
-        let emits = run.emits.clone();
-        emits.map(|event_type| self.event(event_type, output.clone(), Causation::Job(job))).transpose()
+        let event = run.emits.clone().map(|event_type| self.event(event_type, output.clone(), Causation::Job(job))).transpose()?;
+        let is_outboxed = self.state.flow.step(active.step).outbox.is_some();
+        Ok(event.map(|event| if is_outboxed { Event { id: EventId::emitted_by(job), ..event } } else { event }))
     }
 
     /// The job, the lane and the step it was dispatched in; `None` once it has ended.

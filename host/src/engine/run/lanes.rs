@@ -142,6 +142,11 @@ impl Lanes {
         self.open.first_key_value().map(|(_, open)| &open.lane)
     }
 
+    /// Every open lane, and whether its present step is under way.
+    pub(super) fn all(&self) -> impl Iterator<Item = (LaneId, bool)> {
+        self.open.iter().map(|(id, open)| (*id, open.waits() || open.lane.failed.is_some()))
+    }
+
     /// A lane to be changed in what does not say whether it waits.
     pub(super) fn get_mut(&mut self, id: LaneId) -> Option<&mut Lane> {
         self.open.get_mut(&id).map(|open| &mut open.lane)

@@ -15,6 +15,7 @@ use crate::plan::pipeline::{Fail, OnError, Verb};
 use crate::plan::template::Template;
 
 use super::lanes::Lane;
+use super::outbox::envelope;
 use super::scope::{Extra, RunScope};
 use super::state::RunState;
 use crate::engine::shareable;
@@ -127,6 +128,13 @@ pub enum Command {
         /// The step.
         step: StepNumber,
     },
+    /// Keep an event that these facts hold in the outbox, and do not publish it: done with the facts, not after them.
+    Outbox {
+        /// The event.
+        event: EventId,
+        /// Events of one key go out one after the other.
+        order_key: Option<String>,
+    },
     /// Come back with [`Input::Tick`]: there is more to decide, and what is decided so far is enough for one batch.
     GoOn,
 }
@@ -185,7 +193,7 @@ impl<'a> Machine<'a> {
         let Machine { state, facts, mut commands, .. } = machine;
         commands.retain(|command| match command {
             Command::Attempt { job } | Command::TakeOver { job } | Command::Claim { job, .. } => state.job(*job).is_some(),
-            Command::SetState { .. } | Command::GoOn => true,
+            Command::SetState { .. } | Command::Outbox { .. } | Command::GoOn => true,
         });
         (facts, commands)
     }
@@ -305,7 +313,7 @@ impl<'a> Machine<'a> {
             }
             Verb::Dispatch(block) => self.send_off(lane, number, *block),
             Verb::Emit(events) => {
-                if let Err(failure) = self.emit(lane, number, events) {
+                if let Err(failure) = self.emit(lane, step, events) {
                     self.fail_step(lane.id, number, failure);
                 }
                 return std::ops::ControlFlow::Continue(());
@@ -354,19 +362,8 @@ impl<'a> Machine<'a> {
     /// An event of this pipeline, its data checked against what is declared.
     pub(super) fn event(&self, event_type: EventType, data: Value, causation: Causation) -> Result<Event, Failure> {
         let data = shareable::event_data(&self.state.pipeline, &event_type, data)?;
-        let beginning = &self.state.beginning;
-        Ok(Event {
-            id: EventId::new(self.around.random.id(self.around.now)),
-            event_type,
-            source: beginning.pipeline.clone(),
-            time: self.around.now,
-            correlation_id: beginning.correlation_id,
-            causation,
-            scope: self.state.pipeline.scope.clone(),
-            caller: beginning.caller.clone(),
-            passed: beginning.passed.clone(),
-            data,
-        })
+        let id = EventId::new(self.around.random.id(self.around.now));
+        Ok(Event { data, ..envelope(self.state, id, event_type, causation, self.around.now) })
     }
 
     pub(super) fn scope<'b>(&'b self, extra: Extra<'b>) -> RunScope<'b> {

@@ -73,6 +73,11 @@ impl Saga {
         self.under_way.clone().unwrap_or_else(|| Ok(Value::null()))
     }
 
+    /// The steps that would be undone.
+    pub(super) fn planned(&self) -> impl Iterator<Item = StepNumber> {
+        self.planned.iter().map(|planned| planned.step)
+    }
+
     fn last(&self) -> Option<(LaneId, StepNumber)> {
         self.planned.last().map(|planned| (planned.lane, planned.step))
     }

@@ -105,11 +105,28 @@ impl RunState {
     }
 
     /// The state after these facts, the first of which must be [`Fact::Began`], or [`Fact::Queued`] for a run that waited at the door; `None` if
-    /// it is not.
+    /// it is not. Of a run that went over to another revision, whose pipeline and flow these must be then, it begins anew there.
     pub fn fold(pipeline: &Arc<Pipeline>, flow: &Arc<Flow>, facts: &[Fact]) -> Option<Self> {
+        let migrated = facts.iter().enumerate().rev().find_map(|(number, fact)| match fact {
+            Fact::Migrated { facts, .. } => Some((number, facts)),
+            _ => None,
+        });
+        if let Some((number, history)) = migrated {
+            let mut state = Self::fold(pipeline, flow, history)?;
+            let (before, after) = facts.split_at(number + 1);
+            state.facts = before.len() as u64;
+            after.iter().for_each(|fact| state.apply(fact));
+            return Some(state);
+        }
         let mut state = Self::new(Arc::clone(pipeline), Arc::clone(flow), Arc::clone(beginning_of(facts)?));
         facts.iter().skip(1).for_each(|fact| state.apply(fact));
         Some(state)
+    }
+
+    /// The same, of a run of which the store has so many facts: not all of them are history after a migration.
+    pub fn counting(mut self, facts: u64) -> Self {
+        self.facts = facts;
+        self
     }
 
     /// The same for a run that waited at the door, which is a fact of its own.
@@ -271,6 +288,11 @@ impl RunState {
             Some(main) => self.output = main.last.clone(),
             None => {}
         }
+    }
+
+    /// Every open lane, and whether its present step is under way.
+    pub(super) fn open_lanes(&self) -> impl Iterator<Item = (LaneId, bool)> {
+        self.lanes.all()
     }
 
     pub(super) fn lane(&self, id: LaneId) -> Option<&Lane> {

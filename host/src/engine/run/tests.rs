@@ -1,6 +1,7 @@
 //! The machine driven by hand, with its whole history.
 
 mod chance;
+mod migrating;
 mod saga;
 mod structure;
 
@@ -16,7 +17,9 @@ use crate::model::id::JobId;
 use crate::model::job::{CancelReason, JobOutcome};
 use crate::model::record::Fact;
 use crate::model::time::Timestamp;
-use crate::model::value::Value;
+use crate::model::types::{Origin, Type};
+use crate::model::value::{Map, Tree, Value};
+use crate::plan::pipeline::Pipeline;
 
 /// A run with its whole history, driven by hand.
 struct Bench {
@@ -37,9 +40,16 @@ impl Bench {
     }
 
     fn with(sketch: &Sketch, folds: bool) -> Self {
-        let pipeline = pipeline(sketch);
+        Self::of(pipeline(sketch), folds)
+    }
+
+    fn of(pipeline: Arc<Pipeline>, folds: bool) -> Self {
         let flow = Arc::clone(&pipeline.flows[0]);
-        let beginning = beginning(&pipeline, &flow);
+        let mut beginning = beginning(&pipeline, &flow);
+        if flow.input != Type::Any {
+            let nothing = Value::from(Tree::Map(Map::new()));
+            beginning.input = flow.input.conform(&nothing, Origin::Data).expect("every field has a default");
+        }
         let beginning = Arc::new(beginning);
         let facts = vec![Fact::Began(Arc::clone(&beginning))];
         let state = RunState::new(pipeline, flow, beginning);
@@ -69,6 +79,7 @@ impl Bench {
                         inputs.push(Input::StateSet { lane, step, result: Ok(Value::null()) });
                     }
                     Command::GoOn => inputs.insert(0, Input::Tick),
+                    Command::Outbox { .. } => {}
                 }
             }
         }

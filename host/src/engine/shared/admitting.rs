@@ -89,12 +89,13 @@ impl Shared {
         let Some((key, retention)) = ticket.idempotency else { return self.admit(ticket, patience).await };
         let fan = Fan::new(idempotency::Parts {
             run: ticket.beginning.run,
-            key,
+            request: (format!("{}.{}", ticket.beginning.pipeline, ticket.beginning.flow), key),
             retention,
             own: ticket.requester.take(),
             reply: None,
             repeats: Arc::clone(&self.repeats),
             clock: Arc::clone(&self.ports.clock),
+            store: Arc::clone(&self.ports.store),
         });
         let fan = match self.repeats.ask(key, fan, self.ports.clock.now()) {
             Request::First(fan) => fan,

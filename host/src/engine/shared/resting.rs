@@ -12,7 +12,7 @@ use crate::engine::control::Control;
 use crate::engine::dispatcher::{Driver, Driving};
 use crate::engine::installed::Installed;
 use crate::engine::resting::{Held, Stub};
-use crate::engine::run::RunState;
+use crate::engine::run::{RunState, unfolded};
 use crate::engine::view::{RunStatus, RunView};
 use crate::model::activation::{RunEnd, RunOutcome};
 use crate::model::failure::{Failure, FailureKind};
@@ -88,10 +88,14 @@ impl Shared {
     }
 
     /// Has a run go on from what is recorded of it, as after a crash.
-    async fn wake(self: Arc<Self>, run: RunId, stub: Stub, control: Arc<Control>, busy: Busy) {
+    pub(super) async fn wake(self: Arc<Self>, run: RunId, stub: Stub, control: Arc<Control>, busy: Busy) {
         let Stub { group, held, .. } = stub;
         let Held { requester, cell, cancel_keys } = held.map_or_else(Held::nothing, |held| *held);
-        let facts = self.ports.store.facts(run).await;
+        let facts = self.ports.store.facts(run).await.map(unfolded);
+        let (facts, count) = match facts {
+            Ok((facts, count)) => (Ok(facts), count),
+            Err(error) => (Err(error), 0),
+        };
         let beginning = match facts.as_deref() {
             Ok(facts) => beginning_of(facts).map(Arc::clone),
             Err(_) => None,
@@ -99,6 +103,7 @@ impl Shared {
         let pipeline = &group.installed.bound.pipeline;
         let flow = beginning.as_ref().and_then(|beginning| pipeline.flows.iter().find(|flow| flow.name == beginning.flow));
         let state = flow.and_then(|flow| RunState::fold(pipeline, flow, facts.as_deref().unwrap_or_default()));
+        let state = state.map(|state| state.counting(count));
         let (Some(beginning), Some(state)) = (beginning, state) else {
             let reason = facts.err().map_or_else(|| "the store has forgotten it".to_owned(), |error| error.to_string());
             let failure = Failure::new(FailureKind::Permanent, format!("a run that waited cannot go on: {reason}")).with_code("store");
@@ -144,7 +149,12 @@ impl Shared {
 }
 
 impl Held {
-    const fn nothing() -> Self {
+    pub(super) const fn nothing() -> Self {
         Self { requester: None, cell: None, cancel_keys: Vec::new() }
+    }
+
+    /// The same once more.
+    pub(super) fn again(&self) -> Self {
+        Self { requester: self.requester.clone(), cell: self.cell.clone(), cancel_keys: self.cancel_keys.clone() }
     }
 }

@@ -112,7 +112,9 @@ impl Shared {
             _ => None,
         });
         let (repeats, clock) = (Arc::clone(&self.repeats), Arc::clone(&self.ports.clock));
-        let fan = Fan::new(idempotency::Parts { run: beginning.run, key, retention, own: own.clone(), reply, repeats, clock });
+        let request = (format!("{}.{}", beginning.pipeline, beginning.flow), key);
+        let store = Arc::clone(&self.ports.store);
+        let fan = Fan::new(idempotency::Parts { run: beginning.run, request, retention, own: own.clone(), reply, repeats, clock, store });
         match self.repeats.ask(key, fan, self.ports.clock.now()) {
             Request::First(fan) => Some(fan),
             // Nothing was started before the runs were taken up, so that this does not come to pass; the run goes on in any case.

@@ -22,6 +22,8 @@ pub(super) struct Log {
     now: Map,
     /// Without the entries; empty while there are none.
     base: Map,
+    /// With those entries that stay in any case, as they are without the others: what may be kept. Empty while there are none.
+    settled: Map,
     entries: VecDeque<Entry>,
 }
 
@@ -51,6 +53,21 @@ impl Log {
         &self.now
     }
 
+    /// All fields that are set, as they are without what may still be taken back. A change that cannot be made without that is not in it.
+    pub(super) fn settled(&self) -> &Map {
+        if self.entries.is_empty() { &self.now } else { &self.settled }
+    }
+
+    /// These fields are all that is settled, and there is nothing else.
+    pub(super) fn restore(&mut self, fields: Map) {
+        *self = Self { now: fields, ..Self::default() };
+    }
+
+    /// Gives fields values that they had before a change, which is as if it had never been. Only where nothing is unsettled.
+    pub(super) fn put_back(&mut self, before: &Map) {
+        apply(&mut self.now, before);
+    }
+
     /// Whether a change that is made now may have to be evaluated again.
     pub(super) fn is_unsettled(&self) -> bool {
         !self.entries.is_empty()
@@ -65,6 +82,7 @@ impl Log {
             apply(&mut self.now, &applied);
             return Ok(());
         }
+        let without = evaluate.as_ref().map(|evaluate| evaluate(&self.settled));
         match self.entries.back_mut() {
             // Changes that depend on nothing become one, so that a stream of progresses fills nothing up.
             Some(last) if evaluate.is_none() && last.job.is_none() && last.evaluate.is_none() => apply(&mut last.applied, &applied),
@@ -72,6 +90,11 @@ impl Log {
                 self.room()?;
                 self.entries.push_back(Entry { job: None, evaluate, applied: applied.clone() });
             }
+        }
+        match without {
+            None => apply(&mut self.settled, &applied),
+            Some(Ok(without)) => apply(&mut self.settled, &without),
+            Some(Err(_)) => {}
         }
         apply(&mut self.now, &applied);
         Ok(())
@@ -85,6 +108,7 @@ impl Log {
         self.room()?;
         if self.entries.is_empty() {
             self.base = self.now.clone();
+            self.settled = self.now.clone();
         }
         apply(&mut self.now, &applied);
         self.entries.push_back(Entry { job: Some(job), evaluate: Some(evaluate), applied });
@@ -141,6 +165,14 @@ impl Log {
         }
         if self.entries.is_empty() {
             self.base = Map::new();
+        }
+        self.settled = self.base.clone();
+        for entry in self.entries.iter().filter(|entry| entry.job.is_none()) {
+            match entry.evaluate.as_ref().map(|evaluate| evaluate(&self.settled)) {
+                None => apply(&mut self.settled, &entry.applied),
+                Some(Ok(without)) => apply(&mut self.settled, &without),
+                Some(Err(_)) => {}
+            }
         }
     }
 
@@ -275,7 +307,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
 
-        /// After each move the state is the fold of what was not taken back, in order, and whoever follows the changes has it too.
+        /// After each move the state is the fold of what was not taken back, in order, and whoever follows the changes has it too; what is kept is the
+        /// same without what may still be taken back.
         #[test]
         fn the_state_is_the_fold_of_what_was_not_taken_back(moves in prop::collection::vec(any_move(), 0..40)) {
             let (mut log, mut history, mut seen) = (Log::default(), Vec::<(Rule, Option<JobId>)>::new(), Map::new());
@@ -313,11 +346,17 @@ mod tests {
                 }
                 prop_assert_eq!(log.fields(), &fold);
                 prop_assert_eq!(&seen, &fold);
+                let mut settled = Map::new();
+                for (rule, _) in history.iter().filter(|(_, whose)| whose.is_none()) {
+                    let change = evaluate(*rule, &settled).expect("none of these fails");
+                    apply(&mut settled, &change);
+                }
+                prop_assert_eq!(log.settled(), &settled);
             }
             for round in 0..moves.len() {
                 settle(&mut log, &mut history, &mut seen, round, round % 2 == 0);
             }
-            prop_assert!(!log.is_unsettled() && log.base.is_empty());
+            prop_assert!(!log.is_unsettled() && log.base.is_empty() && log.settled.is_empty());
         }
     }
 }

@@ -85,7 +85,15 @@ pub struct Building {
 impl Building {
     pub fn step(&mut self, id: &str, verb: Verb) -> StepNumber {
         let number = StepNumber(self.steps.len() as u32);
-        self.steps.push(Step { number, id: StepId::new(id), when: None, verb, on_error: None, place: Place::whole("test.yaml") });
+        self.steps.push(Step {
+            number,
+            id: StepId::new(id),
+            when: None,
+            verb,
+            on_error: None,
+            outbox: None,
+            place: Place::whole("test.yaml"),
+        });
         number
     }
 
@@ -177,6 +185,7 @@ pub struct World {
     pub engine: Engine,
     pub clock: VirtualClock,
     pub diary: Arc<Diary>,
+    pub activity: Activity,
 }
 
 impl World {
@@ -198,11 +207,11 @@ impl World {
             sink: Arc::clone(&sink),
             policies: Policies::counted_by(Arc::clone(&shared_clock), Arc::clone(&sink), activity.clone()),
             bus: Bus::counted_by(shared_clock, sink, activity.clone()),
-            activity,
+            activity: activity.clone(),
         });
         let executors = vec![Arc::clone(executor) as Arc<dyn Executor>];
         engine.install(vec![Arc::new(Bound { pipeline, executors })]);
-        Self { engine, clock, diary }
+        Self { engine, clock, diary, activity }
     }
 
     pub async fn ask(&self, flow: &str) -> (RunId, Arc<Asker>) {
@@ -231,7 +240,7 @@ impl World {
         (run, asker.heard())
     }
 
-    async fn emit(&self, request: i64, who: &str) -> Vec<String> {
+    pub async fn emit(&self, request: i64, who: &str) -> Vec<String> {
         let caller = Caller { id: Some(who.to_owned()), roles: Vec::new() };
         let outside =
             Outside { pipeline: "p".into(), event_type: EventType::new("Answer"), data: answer(request), caller, correlation_id: None };

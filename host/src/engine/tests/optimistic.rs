@@ -32,12 +32,21 @@ async fn it_is_set_once_over_all_attempts_and_taken_back_if_they_fail() {
 }
 
 #[tokio::test]
-async fn it_is_taken_back_before_a_fallback_and_on_a_cancel() {
-    let executor = scripted(|_, _| async { Err(Failure::new(FailureKind::Permanent, "no")) }.boxed());
-    let world = World::new(&one(SketchStep { fallback: Some(false), ..step() }), &executor);
-    world.run_to_end().await;
-    assert_eq!(states(&world), [r#"state {"status":"sending"}"#, r#"state {"status":"idle"}"#, "job succeeded"]);
+async fn it_stays_if_the_job_succeeds_by_its_fallback_and_not_if_that_fails_too() {
+    for (by_steps, stays) in [(false, true), (true, false)] {
+        let executor = scripted(|_, _| async { Err(Failure::new(FailureKind::Permanent, "no")) }.boxed());
+        let world = World::new(&one(SketchStep { fallback: Some(by_steps), ..step() }), &executor);
+        world.run_to_end().await;
+        let expected: &[&str] = match stays {
+            true => &[r#"state {"status":"sending"}"#, "job succeeded"],
+            false => &[r#"state {"status":"sending"}"#, "job failed", r#"state {"status":"idle"}"#, "job failed"],
+        };
+        assert_eq!(states(&world), expected);
+    }
+}
 
+#[tokio::test]
+async fn it_is_taken_back_on_a_cancel() {
     let executor = scripted(|_, _| pending().boxed());
     let world = World::new(&one(SketchStep { dedup: true, ..step() }), &executor);
     let ((first, one), (second, two)) = (world.ask().await, world.ask().await);

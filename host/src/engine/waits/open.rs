@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::num::NonZeroU64;
 
+use super::Place;
 use crate::model::id::{Digest, RunId};
 use crate::model::record::{LaneId, StepNumber};
 
@@ -88,6 +89,18 @@ impl OpenWaits {
         }
         if self.0.capacity() > SMALL && self.0.len() < self.0.capacity() / 8 {
             self.0.shrink_to(self.0.len() * 2);
+        }
+    }
+
+    /// A wait has another step's number from now on.
+    pub(super) fn renumber(&mut self, key: &Digest, before: Place, to: StepNumber) {
+        let all = match self.0.get_mut(&half(key)) {
+            None => &mut [][..],
+            Some(Few::One(one)) => std::slice::from_mut(one),
+            Some(Few::Many(all)) => all,
+        };
+        for open in all.iter_mut().filter(|open| (open.run, open.lane, open.step) == (before.run, before.lane, before.step)) {
+            open.step = to;
         }
     }
 

@@ -156,17 +156,62 @@ impl Table {
         !self.came_before(run, keys).is_empty()
     }
 
-    pub(super) fn close(&mut self, place: Place, keys: &[Digest], closing: Closing, now: Timestamp) {
+    pub(super) fn close(&mut self, place: Place, keys: &[Digest], closing: Closing, now: Timestamp) -> Vec<Place> {
         let scope = self.runs.get(&place.run).map(|listening| listening.pipeline.scope.clone());
         for key in keys {
             self.open.remove(key, |open| open.run() == place.run && open.wait() == Some((place.lane, place.step)));
-            if let Some(scope) = &scope {
-                self.closed.entry(*key).or_default().push(Closed { place, scope: scope.clone(), closing, at: now });
-                self.closed_order.push_back((now, *key, place));
+        }
+        scope.map_or_else(Vec::new, |scope| self.remember(place, keys, &scope, closing, (now, now)))
+    }
+
+    /// Remembers a wait that was closed at that time. Returns those that are forgotten for it, though their time is not over.
+    pub(super) fn remember(
+        &mut self,
+        place: Place,
+        keys: &[Digest],
+        scope: &Scope,
+        closing: Closing,
+        (at, now): (Timestamp, Timestamp),
+    ) -> Vec<Place> {
+        for key in keys {
+            let closed = self.closed.entry(*key).or_default();
+            // One that goes on after a restart has read of its waits that are over what is kept of them, too.
+            if !closed.iter().any(|closed| closed.place == place) {
+                closed.push(Closed { place, scope: scope.clone(), closing, at });
+                self.closed_order.push_back((at, *key, place));
             }
         }
-        while self.closed_order.len() > CLOSED || self.closed_order.front().is_some_and(|(at, _, _)| now.since(*at) > MEMORY) {
+        let mut early = Vec::new();
+        let is_over = |at: &Timestamp| now.since(*at) > MEMORY;
+        while self.closed_order.len() > CLOSED || self.closed_order.front().is_some_and(|(at, _, _)| is_over(at)) {
+            if let Some((at, _, place)) = self.closed_order.front()
+                && !is_over(at)
+                && early.last() != Some(place)
+            {
+                early.push(*place);
+            }
             self.forget_closed();
+        }
+        early
+    }
+
+    /// The scope that a run under way hears.
+    pub(super) fn scope(&self, run: RunId) -> Option<&Scope> {
+        self.runs.get(&run).map(|listening| &listening.pipeline.scope)
+    }
+
+    pub(super) fn renumber(&mut self, run: RunId, pipeline: &Arc<Pipeline>, waits: &[(Vec<Digest>, LaneId, StepNumber, StepNumber)]) {
+        if let Some(listening) = self.runs.get_mut(&run) {
+            listening.pipeline = Arc::clone(pipeline);
+        }
+        for (keys, lane, from, to) in waits {
+            let (before, after) = (Place { run, lane: *lane, step: *from }, Place { run, lane: *lane, step: *to });
+            for key in keys {
+                self.open.renumber(key, before, *to);
+                for closed in self.closed.get_mut(key).into_iter().flatten().filter(|closed| closed.place == before) {
+                    closed.place = after;
+                }
+            }
         }
     }
 
@@ -290,7 +335,8 @@ impl Table {
     fn forget_closed(&mut self) {
         let Some((_, key, place)) = self.closed_order.pop_front() else { return };
         let Some(closed) = self.closed.get_mut(&key) else { return };
-        if let Some(index) = closed.iter().position(|closed| closed.place == place) {
+        // Its step may have another number since then; what was closed first stands first.
+        if let Some(index) = closed.iter().position(|closed| (closed.place.run, closed.place.lane) == (place.run, place.lane)) {
             closed.remove(index);
         }
         if closed.is_empty() {

@@ -10,7 +10,7 @@ use crate::model::executor::Description;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::grant::Limits;
 use crate::model::job::Job;
-use crate::model::port::{Attempt, Clock, Executor, Processing};
+use crate::model::port::{Attempt, Clock, Executor, OutboxTable, Processing};
 use crate::model::value::{Tree, Value};
 
 /// The code of a failure that was a panic.
@@ -36,6 +36,10 @@ impl Guarded {
 impl Executor for Guarded {
     fn description(&self) -> &Description {
         self.executor.description()
+    }
+
+    fn outboxes(&self) -> Vec<Arc<dyn OutboxTable>> {
+        self.executor.outboxes()
     }
 
     fn process(&self, job: Arc<Job>, attempt: Attempt) -> Processing<'_> {

@@ -9,7 +9,7 @@ use super::{checked_input, text};
 use crate::executor::host_api::HostApi;
 use crate::model::executor::Description;
 use crate::model::job::Job;
-use crate::model::port::{Attempt, Executor, Processing};
+use crate::model::port::{Attempt, Executor, OutboxTable, Processing};
 use crate::model::types::Type;
 use crate::model::value::{Tree, Value};
 
@@ -60,7 +60,11 @@ impl Executor for Sql {
         &self.description
     }
 
-    fn process(&self, job: Arc<Job>, _: Attempt) -> Processing<'_> {
+    fn outboxes(&self) -> Vec<Arc<dyn OutboxTable>> {
+        if self.verb == Verb::Execute { self.host.outboxes() } else { Vec::new() }
+    }
+
+    fn process(&self, job: Arc<Job>, attempt: Attempt) -> Processing<'_> {
         async move {
             let input = checked_input(&self.description, &job)?;
             let tree = input.tree();
@@ -69,7 +73,14 @@ impl Executor for Sql {
             let parameters = input.field("parameters").unwrap_or_else(Value::null);
             match self.verb {
                 Verb::Query => Ok(Value::map([("rows", self.host.sql_query(database, statement, &parameters).await?)])),
-                Verb::Execute => self.host.sql_execute(database, statement, &parameters).await,
+                Verb::Execute => match attempt.channel.outgoing() {
+                    None => self.host.sql_execute(database, statement, &parameters).await,
+                    Some(outgoing) => {
+                        let (output, table) = self.host.sql_execute_outgoing(database, statement, &parameters, outgoing).await?;
+                        attempt.channel.outboxed(table);
+                        Ok(output)
+                    }
+                },
             }
         }
         .boxed()

@@ -82,6 +82,53 @@ pub(super) fn not_allowed(path: &Path) -> Failure {
     Failure::new(FailureKind::Denied, message).with_code("statement_not_allowed")
 }
 
+/// A transaction of the host's own on a connection for users' statements. Dropped without [`commit`](Self::commit) it leaves nothing.
+pub(super) struct HostTransaction<'a> {
+    connection: &'a mut Connection,
+    path: &'a Path,
+}
+
+impl<'a> HostTransaction<'a> {
+    pub(super) fn begin(connection: &'a mut Connection, path: &'a Path) -> Result<Self, Failure> {
+        // Made first, so that the rules come back whatever fails.
+        let transaction = Self { connection, path };
+        transaction.connection.authorizer(NOBODY).map_err(|error| failure::of(path, error))?;
+        transaction.connection.execute_batch("BEGIN IMMEDIATE").map_err(|error| failure::of(path, error))?;
+        Ok(transaction)
+    }
+
+    /// The connection, for statements of the host's own.
+    pub(super) const fn connection(&self) -> &Connection {
+        self.connection
+    }
+
+    /// Has a user's statement run in the midst of it, under the rules for such.
+    pub(super) fn as_user<T>(&mut self, work: impl FnOnce(&Connection, &Path) -> Result<T, Failure>) -> Result<T, Failure> {
+        self.connection.authorizer(Some(authorize)).map_err(|error| failure::of(self.path, error))?;
+        let done = work(self.connection, self.path);
+        self.connection.authorizer(NOBODY).map_err(|error| failure::of(self.path, error))?;
+        done
+    }
+
+    pub(super) fn commit(self) -> Result<(), Failure> {
+        self.connection.execute_batch("COMMIT").map_err(|error| failure::of(self.path, error))
+    }
+}
+
+impl Drop for HostTransaction<'_> {
+    fn drop(&mut self) {
+        if !self.connection.is_autocommit() {
+            // If it fails, SQLite has taken it back already.
+            let _ = self.connection.execute_batch("ROLLBACK");
+        }
+        // Fails only without memory for a pointer.
+        let _ = self.connection.authorizer(Some(authorize));
+    }
+}
+
+/// No rules.
+const NOBODY: Option<fn(AuthContext<'_>) -> Authorization> = None;
+
 fn authorize(context: AuthContext<'_>) -> Authorization {
     match context.action {
         // VACUUM attaches a file too.

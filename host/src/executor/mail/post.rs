@@ -109,14 +109,13 @@ impl Post {
             let credentials = Credentials::new(login.user.reveal().to_owned(), login.password.reveal().to_owned());
             connection.auth(&mechanisms, &credentials).await.map_err(|error| failure(server, Stage::Login, &error))?;
         }
-        let sender = letter.from.to_string();
         let parameters = parameters(server, connection, letter)?;
         let begun = connection.command(Mail::new(Some(letter.from.clone()), parameters)).await;
-        begun.map_err(|error| failure(server, Stage::Sender(&sender), &error))?;
+        begun.map_err(|error| failure(server, Stage::Sender(letter.from.as_ref()), &error))?;
         for recipient in &letter.recipients {
             let taken = connection.command(Rcpt::new(recipient.clone(), Vec::new())).await;
             // The first that is refused is the letter's end: who gets it and who does not would depend on the attempt.
-            taken.map_err(|error| failure(server, Stage::Recipient(&recipient.to_string()), &error))?;
+            taken.map_err(|error| failure(server, Stage::Recipient(recipient.as_ref()), &error))?;
         }
         connection.command(Data).await.map_err(|error| failure(server, Stage::Content, &error))?;
         connection.message(&letter.bytes).await.map_err(|error| failure(server, Stage::Content, &error))?;

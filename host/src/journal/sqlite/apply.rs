@@ -8,36 +8,17 @@ use super::encode::{Append, Changes, Emitted, nanos};
 use super::payload::Payloads;
 use super::queue::{Order, Written};
 use super::rooms;
-use crate::model::id::{Digest, EventId, RunId};
+use super::walk::End;
+use crate::model::id::{EventId, RunId};
 use crate::model::port::StoreError;
 use crate::model::record::Beginning;
-
-/// The last row of the journal: its place and its digest.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Head {
-    pub(super) position: i64,
-    pub(super) digest: Digest,
-}
-
-impl Head {
-    /// The last row of a file.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub(super) fn of(connection: &Connection) -> Result<Self, rusqlite::Error> {
-        let last = connection.query_row("SELECT position, digest FROM journal ORDER BY position DESC LIMIT 1", [], |row| {
-            Ok(Self { position: row.get(0)?, digest: Digest::from_bytes(row.get(1)?) })
-        });
-        Ok(last.optional()?.unwrap_or_else(|| Self { position: 0, digest: Digest::of(chain::ORIGIN) }))
-    }
-}
 
 /// A transaction under way.
 pub(super) struct Transaction<'c> {
     pub(super) connection: &'c Connection,
     /// The start of the host whose transaction it is.
     pub(super) epoch: i64,
-    pub(super) head: Head,
+    pub(super) head: End,
     pub(super) payloads: &'c Payloads,
 }
 
@@ -83,7 +64,7 @@ impl Transaction<'_> {
                 file,
                 digest.as_bytes()
             ])?;
-        self.head = Head { position: row.position, digest };
+        self.head = End { position: row.position, digest };
         for event in &append.events {
             self.emit(event)?;
         }

@@ -3,8 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Error, ErrorCode, OpenFlags};
 
+use super::guard;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::port::StoreError;
 
@@ -101,6 +103,9 @@ pub(super) fn reader(path: &Path) -> Result<Connection, Error> {
 fn open(path: &Path, flags: OpenFlags) -> Result<Connection, Error> {
     let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW)?;
     connection.busy_timeout(BUSY)?;
+    // The last one that closes a file would take over its log and delete it, damaged or not: what cannot be read of it would be gone.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    guard::teach(&connection)?;
     Ok(connection)
 }
 

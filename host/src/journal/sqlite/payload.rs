@@ -9,7 +9,7 @@ use super::connection::Trouble;
 use crate::model::id::Digest;
 
 /// The folder in the data folder.
-const FOLDER: &str = "payloads";
+pub(super) const FOLDER: &str = "payloads";
 /// What takes more bytes than this is a file: a row of that size would push others out of the pages that are read with them.
 const LARGE: usize = 64 << 10;
 /// How a file is called while it is written.

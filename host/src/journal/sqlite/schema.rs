@@ -7,12 +7,14 @@ use std::sync::Arc;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use uuid::Uuid;
 
-use super::apply::{self, Head};
-use super::connection;
+use super::apply;
 use super::encode::Append;
+use super::guard::{self, Guard};
 use super::payload::Payloads;
 use super::queue::{Order, Written};
 use super::seal::Sealer;
+use super::walk::End;
+use super::{connection, mark};
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::id::RunId;
 use crate::model::port::StoreError;
@@ -36,7 +38,7 @@ const APPLICATION: i32 = 0x7070_686a;
 /// The journal is a table of rows in the order of writing with an index over run and number beside it. Refused was a table that is kept in
 /// the order of run and number: it takes four times as long to write, as each run writes into a page of its own.
 const TABLES: &str = "
-CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE meta (name TEXT PRIMARY KEY, value, digest BLOB AS (row_digest('meta', name, value)) STORED) WITHOUT ROWID;
 CREATE TABLE journal (
     position INTEGER PRIMARY KEY,
     run BLOB NOT NULL,
@@ -62,7 +64,8 @@ CREATE TABLE runs (
     due INTEGER,
     facts INTEGER NOT NULL,
     epoch INTEGER NOT NULL,
-    claims INTEGER NOT NULL DEFAULT 0
+    claims INTEGER NOT NULL DEFAULT 0,
+    digest BLOB AS (row_digest('runs', run, pipeline, flow, revision, correlation, parent, event, began, ended, outcome, due, facts, epoch, claims)) STORED
 );
 CREATE INDEX runs_open ON runs (due, began) WHERE ended IS NULL;
 CREATE INDEX runs_ended ON runs (ended) WHERE ended IS NOT NULL;
@@ -74,6 +77,7 @@ CREATE TABLE inbox (
     pipeline TEXT NOT NULL,
     flow TEXT NOT NULL,
     at INTEGER NOT NULL,
+    digest BLOB AS (row_digest('inbox', event, pipeline, flow, at)) STORED,
     PRIMARY KEY (event, pipeline, flow)
 ) WITHOUT ROWID;
 CREATE INDEX inbox_at ON inbox (at);
@@ -82,11 +86,16 @@ CREATE TABLE events (
     time INTEGER NOT NULL,
     published INTEGER NOT NULL DEFAULT 0,
     data TEXT,
-    payload TEXT
+    payload TEXT,
+    digest BLOB AS (row_digest('events', event, time, published, data, payload)) STORED
 );
 CREATE INDEX events_time ON events (time);
 CREATE INDEX events_payload ON events (payload) WHERE payload IS NOT NULL;
-CREATE TABLE dispatched (run BLOB PRIMARY KEY, by BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE dispatched (
+    run BLOB PRIMARY KEY,
+    by BLOB NOT NULL,
+    digest BLOB AS (row_digest('dispatched', run, by)) STORED
+) WITHOUT ROWID;
 CREATE INDEX dispatched_by ON dispatched (by);
 CREATE TABLE kept (
     position INTEGER PRIMARY KEY,
@@ -96,6 +105,7 @@ CREATE TABLE kept (
     value TEXT,
     payload TEXT,
     until INTEGER,
+    digest BLOB AS (row_digest('kept', position, room, owner, key, value, payload, until)) STORED,
     UNIQUE (room, owner, key)
 );
 CREATE INDEX kept_until ON kept (until) WHERE until IS NOT NULL;
@@ -105,7 +115,8 @@ CREATE TABLE bundles (
     pipeline TEXT NOT NULL,
     format INTEGER NOT NULL,
     file TEXT NOT NULL,
-    epoch INTEGER NOT NULL
+    epoch INTEGER NOT NULL,
+    digest BLOB AS (row_digest('bundles', revision, pipeline, format, file, epoch)) STORED
 );
 CREATE TABLE bundle_files (
     revision TEXT NOT NULL,
@@ -113,9 +124,16 @@ CREATE TABLE bundle_files (
     path TEXT NOT NULL,
     content BLOB,
     payload TEXT,
+    digest BLOB AS (row_digest('bundle_files', revision, place, path, content, payload)) STORED,
     PRIMARY KEY (revision, place)
 ) WITHOUT ROWID;
 CREATE INDEX bundle_files_payload ON bundle_files (payload) WHERE payload IS NOT NULL;
+CREATE TABLE gaps (
+    first INTEGER PRIMARY KEY,
+    last INTEGER NOT NULL,
+    cover BLOB NOT NULL,
+    digest BLOB AS (row_digest('gaps', first, last, cover)) STORED
+);
 CREATE VIEW history AS
     SELECT position,
         lower(substr(hex(run), 1, 8) || '-' || substr(hex(run), 9, 4) || '-' || substr(hex(run), 13, 4) || '-' || substr(hex(run), 17, 4)
@@ -131,6 +149,25 @@ type Step = fn(&Transaction<'_>, &Payloads) -> Result<(), String>;
 /// The steps in the order of the formats that they begin with.
 const STEPS: [(i32, Step); 1] = [(0, from_0)];
 
+/// Whether a file that is there has the form that this host writes, so that it can be known whether all of it is there. One that was begun and has no
+/// tables yet has not.
+///
+/// # Errors
+/// As [`prepare`].
+pub(super) fn is_current(path: &Path) -> Result<bool, Failure> {
+    let version = || connection::reader(path)?.query_row("PRAGMA user_version", [], |row| row.get::<_, i32>(0));
+    let version = version().map_err(|error| connection::of(path, &error))?;
+    if version > FORMAT { Err(newer(path, version)) } else { Ok(version == FORMAT) }
+}
+
+fn newer(path: &Path, version: i32) -> Failure {
+    let message = format!(
+        "the journal {} has format {version}, and this pipehost writes format {FORMAT}; start the pipehost that wrote it, or a newer one, or name another folder with --data DIR",
+        path.display()
+    );
+    Failure::new(FailureKind::Conflict, message).with_code(NEWER)
+}
+
 /// Makes the tables of a new file, checks the version of one that is there, and brings an older one to this version, after a copy of it was
 /// written beside it.
 ///
@@ -141,11 +178,7 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path, payloads: &Paylo
     let version: i32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(refuse)?;
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(refuse)?;
     if version > FORMAT {
-        let message = format!(
-            "the journal {} has format {version}, and this pipehost writes format {FORMAT}; start the pipehost that wrote it, or a newer one, or name another folder with --data DIR",
-            path.display()
-        );
-        return Err(Failure::new(FailureKind::Conflict, message).with_code(NEWER));
+        return Err(newer(path, version));
     }
     if tables == 0 {
         return make(connection).map_err(refuse);
@@ -156,6 +189,7 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path, payloads: &Paylo
 fn make(connection: &mut Connection) -> Result<(), rusqlite::Error> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     transaction.execute_batch(TABLES)?;
+    guard::recount(&transaction, 0)?;
     seal(&transaction)?;
     transaction.commit()
 }
@@ -188,6 +222,7 @@ fn upgrade(connection: &mut Connection, path: &Path, version: i32, payloads: &Pa
         for (_, step) in STEPS.iter().filter(|(from, _)| *from >= version) {
             step(&transaction, payloads)?;
         }
+        guard::recount(&transaction, 0).map_err(text)?;
         seal(&transaction).map_err(text)?;
         transaction.commit().map_err(text)
     };
@@ -200,8 +235,7 @@ fn from_0(transaction: &Transaction<'_>, payloads: &Payloads) -> Result<(), Stri
     let text = |error: rusqlite::Error| error.to_string();
     transaction.execute_batch("ALTER TABLE journal RENAME TO journal_0").map_err(text)?;
     transaction.execute_batch(TABLES).map_err(text)?;
-    let head = Head::of(transaction).map_err(text)?;
-    let mut new = apply::Transaction { connection: transaction, epoch: 0, head, payloads };
+    let mut new = apply::Transaction { connection: transaction, epoch: 0, head: End::default(), payloads };
     let mut rows = transaction.prepare("SELECT run, first, facts FROM journal_0 ORDER BY rowid").map_err(text)?;
     let mut rows = rows.query([]).map_err(text)?;
     while let Some(row) = rows.next().map_err(text)? {
@@ -221,14 +255,18 @@ fn from_0(transaction: &Transaction<'_>, payloads: &Payloads) -> Result<(), Stri
     transaction.execute_batch("DROP TABLE journal_0").map_err(text)
 }
 
-/// Counts this start of a host: what an earlier one still writes to a run that this one has touched is refused.
+/// Counts this start of a host: what an earlier one still writes to a run that this one has touched is refused. Returns the number of the start, and
+/// what has to be marked.
 ///
 /// # Errors
 /// What SQLite says.
-pub(super) fn next_epoch(connection: &mut Connection) -> Result<i64, rusqlite::Error> {
+pub(super) fn next_epoch(connection: &mut Connection, guard: &mut Guard) -> Result<(i64, mark::Mark), rusqlite::Error> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // A host that is just being replaced may have written since the account was read.
+    guard.reread(&transaction)?;
     transaction.execute("UPDATE meta SET value = value + 1 WHERE name = 'epoch'", [])?;
     let epoch = transaction.query_row("SELECT value FROM meta WHERE name = 'epoch'", [], |row| row.get(0))?;
+    guard.enter(&transaction, guard.account().mark.end)?;
     transaction.commit()?;
-    Ok(epoch)
+    Ok((epoch, guard.committed()))
 }

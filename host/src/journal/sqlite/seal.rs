@@ -24,7 +24,7 @@ pub type Secrets = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 pub const NO_KEY: &str = "E0733";
 
 /// The file in the data folder with the key. Whoever has it and the journal has the secrets that came from outside.
-const FILE: &str = "seal.key";
+pub(super) const FILE: &str = "seal.key";
 /// Its length.
 const LENGTH: usize = 32;
 /// What is sealed with another meaning does not open here.

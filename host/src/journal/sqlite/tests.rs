@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rusqlite::Connection;
 use uuid::Uuid;
 
-use super::{FILE, Options, Secrets, SqliteStore};
+use super::{FILE, Options, Secrets, SqliteStore, connection};
 use crate::clock::{Activity, VirtualClock};
 use crate::journal::conformance::{self, began, ended, filler};
 use crate::model::id::RunId;
@@ -85,7 +85,7 @@ async fn a_run_that_a_later_start_has_touched_is_no_earlier_one_s_any_more() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = open(folder.path(), quick());
     store.commit(batch(1, 0, vec![filler("x")])).await.expect("it follows");
-    let tool = Connection::open(folder.path().join(FILE)).expect("it is a SQLite file");
+    let tool = connection::writer(&folder.path().join(FILE), false).expect("it is a SQLite file");
     tool.execute_batch("UPDATE runs SET epoch = epoch + 1").expect("the statement is right");
     assert_eq!(store.commit(batch(1, 1, vec![filler("y")])).await, Err(StoreError::Fenced { run: run(1) }));
     assert_eq!(store.claim(run(1)).await, Err(StoreError::Fenced { run: run(1) }));
@@ -155,5 +155,7 @@ async fn a_closed_store_takes_nothing_more() {
     assert_eq!(store.facts(run(1)).await.expect("it can be read").len(), 1);
 }
 
+mod damage;
 mod opening;
 mod room;
+pub(super) mod workload;

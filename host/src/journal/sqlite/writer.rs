@@ -5,13 +5,17 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::apply::{Head, Transaction};
+use super::apply::Transaction;
 use super::connection::Trouble;
+use super::guard::Guard;
+use super::marking::Marking;
+use super::opening::Parts;
 use super::payload::Payloads;
 use super::queue::{Queue, Waiting, Work, Written};
 use super::retention::{self, Retention};
 use super::shortage::Shortage;
-use crate::model::port::{Clock, StoreError};
+use super::walk::End;
+use crate::model::port::{Clock, Health, StoreError};
 
 /// So many frames of the write-ahead log are written between two steps of taking them over into the file: 4 MiB of it.
 const STEP: i32 = 1_000;
@@ -20,7 +24,9 @@ const STEP: i32 = 1_000;
 pub(super) struct Writer {
     connection: Connection,
     epoch: i64,
-    head: Head,
+    head: End,
+    guard: Guard,
+    marking: Marking,
     around: Around,
     /// How many frames the write-ahead log has.
     frames: Arc<AtomicI32>,
@@ -46,8 +52,9 @@ impl Writer {
     ///
     /// # Errors
     /// What SQLite says.
-    pub(super) fn new(mut connection: Connection, epoch: i64, around: Around) -> Result<Self, rusqlite::Error> {
-        let head = Head::of(&connection)?;
+    pub(super) fn new(parts: Parts, around: Around) -> Result<Self, rusqlite::Error> {
+        let Parts { mut connection, epoch, guard, marking } = parts;
+        let head = guard.account().mark.end;
         let frames = Arc::new(AtomicI32::new(0));
         let count = Arc::clone(&frames);
         connection.wal_hook(Some(move |_: &mut _, frames| {
@@ -58,6 +65,8 @@ impl Writer {
             connection,
             epoch,
             head,
+            guard,
+            marking,
             around,
             frames,
             next_step: STEP,
@@ -91,6 +100,14 @@ impl Writer {
             if let Err(Trouble::Broken(why)) = self.take_over() {
                 self.around.queue.break_down(&why);
             }
+        }
+        self.end();
+    }
+
+    /// Leaves one file without a log, which is what people copy. If that fails, the next start has the log to go on from.
+    fn end(&self) {
+        if self.around.queue.health() == Health::Good {
+            let _ = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         }
     }
 
@@ -151,6 +168,7 @@ impl Writer {
                 pages => pages,
             }
         ))?;
+        self.guard.begin();
         let begun = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         // Read under the lock of the transaction: whoever has opened the file since has counted it up.
         let newest: i64 = begun.prepare_cached("SELECT value FROM meta WHERE name = 'epoch'")?.query_row([], |row| row.get(0))?;
@@ -160,8 +178,12 @@ impl Writer {
         let mut transaction = Transaction { connection: &begun, epoch: self.epoch, head: self.head, payloads: &self.around.payloads };
         let done = work(&mut transaction)?;
         let head = transaction.head;
+        self.guard.enter(&begun, head)?;
         begun.commit()?;
         self.head = head;
+        // Nothing may be acknowledged that no mark would miss.
+        let marked = self.marking.set(self.guard.committed());
+        marked.map_err(|error| Trouble::Broken(format!("the mark cannot be written: {error}")))?;
         Ok(done)
     }
 

@@ -13,6 +13,8 @@ use crate::model::job::Job;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 
+use super::outbox::{OutboxTable, Outgoing};
+
 /// The work on one attempt. Dropping it stops the work soon, also while it waits inside a host call.
 pub type Processing<'a> = BoxFuture<'a, Result<Value, Failure>>;
 
@@ -23,6 +25,11 @@ pub trait Executor: Send + Sync {
 
     /// Works on one attempt of a job.
     fn process(&self, job: Arc<Job>, attempt: Attempt) -> Processing<'_>;
+
+    /// The outboxes that it writes events into, for whoever relays them; none by default.
+    fn outboxes(&self) -> Vec<Arc<dyn OutboxTable>> {
+        Vec::new()
+    }
 }
 
 /// What an executor is given beside the job.
@@ -49,4 +56,13 @@ pub trait JobChannel: Send + Sync {
 
     /// Logs a line.
     fn log(&self, level: LogLevel, message: String);
+
+    /// The event that the output becomes, if the step has `via: outbox`: an executor that works on a database with an outbox writes it there,
+    /// in the transaction of its work, and says so by [`outboxed`](Self::outboxed). One that does not leaves it to the run's own record.
+    fn outgoing(&self) -> Option<Outgoing> {
+        None
+    }
+
+    /// The [outgoing](Self::outgoing) event stands in that table.
+    fn outboxed(&self, _table: Arc<dyn OutboxTable>) {}
 }

@@ -49,6 +49,16 @@ pub trait Store: Send + Sync {
     /// What is kept in a room, what was written first in front.
     fn kept(&self, room: Room) -> Answer<Vec<Kept>>;
 
+    /// The first so many of what is kept in a room, for whoever takes it in pages.
+    fn first_kept(&self, room: Room, most: usize) -> Answer<Vec<Kept>> {
+        let all = self.kept(room);
+        Box::pin(async move {
+            let mut kept = all.await?;
+            kept.truncate(most);
+            Ok(kept)
+        })
+    }
+
     /// What the runs of a revision are made of; `None` if no run needs it any more.
     fn bundle(&self, revision: Digest) -> Answer<Option<Arc<Bundle>>>;
 
@@ -268,6 +278,14 @@ macro_rules! forward_store {
 
         fn kept(&self, room: $crate::model::record::Room) -> $crate::model::port::Answer<Vec<$crate::model::record::Kept>> {
             self.$inner.kept(room)
+        }
+
+        fn first_kept(
+            &self,
+            room: $crate::model::record::Room,
+            most: usize,
+        ) -> $crate::model::port::Answer<Vec<$crate::model::record::Kept>> {
+            self.$inner.first_kept(room, most)
         }
 
         fn bundle(

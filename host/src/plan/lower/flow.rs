@@ -197,7 +197,7 @@ impl<'n> Lowering<'_, 'n> {
         let block = BlockNumber(u32::try_from(self.blocks.len()).ok()?);
         self.blocks.push(vec![number]);
         let verb = Verb::Run(Box::new(verb(self)?));
-        let step = Step { number, id: StepId::from(id), when: None, verb, on_error: None, place };
+        let step = Step { number, id: StepId::from(id), when: None, verb, on_error: None, outbox: None, place };
         if let Some(slot) = self.steps.get_mut(number.0 as usize) {
             *slot = Some(step);
         }

@@ -35,6 +35,7 @@ impl<'n> Lowering<'_, 'n> {
             }
             None => None,
         };
+        let outbox = self.outbox(&table, seen);
         let healed = table.get("on_error").map(|node| self.step_on_error(node, seen));
         let mut output = match &lowered {
             Some((_, output)) => output.clone(),
@@ -51,13 +52,14 @@ impl<'n> Lowering<'_, 'n> {
         if let Some(id) = &id {
             seen.step(id, output.clone());
         }
-        if let (Some((verb, _)), false, false) = (lowered, matches!(when, Some(None)), matches!(healed, Some(None))) {
+        if let (Some((verb, _)), Some(outbox), false, false) = (lowered, outbox, matches!(when, Some(None)), matches!(healed, Some(None))) {
             let step = Step {
                 number,
                 id: StepId::from(shown.as_str()),
                 when: when.flatten(),
                 verb,
                 on_error: healed.flatten().map(|(on_error, _)| on_error),
+                outbox,
                 place: findings.place(node.span),
             };
             if let Some(slot) = self.steps.get_mut(number.0 as usize) {
@@ -151,10 +153,10 @@ impl<'n> Lowering<'_, 'n> {
                     codes::UNKNOWN_KEY,
                     key.span,
                     format!("`{name}` does not stand beside `{verb}`"),
-                    if keys::RUN.contains(&name) {
-                        "it belongs to a step with `run`"
-                    } else {
-                        "it belongs to a step with `run`, `dispatch` or `call`"
+                    match name {
+                        "via" | "order_key" => "it belongs to a step with `run` or `emit`",
+                        _ if keys::RUN.contains(&name) => "it belongs to a step with `run`",
+                        _ => "it belongs to a step with `run`, `dispatch` or `call`",
                     },
                 );
             } else {
@@ -175,7 +177,7 @@ impl<'n> Lowering<'_, 'n> {
             "parallel" => self.parallel(value, table, seen),
             "each" => self.each(value, seen),
             "sleep" => self.sleep(value, &names),
-            "emit" => self.emit(value, &names),
+            "emit" => self.emit(value, table, &names),
             "set" => {
                 let (fields, changed) = self.set(value, &names, "set")?;
                 Some((Verb::Set(fields), record([("before", changed.clone()), ("after", changed)])))
@@ -188,7 +190,7 @@ impl<'n> Lowering<'_, 'n> {
         }
     }
 
-    fn emit(&self, node: &Node, names: &Names) -> Option<(Verb, Type)> {
+    fn emit(&self, node: &Node, beside: &Table<'_>, names: &Names) -> Option<(Verb, Type)> {
         let compiler = self.ground.compiler;
         let table = compiler.findings.map(node, "`emit`", "{ OrderPlaced: { order: '${input.order}' } }")?;
         if table.entries.is_empty() {
@@ -210,7 +212,12 @@ impl<'n> Lowering<'_, 'n> {
             })
             .collect();
         let refused = Type::List(Box::new(record([("run", Type::String), ("reason", Type::String)])));
-        let output = if emitted.len() == 1 { record([("id", Type::String), ("refused", refused)]) } else { Type::Any };
+        let output = match emitted.len() {
+            // Nobody waits for what becomes of an event in the outbox.
+            1 if beside.get("via").is_some() => record([("id", Type::String)]),
+            1 => record([("id", Type::String), ("refused", refused)]),
+            _ => Type::Any,
+        };
         Some((Verb::Emit(emitted.into_iter().collect::<Option<_>>()?), output))
     }
 

@@ -92,7 +92,7 @@ pub(in crate::plan) const EXPECTED_ERROR: &[&str] = &names(&cases::EXPECTED_ERRO
 /// How a run ends, or what becomes of it before it begins.
 pub(in crate::plan) const OUTCOMES: &[&str] = &cases::OUTCOMES;
 /// Keys that are not in this version, wherever they stand beside a verb.
-pub(in crate::plan) const LATER_BESIDE: &[&str] = &["via", "order_key", "to", "status", "headers"];
+pub(in crate::plan) const LATER_BESIDE: &[&str] = &["to", "status", "headers"];
 /// What can start a flow.
 pub(in crate::plan) const TRIGGERS: &[&str] = &names(&grammar::TRIGGERS);
 /// Triggers that are not in this version.

@@ -3,7 +3,7 @@
 use super::passes;
 
 #[test]
-fn a_cache_is_invalidated_for_real_also_by_a_host_that_was_started_anew() {
+fn a_cache_and_what_was_taken_out_of_it_are_the_same_after_a_restart() {
     passes(
         "
 pipeline: a
@@ -29,8 +29,17 @@ tests:
       - { send: {}, flow: ask }
       - restart: true
       - { send: {}, flow: ask }
+      - expect: { calls: { price: 2 } }
       - { send: {}, flow: change }
-      - expect: { reply: { removed: 1 }, calls: { price: 3 } }
+      - expect: { reply: { removed: 1 }, calls: { price: 2 } }
+      - restart: true
+      - { send: {}, flow: ask }
+      - expect: { calls: { price: 3 } }
+      - { advance: 59m }
+      - restart: true
+      - { send: {}, flow: ask }
+      - expect: { calls: { price: 3 } }
+      - { advance: 1m }
       - { send: {}, flow: ask }
     expect: { calls: { price: 4 } }
 ",

@@ -32,8 +32,8 @@ pub(in crate::plan) const RUN: [Entry; 10] = [
     may("with", Kind::Value, "The job's input"),
     may("policy", NAME, "The named policy whose layers it has"),
     may("emits", Kind::Event, "The event that its output becomes"),
-    may("via", Kind::Words(&["outbox"]), "Writes the event in the transaction of the executor"),
-    may("order_key", Kind::Key, "Keeps events of one key in order"),
+    may("via", Kind::Words(&["outbox"]), "Keeps the event with what it tells of until everybody has it; of `sql.execute`, in its database"),
+    may("order_key", Kind::Key, "Events of one key go out one after the other; beside `via`"),
     may("undo", Kind::Table(&UNDO_TABLE), "What takes it back if the run does not succeed; not in a flow's `on_error` and `finally`"),
     may("undo_on", Kind::Words(&["attempt"]), "Undoes it also when its outcome is unknown; beside `undo`"),
     may(

@@ -1,0 +1,244 @@
+//! What a run decides, given to the store in one batch with all that stands or falls with it.
+//!
+//! A state, and the tables of dedup and cache, are held from the decision until the store has been given it: what others decide on what they see there
+//! is given to the store later, and so it is never kept without it. Nothing is awaited meanwhile. They are taken in one order, the state first.
+
+use std::sync::Arc;
+
+use super::publishing::wait_keys;
+use super::{Driver, Refused, no_state};
+use crate::engine::run::{Claim, Command, Input, Machine, Surroundings, set_fields};
+use crate::engine::states::{self, Followed, HeldState};
+use crate::engine::waits::{Closing, Place};
+use crate::model::activation::{Requester, RunEnd, RunOutcome};
+use crate::model::happening::{StateChange, What};
+use crate::model::id::JobId;
+use crate::model::job::JobOutcome;
+use crate::model::port::Commit;
+use crate::model::record::{Batch, Fact, LaneId, StepNumber, Write};
+use crate::model::value::Value;
+use crate::plan::pipeline::Verb;
+
+/// What a run decides on.
+pub(super) enum Next {
+    /// Something that came in.
+    Input(Input),
+    /// Fields of the state that a step sets.
+    Set(LaneId, StepNumber),
+}
+
+/// What was decided and is on its way.
+pub(super) struct Given {
+    pub(super) facts: Arc<Vec<Fact>>,
+    pub(super) commands: Vec<Command>,
+    /// `None` if nothing was decided that had to be kept.
+    pub(super) commit: Option<Commit>,
+    pub(super) changes: Changes,
+}
+
+/// How the state has changed with a batch: told once that is kept.
+#[derive(Default)]
+pub(super) struct Changes {
+    /// What a step has set: the number after it, what was there before, and what is there now.
+    set: Option<(u64, Value, Value)>,
+    /// What followed from the end of jobs that had promised something.
+    followed: Vec<(JobId, Followed)>,
+}
+
+impl Driver {
+    /// Decides, and gives to the store what comes of it.
+    pub(super) fn give(&mut self, next: Next) -> Given {
+        let first = self.state.facts();
+        let (lane, step) = match next {
+            Next::Input(input) => {
+                let decided = self.decide(input);
+                return self.give_decided(decided, first, None);
+            }
+            Next::Set(lane, step) => (lane, step),
+        };
+        let Some(cell) = self.cell.clone() else {
+            let decided = self.decide_seeing(Input::StateSet { lane, step, result: Err(no_state()) }, &Value::null());
+            return self.give_decided(decided, first, None);
+        };
+        let installed = Arc::clone(&self.installed);
+        let (settings, revision) = (&installed.bound.pipeline.state, installed.bound.pipeline.revision);
+        let mut held = cell.hold();
+        let (ports, now) = (&self.shared.ports, self.shared.ports.clock.now());
+        let fields = |state: &Value| set_fields(&self.state, lane, step, &Surroundings { now, random: &*ports.random, state });
+        let changed = held.change(settings, fields, || {
+            let depends = matches!(&self.state.flow().step(step).verb, Verb::Set(fields) if states::depends_on_state(fields));
+            depends.then(|| self.fields(lane, step))
+        });
+        let mut set = None;
+        let result = changed.map(|change| {
+            let value = change.to_value();
+            set = Some((change.version, change.before, change.after));
+            value
+        });
+        let pipeline_state = held.view(settings, revision);
+        let decided = self.decide_seeing(Input::StateSet { lane, step, result }, &pipeline_state);
+        self.give_decided(decided, first, Some((held, set)))
+    }
+
+    /// Decides, with the state as it is at this moment.
+    pub(super) fn decide(&mut self, input: Input) -> (Vec<Fact>, Vec<Command>) {
+        let pipeline_state = self.pipeline_state();
+        self.decide_seeing(input, &pipeline_state)
+    }
+
+    fn decide_seeing(&mut self, input: Input, pipeline_state: &Value) -> (Vec<Fact>, Vec<Command>) {
+        let around = Surroundings { now: self.shared.ports.clock.now(), random: &*self.shared.ports.random, state: pipeline_state };
+        Machine::decide(&mut self.state, input, &around)
+    }
+
+    /// `set` is the state, if it is held already, and what was set in it.
+    fn give_decided(
+        &mut self,
+        (facts, commands): (Vec<Fact>, Vec<Command>),
+        first: u64,
+        set: Option<(HeldState<'_>, Option<(u64, Value, Value)>)>,
+    ) -> Given {
+        let facts = Arc::new(facts);
+        let (held, set) = set.unzip();
+        let mut changes = Changes { set: set.flatten(), followed: Vec::new() };
+        let mut writes = self.beside(&facts);
+        let cell = if self.promised.is_empty() { None } else { self.cell.clone() };
+        let held = held.or_else(|| {
+            let settles = |fact: &Fact| matches!(fact, Fact::JobEnded { job, .. } if self.promised.contains(job));
+            cell.as_ref().filter(|_| facts.iter().any(settles)).map(|cell| cell.hold())
+        });
+        let held = held.map(|mut held| {
+            writes.extend(self.change_state(&mut held, &facts, &mut changes));
+            held
+        });
+        let commit = self.commit(first, &facts, writes, &commands);
+        drop(held);
+        Given { facts, commands, commit, changes }
+    }
+
+    /// What stands or falls with these facts and is in no state and no table of dedup and cache.
+    pub(super) fn beside(&self, facts: &[Fact]) -> Vec<Write> {
+        let mut writes = self.closing_waits(facts);
+        if let Some(Fact::Ended { outcome, at }) = facts.last() {
+            match &self.requester {
+                Some(requester) => writes.extend(self.answer(&**requester, outcome, facts)),
+                None if self.state.flow().durable => {
+                    writes.extend(self.shared.dead_letters.of_run(self.state.beginning(), outcome, *at));
+                }
+                None => {}
+            }
+        }
+        writes
+    }
+
+    /// Facts for the store, with what stands or falls with them.
+    pub(super) fn batch(&self, first: u64, facts: &Arc<Vec<Fact>>, writes: Vec<Write>) -> Batch {
+        let (due, durable) = (self.state.next_due(), self.state.flow().durable);
+        Batch { writes, due, durable, ..Batch::of(self.state.beginning().run, first, Arc::clone(facts)) }
+    }
+
+    /// What the jobs that end have promised stays or is taken back. Returns what is kept of the state, if anything has changed.
+    fn change_state(&mut self, held: &mut HeldState<'_>, facts: &[Fact], changes: &mut Changes) -> Option<Write> {
+        let installed = Arc::clone(&self.installed);
+        let settings = &installed.bound.pipeline.state;
+        let mut changed = changes.set.is_some();
+        for fact in facts {
+            let Fact::JobEnded { job, outcome, .. } = fact else { continue };
+            let Some(index) = self.promised.iter().position(|other| other == job) else { continue };
+            self.promised.swap_remove(index);
+            let followed = held.settle(settings, *job, matches!(outcome, JobOutcome::Succeeded { .. }));
+            changes.followed.extend(followed.into_iter().map(|followed| (*job, followed)));
+            changed = true;
+        }
+        let beginning = self.state.beginning();
+        changed.then(|| held.kept(&beginning.pipeline, beginning.state_key.as_deref())).flatten()
+    }
+
+    /// Gives it all to the store. Results of dedup and cache are added to it while their tables are held.
+    fn commit(&self, first: u64, facts: &Arc<Vec<Fact>>, mut writes: Vec<Write>, commands: &[Command]) -> Option<Commit> {
+        let store = &self.shared.ports.store;
+        if facts.is_empty() {
+            return (!writes.is_empty()).then(|| store.write(writes));
+        }
+        let give = |writes| Some(self.hand_over(self.batch(first, facts, writes), commands));
+        if self.claims.is_empty() {
+            return give(writes);
+        }
+        let ended: Vec<(JobId, &Claim, &JobOutcome)> = facts.iter().filter_map(|fact| self.claimed_end(fact)).collect();
+        if ended.is_empty() {
+            return give(writes);
+        }
+        self.shared.flights.keep(&ended, self.shared.ports.clock.now(), |results| {
+            writes.extend(results);
+            give(writes)
+        })
+    }
+
+    /// The end of a job that has asked the tables of dedup and cache.
+    fn claimed_end<'a>(&'a self, fact: &'a Fact) -> Option<(JobId, &'a Claim, &'a JobOutcome)> {
+        let Fact::JobEnded { job, outcome, .. } = fact else { return None };
+        let (_, claim) = self.claims.iter().find(|(other, _)| other == job)?;
+        Some((*job, claim, outcome))
+    }
+
+    /// What is kept of the waits that are over with these facts.
+    fn closing_waits(&self, facts: &[Fact]) -> Vec<Write> {
+        if !self.meets || facts.is_empty() {
+            return Vec::new();
+        }
+        let run = self.state.beginning().run;
+        let began = facts.iter().filter_map(|fact| match fact {
+            Fact::WaitBegan { lane, step, matching, .. } => Some((*lane, *step, wait_keys(&self.state, *step, matching)?)),
+            _ => None,
+        });
+        let known = self.listening.iter().map(|listening| (listening.lane, listening.step, listening.keys.clone()));
+        let is_over = self.state.ended().is_some();
+        let over = known.chain(began).filter_map(|(lane, step, keys)| {
+            let took = facts.iter().find_map(|fact| match fact {
+                Fact::WaitEnded { lane: of, step: ended, event: Some(event), .. } if (*of, *ended) == (lane, step) => Some(event.id),
+                _ => None,
+            });
+            let is_open = !is_over && took.is_none() && self.state.waits().any(|wait| (wait.lane, wait.step) == (lane, step));
+            (!is_open).then(|| (Place { run, lane, step }, keys, took.map_or(Closing::GivenUp, Closing::Took)))
+        });
+        self.shared.waits.closing(run, over, self.shared.ports.clock.now())
+    }
+
+    /// What is kept of the run's end for whoever asks for the same again.
+    fn answer(&self, requester: &dyn Requester, outcome: &RunOutcome, facts: &[Fact]) -> Option<Write> {
+        let reply = facts.iter().find_map(|fact| match fact {
+            Fact::Replied { reply } => Some(reply),
+            _ => None,
+        });
+        let (run, degraded, output) = (self.state.beginning().run, self.state.is_degraded(), self.state.output());
+        requester.keeps(&RunEnd { run, outcome: outcome.clone(), degraded, output }, reply)
+    }
+
+    /// Tells what was set, or what followed from the end of that job.
+    pub(super) fn tell_changes(&self, changes: &mut Changes, of: Option<JobId>) {
+        let key = || self.state.beginning().state_key.clone();
+        if of.is_none()
+            && let Some((version, _, after)) = changes.set.take()
+            && self.shared.ports.sink.wants_routine()
+        {
+            self.tell(Some(What::StateSet { key: key(), version, change: StateChange::Set, after, because: None }));
+        }
+        for (_, followed) in changes.followed.extract_if(.., |(job, _)| Some(*job) == of) {
+            let Followed { version, change, after, because } = followed;
+            self.tell(Some(What::StateSet { key: key(), version, change, after, because }));
+        }
+    }
+
+    /// The store did not take the batch: what was changed with it is as if it had never been, as far as nobody has built on it. What was taken back
+    /// stays so and is told, since the job of it will not succeed any more.
+    pub(super) fn take_back(&mut self, refused: &mut Refused) {
+        if let (Some(cell), Some((version, before, _))) = (&self.cell, refused.changes.set.take()) {
+            cell.refused(version, &before);
+        }
+        for (job, claim, _) in refused.facts.iter().filter_map(|fact| self.claimed_end(fact)) {
+            self.shared.flights.take_back(job, claim);
+        }
+        let jobs: Vec<JobId> = refused.changes.followed.iter().map(|(job, _)| *job).collect();
+        jobs.into_iter().for_each(|job| self.tell_changes(&mut refused.changes, Some(job)));
+    }
+}

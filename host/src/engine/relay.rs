@@ -1,0 +1,171 @@
+//! The outbox: events that are kept with what they tell of, until everybody who hears them has taken them.
+//!
+//! They are kept by a step's transaction, in the host's store or in a user's own database, and published by one task, the relay, once that has
+//! ended well. Only then are they forgotten, so that a host that is killed in between publishes them again, and each flow's inbox takes them once.
+
+mod entry;
+mod lines;
+mod sending;
+mod tables;
+mod working;
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::model::event::{Causation, Event};
+use crate::model::id::{EventId, PipelineName};
+use crate::model::port::{Commit, OutboxTable, StoreError};
+use crate::model::record::{Batch, Room};
+use crate::plan::Bound;
+
+use super::shared::Shared;
+pub use entry::Entry;
+pub use lines::MOST;
+use lines::{Lines, Mark};
+use tables::Tables;
+
+/// The outbox of a host.
+#[derive(Default)]
+pub struct Relay {
+    lines: Mutex<Lines>,
+    tables: Mutex<Tables>,
+    /// Told when there is something to do.
+    wake: Notify,
+    started: AtomicBool,
+}
+
+impl Relay {
+    /// Commits a batch with entries in one transaction. They go out once it has ended well, in the order of these calls; else they are not kept.
+    pub fn commit(&self, shared: &Arc<Shared>, mut batch: Batch, entries: Vec<Entry>) -> Commit {
+        batch.writes.extend(entries.iter().map(Entry::keep));
+        let mut unsettled = Unsettled { shared: Arc::clone(shared), held: Vec::with_capacity(entries.len()), beyond: 0 };
+        let commit = {
+            // Under the lock: in memory they stand in the order in which the store has them.
+            let mut lines = self.lines();
+            let commit = shared.ports.store.commit(batch);
+            for entry in entries {
+                let id = entry.event.id;
+                if lines.emit(Arc::new(entry)) {
+                    unsettled.held.push(id);
+                } else {
+                    unsettled.beyond += 1;
+                }
+            }
+            commit
+        };
+        Box::pin(async move {
+            let ended = commit.await;
+            unsettled.settle(ended.is_ok());
+            ended
+        })
+    }
+
+    /// An executor has written an event into that table, whose source is that pipeline.
+    pub fn written(&self, shared: &Arc<Shared>, source: &PipelineName, table: Arc<dyn OutboxTable>) {
+        self.tables().ask(source, table);
+        self.start(shared);
+    }
+
+    /// Other files are in force: their tables are looked into from now on, and what waited for them goes.
+    pub fn install(&self, bounds: &[Arc<Bound>]) {
+        self.tables().install(bounds);
+        self.lines().unpark();
+        self.wake.notify_one();
+    }
+
+    /// Takes up what the store has from before. To be called before any run goes on. Returns what is the relay's to publish, and nobody else's.
+    ///
+    /// # Errors
+    /// What is wrong with the store.
+    pub async fn take_up(&self, shared: &Arc<Shared>) -> Result<Mine, StoreError> {
+        let mark = self.lines().begin_page();
+        self.page(shared, &mark).await?;
+        let kept = shared.ports.store.kept(Room::Outbox).await?;
+        Ok(Mine(kept.into_iter().map(|kept| kept.key).collect()))
+    }
+
+    /// Starts the relay, if it does not work yet, and has it look.
+    pub fn start(&self, shared: &Arc<Shared>) {
+        // A host that stops starts nothing: what is kept goes out after the next start.
+        if !shared.stop.is_cancelled() && !self.started.swap(true, Ordering::AcqRel) {
+            let (busy, of_task) = (shared.ports.activity.enter(), Arc::clone(shared));
+            shared.tasks.spawn(working::work(of_task, busy));
+        }
+        self.wake.notify_one();
+    }
+
+    /// Reads the page of the store that was [begun](Lines::begin_page) with that mark. One that cannot be read is still to be read.
+    async fn page(&self, shared: &Arc<Shared>, mark: &Mark) -> Result<(), StoreError> {
+        let page = shared.ports.store.first_kept(Room::Outbox, MOST).await?;
+        let mut unreadable = Vec::new();
+        {
+            let mut lines = self.lines();
+            let mut whole = page.len() < MOST;
+            for kept in &page {
+                match Entry::of(kept) {
+                    Ok(entry) => whole &= lines.found(Arc::new(entry)),
+                    Err(why) => unreadable.push((kept, why)),
+                }
+            }
+            lines.end_page(mark, whole);
+        }
+        for (kept, why) in unreadable {
+            sending::bury_unreadable(shared, kept, &why).await;
+        }
+        Ok(())
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The events that the relay publishes.
+pub struct Mine(HashSet<String>);
+
+impl Mine {
+    /// Whether an event is among them: it stands in the store's outbox, or it went out by way of one as what a job gave.
+    pub fn has(&self, event: &Event) -> bool {
+        let is_outboxed = matches!(event.causation, Causation::Job(job) if event.id == EventId::emitted_by(job));
+        is_outboxed || self.0.contains(&event.id.to_string())
+    }
+}
+
+/// Entries of which it is not known whether they are kept. However the commit ends, those behind them go on.
+struct Unsettled {
+    shared: Arc<Shared>,
+    held: Vec<EventId>,
+    beyond: usize,
+}
+
+impl Unsettled {
+    fn settle(&mut self, kept: bool) {
+        if self.held.is_empty() && self.beyond == 0 {
+            return;
+        }
+        let relay = &self.shared.relay;
+        {
+            let mut lines = relay.lines();
+            for id in self.held.drain(..) {
+                lines.settle(id, kept);
+            }
+            for _ in 0..std::mem::take(&mut self.beyond) {
+                lines.settle_beyond();
+            }
+        }
+        relay.start(&self.shared);
+    }
+}
+
+impl Drop for Unsettled {
+    fn drop(&mut self) {
+        self.settle(false);
+    }
+}

@@ -1,0 +1,161 @@
+//! A copy of a journal that a host may be writing to, in a folder that can take the place of the one it is of.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+
+use rusqlite::backup::{Backup, StepResult};
+use rusqlite::{Connection, params};
+
+use super::account::{NAME, SUMMED};
+use super::findings::Findings;
+use super::verify::{self, Depth};
+use super::{FILE, connection, guard, payload, seal};
+use crate::model::failure::{Failure, FailureKind};
+
+/// The code of a backup that cannot be made.
+pub const NO_BACKUP: &str = "E0737";
+
+/// How the copy is called until all that belongs to it is there.
+const DRAFT: &str = "journal.draft";
+
+/// So often a backup is begun anew because the host forgot a run while its large values were copied.
+const TRIES: usize = 3;
+
+/// Copies the journal of a data folder, its large values and the key of its secrets into another folder, which must not be there or be empty. What it
+/// has is what the journal had at one moment. Returns what an examination of the copy finds: a damaged journal has a damaged copy. Blocks.
+///
+/// # Errors
+/// `failed` with [`NO_BACKUP`]; what was copied up to then is left where it is.
+pub fn backup(folder: &Path, target: &Path) -> Result<Findings, Failure> {
+    let refuse = |why: String| {
+        let message =
+            format!("the backup {} cannot be made: {why}; name a folder that is empty or not there, on a disk with room", target.display());
+        Failure::new(FailureKind::Failed, message).with_code(NO_BACKUP)
+    };
+    let with = |path: &Path, error: &io::Error| refuse(format!("{}: {error}", path.display()));
+    match fs::read_dir(target).map(|mut entries| entries.next().is_some()) {
+        Ok(true) => return Err(refuse("there is something in it".to_owned())),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(with(target, &error)),
+        _ => {}
+    }
+    fs::create_dir_all(target).map_err(|error| with(target, &error))?;
+    let draft = target.join(DRAFT);
+    for _ in 0..TRIES {
+        copy(&folder.join(FILE), &draft).map_err(|error| refuse(error.to_string()))?;
+        let names = names(&draft).map_err(|error| refuse(error.to_string()))?;
+        if copy_files(folder, target, &names).map_err(|(path, error)| with(Path::new(&path), &error))? {
+            break;
+        }
+    }
+    let key = folder.join(seal::FILE);
+    if key.exists() {
+        copy_file(&key, &target.join(seal::FILE)).map_err(|error| with(&key, &error))?;
+    }
+    let file = target.join(FILE);
+    let settled = fs::rename(&draft, &file).and_then(|()| File::open(target)?.sync_all());
+    settled.map_err(|error| with(&file, &error))?;
+    let findings = verify::examine(&file, Depth::Whole)?;
+    // The examination is over, and so is what it left beside the file.
+    let _ = fs::remove_file(target.join(format!("{FILE}-shm")));
+    let _ = fs::remove_file(target.join(format!("{FILE}-wal")));
+    Ok(findings)
+}
+
+/// Copies the file by itself, as it is at one moment, and notes in the copy that no mark stands beside it.
+fn copy(from: &Path, to: &Path) -> Result<(), rusqlite::Error> {
+    let _ = fs::remove_file(to);
+    let source = connection::reader(from)?;
+    let mut target = Connection::open(to)?;
+    {
+        let backup = Backup::new(&source, &mut target)?;
+        // All at once: a copy in steps is begun anew by each write of a host. Its readers and its writer are not held up.
+        while matches!(backup.step(-1)?, StepResult::More | StepResult::Busy | StepResult::Locked) {}
+    }
+    // One file, whatever the journal's own way of writing is.
+    target.query_row("PRAGMA journal_mode=DELETE", [], |_| Ok(()))?;
+    guard::teach(&target)?;
+    // A damaged account is left as it is: whoever opens the copy is told.
+    if let Ok(Some(mut account)) = guard::account(&target) {
+        account.marked = false;
+        target.execute("UPDATE meta SET value = ?2 WHERE name = ?1", params![NAME, account.to_bytes()])?;
+    }
+    Ok(())
+}
+
+/// The files of large values that a copy names.
+fn names(copy: &Path) -> Result<Vec<String>, rusqlite::Error> {
+    let connection = Connection::open(copy)?;
+    let mut names = Vec::new();
+    for table in SUMMED.into_iter().chain(["journal"]) {
+        let has: bool =
+            connection
+                .query_row("SELECT EXISTS (SELECT 1 FROM pragma_table_info(?1) WHERE name = 'payload')", [table], |row| row.get(0))?;
+        if has {
+            let mut statement = connection.prepare(&format!("SELECT DISTINCT payload FROM {table} WHERE payload IS NOT NULL"))?;
+            names.extend(statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?);
+        }
+    }
+    Ok(names)
+}
+
+/// Copies these files; false if one is gone, as its run was forgotten meanwhile, or is missing for good.
+fn copy_files(folder: &Path, target: &Path, names: &[String]) -> Result<bool, (String, io::Error)> {
+    let (from, to) = (folder.join(payload::FOLDER), target.join(payload::FOLDER));
+    let mut whole = true;
+    if !names.is_empty() {
+        fs::create_dir_all(&to).map_err(|error| (to.display().to_string(), error))?;
+    }
+    for name in names {
+        match copy_file(&from.join(name), &to.join(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => whole = false,
+            copied => copied.map_err(|error| (to.join(name).display().to_string(), error))?,
+        }
+    }
+    Ok(whole)
+}
+
+fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
+    fs::copy(from, to)?;
+    File::open(to)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::sqlite::tests::workload::{fill, open, read};
+    use crate::model::port::{Health, Store};
+
+    const RUNS: u128 = 20;
+
+    #[tokio::test]
+    async fn a_backup_of_an_open_store_opens_and_has_everything() {
+        let (folder, other) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let target = other.path().join("copy");
+        let store = open(folder.path()).expect("it can be opened");
+        fill(&store, 1..=RUNS).await;
+        let whole = read(&store, RUNS).await;
+        assert_eq!(backup(folder.path(), &target).expect("there is room").problems, []);
+        // The host goes on, and the copy does not.
+        fill(&store, RUNS + 1..=RUNS + 5).await;
+        let mut files: Vec<_> = fs::read_dir(&target).expect("it was made").map(|entry| entry.expect("listed").file_name()).collect();
+        files.sort();
+        assert_eq!(files.first().map(|name| name.as_os_str()), Some(std::ffi::OsStr::new(FILE)));
+        for _ in 0..2 {
+            let copy = open(&target).expect("it can be opened");
+            assert_eq!(copy.health(), Health::Good);
+            assert_eq!(read(&copy, RUNS).await, whole);
+            copy.close();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_folder_with_something_in_it_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = open(folder.path()).expect("it can be opened");
+        let failure = backup(folder.path(), folder.path()).expect_err("the journal is there");
+        assert_eq!(failure.code.as_deref(), Some(NO_BACKUP));
+        assert!(failure.message.contains("there is something in it"), "{failure}");
+        store.close();
+    }
+}

@@ -1,0 +1,227 @@
+//! What is wrong with a store, in words for people and programs.
+
+use std::fmt;
+
+use super::mark::Mark;
+use super::walk::Damage;
+use crate::model::id::RunId;
+
+/// So many problems are named; more are only counted.
+pub const MOST_PROBLEMS: usize = 100;
+
+/// What an examination of a store found.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Findings {
+    /// How many rows the journal has.
+    pub rows: u64,
+    /// The position of its last row.
+    pub position: i64,
+    /// How many transactions were committed.
+    pub commits: u64,
+    /// What is wrong, at most [`MOST_PROBLEMS`].
+    pub problems: Vec<Problem>,
+    /// How many more there are.
+    pub more: u64,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Problem {
+    /// What SQLite says of its file.
+    Structure(String),
+    /// An index does not hold what its table does: rows that are there are not found, or found where they are not.
+    Index {
+        /// The table.
+        table: &'static str,
+        /// The index.
+        index: String,
+    },
+    /// A place of the journal.
+    Journal(Damage),
+    /// A row of another table is not what was written.
+    Row {
+        /// The table.
+        table: &'static str,
+        /// Its first column.
+        key: String,
+        /// The run that it is of, if it is of one.
+        run: Option<RunId>,
+    },
+    /// The rows of a table are not those that were written.
+    Count {
+        /// The table.
+        table: &'static str,
+        /// How many there ought to be.
+        expected: u64,
+        /// How many there are.
+        found: u64,
+    },
+    /// The account of the store cannot be read: why.
+    Account(String),
+    /// The journal ends elsewhere than the account says.
+    End {
+        /// Up to which position there ought to be rows.
+        expected: i64,
+        /// Up to which there are.
+        found: i64,
+    },
+    /// The store is not as far as its mark says.
+    Behind {
+        /// What the mark says.
+        expected: Mark,
+        /// How far the store is.
+        found: Mark,
+    },
+    /// The mark is gone.
+    NoMark,
+    /// Neither half of the mark can be read.
+    DamagedMark,
+    /// A table cannot be read to its end.
+    Unreadable {
+        /// The table.
+        what: &'static str,
+        /// What SQLite says.
+        why: String,
+    },
+    /// A row of the journal is as it was written, and cannot be understood: its run is stalled, and nothing else is.
+    Unparsed {
+        /// Its position.
+        position: i64,
+        /// Whose facts they are.
+        run: RunId,
+        /// Why.
+        why: String,
+    },
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Structure(why) => write!(formatter, "the file is damaged: {why}"),
+            Self::Index { table, index } => write!(formatter, "the index {index} does not hold what {table} does"),
+            Self::Journal(damage) => write!(formatter, "{damage}"),
+            Self::Row { table, key, run: Some(run) } if *key != run.to_string() => {
+                write!(formatter, "row {key} of {table} (run {run}) was changed")
+            }
+            Self::Row { table, key, .. } => write!(formatter, "row {key} of {table} was changed"),
+            Self::Count { table, expected, found } if expected > found => {
+                write!(formatter, "{table} has {found} rows, and had {expected}: {} are missing", expected - found)
+            }
+            Self::Count { table, expected, found } if expected < found => {
+                write!(formatter, "{table} has {found} rows, and had {expected}: {} came from nowhere", found - expected)
+            }
+            Self::Count { table, found, .. } => write!(formatter, "the {found} rows of {table} are not those that were written"),
+            Self::Account(why) => write!(formatter, "the account of what the rows must amount to cannot be read: {why}"),
+            Self::End { expected, found } => {
+                write!(formatter, "the journal has rows up to {found}, and ought to have them up to {expected}")
+            }
+            Self::Behind { expected, found } => write!(
+                formatter,
+                "{} was committed up to row {} of the journal, and it is there up to row {}{}",
+                transactions(expected.commits),
+                expected.end.position,
+                found.end.position,
+                match expected.commits.checked_sub(found.commits) {
+                    Some(lost @ 1..) => format!(": {} lost", transactions(lost)),
+                    _ => ", otherwise than it was committed".to_owned(),
+                }
+            ),
+            Self::NoMark => write!(formatter, "the file journal.mark is gone: how far the journal had come is not known"),
+            Self::DamagedMark => write!(formatter, "the file journal.mark is damaged: how far the journal had come is not known"),
+            Self::Unreadable { what, why } => write!(formatter, "{what} cannot be read to its end: {why}"),
+            Self::Unparsed { position, run, why } => {
+                write!(formatter, "row {position} of the journal (run {run}) cannot be understood: {why}")
+            }
+        }
+    }
+}
+
+fn transactions(count: u64) -> String {
+    if count == 1 { "1 transaction".to_owned() } else { format!("{count} transactions") }
+}
+
+impl Problem {
+    /// Whether something may be lost; otherwise a run is stalled, and nothing else is wrong.
+    pub const fn is_loss(&self) -> bool {
+        !matches!(self, Self::Unparsed { .. })
+    }
+
+    /// The run that it concerns, where it concerns one.
+    pub const fn run(&self) -> Option<RunId> {
+        match self {
+            Self::Journal(Damage::Changed { run, .. }) | Self::Row { run, .. } => *run,
+            Self::Unparsed { run, .. } => Some(*run),
+            _ => None,
+        }
+    }
+}
+
+impl Findings {
+    /// Whether something may be lost.
+    pub fn is_suspect(&self) -> bool {
+        self.problems.iter().any(Problem::is_loss)
+    }
+
+    /// What is wrong, in one sentence that names the first problems; `None` if nothing may be lost.
+    pub fn suspicion(&self) -> Option<String> {
+        let losses: Vec<String> = self.problems.iter().filter(|problem| problem.is_loss()).take(NAMED).map(ToString::to_string).collect();
+        let all = self.problems.iter().filter(|problem| problem.is_loss()).count() as u64 + self.more;
+        let more = match all.saturating_sub(losses.len() as u64) {
+            0 => String::new(),
+            more => format!("; and {more} more"),
+        };
+        (!losses.is_empty()).then(|| format!("{}{more}", losses.join("; ")))
+    }
+
+    /// The runs that are concerned, as far as that is known, each once.
+    pub fn runs(&self) -> Vec<RunId> {
+        let mut runs: Vec<RunId> = self.problems.iter().filter_map(Problem::run).collect();
+        runs.sort();
+        runs.dedup();
+        runs
+    }
+
+    pub(super) fn add(&mut self, problem: Problem) {
+        if self.problems.len() < MOST_PROBLEMS {
+            self.problems.push(problem);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// Adds one that is named before all others.
+    pub(super) fn add_first(&mut self, problem: Problem) {
+        self.problems.insert(0, problem);
+        if self.problems.len() > MOST_PROBLEMS {
+            self.problems.pop();
+            self.more += 1;
+        }
+    }
+}
+
+/// So many problems stand in one sentence.
+const NAMED: usize = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::sqlite::walk::End;
+
+    #[test]
+    fn the_sentence_names_the_first_problems_and_counts_the_others() {
+        let mut findings = Findings::default();
+        assert_eq!(findings.suspicion(), None);
+        findings.add(Problem::Unparsed { position: 3, run: RunId::new(uuid::Uuid::nil()), why: "no JSON".to_owned() });
+        assert_eq!((findings.suspicion(), findings.is_suspect()), (None, false), "that stalls its run only");
+        let mark = |commits, position| Mark { commits, end: End { position, ..End::default() } };
+        findings.add(Problem::Behind { expected: mark(9, 40), found: mark(8, 37) });
+        let expected = "9 transactions was committed up to row 40 of the journal, and it is there up to row 37: 1 transaction lost";
+        assert_eq!(findings.suspicion().as_deref(), Some(expected));
+        (0..300).for_each(|_| findings.add(Problem::Count { table: "kept", expected: 3, found: 1 }));
+        let sentence = findings.suspicion().expect("there are some");
+        assert!(sentence.ends_with("kept has 1 rows, and had 3: 2 are missing; and 298 more"), "{sentence}");
+        assert_eq!(findings.problems.len(), MOST_PROBLEMS);
+        findings.add_first(Problem::NoMark);
+        assert_eq!(findings.problems.first(), Some(&Problem::NoMark));
+    }
+}

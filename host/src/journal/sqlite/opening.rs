@@ -1,0 +1,67 @@
+//! What is done before a store takes anything: whether all of it is there, and counting this start.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::guard::Guard;
+use super::marking::Marking;
+use super::payload::Payloads;
+use super::verify::{self, Depth, mark_path};
+use super::{Options, connection, schema};
+use crate::model::failure::Failure;
+
+/// How a store is opened.
+pub(super) enum Opening {
+    /// It takes what comes.
+    Good(Box<Parts>),
+    /// It is read only: what may be lost of it.
+    Suspect(String),
+}
+
+/// What the thread that writes needs.
+pub(super) struct Parts {
+    pub(super) connection: Connection,
+    pub(super) epoch: i64,
+    pub(super) guard: Guard,
+    pub(super) marking: Marking,
+}
+
+/// Opens the journal at this path, and makes it if it is not there. One whose rows are not all there is left as it is.
+///
+/// # Errors
+/// The failure's code says why it cannot be opened at all.
+pub(super) fn open(path: &Path, options: Options, payloads: &Payloads) -> Result<Opening, Failure> {
+    let refuse = |error: rusqlite::Error| connection::of(path, &error);
+    // Nothing may be written before it is known that nothing is lost: to write on behind a damaged log overwrites what could still be read of it.
+    let (mark, is_there) = (mark_path(path), path.exists());
+    if is_there && schema::is_current(path)? {
+        let findings = verify::examine(path, Depth::Start)?;
+        if let Some(suspicion) = findings.suspicion() {
+            return Ok(Opening::Suspect(suspicion));
+        }
+    } else if mark.exists() {
+        return Ok(Opening::Suspect(format!(
+            "{} is there, and the journal that it belongs to is {}",
+            mark.display(),
+            if is_there { "empty" } else { "gone" }
+        )));
+    }
+    let mut connection = connection::writer(path, options.lasting)?;
+    schema::prepare(&mut connection, path, payloads)?;
+    let no_account = || {
+        connection::cannot_open(
+            path,
+            "it has no account of its rows",
+            "restore it from a copy, or accept the loss with pipehost store accept-loss",
+        )
+    };
+    let mut guard = Guard::install(&connection).map_err(refuse)?.ok_or_else(no_account)?;
+    let (epoch, reached) = schema::next_epoch(&mut connection, &mut guard).map_err(refuse)?;
+    let marking = Marking::start(&mark, reached, options.integrity, options.lasting);
+    let marking = marking.map_err(|error| {
+        connection::cannot_open(&mark, &error.to_string(), "make room on that disk, or give this user the right to write the file")
+    })?;
+    guard.marked();
+    Ok(Opening::Good(Box::new(Parts { connection, epoch, guard, marking })))
+}

@@ -1,0 +1,135 @@
+//! `pipelines/request_routing.yaml`: with a real mail server and a real trail, and over fifty restarts in virtual time.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value as Json, json};
+
+use crate::program::running::{Running, reply};
+use crate::program::smtp::MailServer;
+use crate::program::{Bench, text};
+
+const FILE: &str = "pipelines/request_routing.yaml";
+
+fn wanted(quantity: u32) -> Json {
+    json!({ "type": "order_parts", "requester": "tom", "parts": [{ "sku": "pump", "quantity": quantity }] })
+}
+
+/// The request that a letter is about.
+fn request(letter: &str) -> String {
+    let (_, rest) = letter.split_once("The request is ").expect("the letter names it");
+    rest.chars().take_while(|each| *each != '.').collect()
+}
+
+/// Who did what, as the trail has it.
+fn trail(host: &Running<'_>, request: &str) -> Vec<String> {
+    let read = host.send("request_routing.trail", &json!({ "request": request }));
+    let rows = read["trail"].as_array().expect("a trail");
+    rows.iter().map(|row| format!("{} {}: {}", text(row, "who"), text(row, "what"), text(row, "why"))).collect()
+}
+
+#[test]
+fn managers_are_written_to_and_what_they_answer_is_carried_out_and_recorded() {
+    let mail = MailServer::start();
+    let bench = Bench::chatbot().with("SMTP_SERVER", mail.address());
+    let host = Running::start_talking(&bench, &["request_routing"]);
+    let asked = host.sending("request_routing.ask", &wanted(20));
+    let [letter] = mail.wait_for(1).try_into().expect("one letter");
+    assert_eq!(letter.to, ["ralf@example.com", "rita@example.com"]);
+    let request = request(&letter.text);
+    // The letter is sent beside the run, which may not wait yet: an answer that comes before is kept for it.
+    let answer = |by: &str, approve: bool| {
+        let answered = host.send("request_routing.answer", &json!({ "request": request, "by": by, "approve": approve, "note": "go on" }));
+        answered["refused"].as_array().expect("a list").iter().map(|one| text(one, "reason").to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(answer("rosa", true), ["guard"]);
+    assert_eq!(answer("rita", true), [""; 0]);
+    let answered = reply(asked);
+    let order = json!({ "supplier": "cerberus", "total": 70000, "parts": [{ "sku": "pump", "quantity": 20 }] });
+    assert_eq!((text(&answered, "status"), text(&answered, "request"), &answered["order"]), ("approved", request.as_str(), &order));
+    assert_eq!(answer("ralf", false).len(), 1, "one answer is enough");
+    let trail = trail(&host, &request);
+    host.stop().ends_with(0);
+    let late = trail.last().expect("it has rows").clone();
+    assert!(late.starts_with("ralf answer refused: "), "{late}");
+    assert_eq!(
+        trail[..trail.len() - 1],
+        [
+            "router routed: 20 pieces need the approval of [\"regional_manager\"]",
+            "regional_manager asked: of [\"ralf\",\"rita\"]",
+            "rosa answer refused: guard",
+            "rita approved: go on",
+            "suppliers chosen: cerberus for 70000 cents",
+        ]
+    );
+}
+
+#[test]
+fn a_rejected_request_is_answered_and_its_requester_gets_a_letter() {
+    let mail = MailServer::start();
+    let bench = Bench::chatbot().with("SMTP_SERVER", mail.address());
+    let host = Running::start_talking(&bench, &["request_routing"]);
+    let asked = host.sending("request_routing.ask", &wanted(100));
+    let request = request(&mail.wait_for(1)[0].text);
+    host.send("request_routing.answer", &json!({ "request": request, "by": "ralf", "approve": false, "note": "too many" }));
+    let answered = reply(asked);
+    assert_eq!((text(&answered, "status"), text(&answered, "error")), ("rejected", "ralf has rejected it: too many"));
+    let letters = mail.wait_for(2);
+    assert_eq!((letters[1].to.clone(), letters[1].text.contains("too many")), (vec!["tom@example.com".to_owned()], true));
+    assert_eq!(trail(&host, &request).last().map(String::as_str), Some("flow refused: ralf has rejected it: too many"));
+    host.stop().ends_with(0);
+}
+
+/// `pipelines/request_routing.yaml` with one more test: fifty restarts within the four hours, and then what `end` says.
+fn over_fifty_restarts(name: &str, end: &str) {
+    let bench = Bench::chatbot();
+    let mut yaml = bench.read(FILE);
+    let send = "{ type: order_parts, requester: tom, parts: [{ sku: pump, quantity: 20 }] }";
+    write!(
+        yaml,
+        "
+  - name: {name}
+    mocks: {{ audit: {{ output: {{ trail: [] }} }}, mail: {{ output: {{ message_id: '<m@example.com>', accepted: [x@example.com] }} }} }}
+    steps:
+      - send: {send}
+"
+    )
+    .expect("a text");
+    for _ in 0..50 {
+        // 50 times 287 s is 3 h 59 min 10 s.
+        yaml.push_str("      - restart: true\n      - advance: 287s\n");
+    }
+    yaml.push_str(end);
+    bench.write(FILE, yaml);
+    let tested = bench.run(&["test", FILE, "--filter", name], b"");
+    assert!(tested.ends_with(0).out.contains("✓"), "{}\n{}", tested.out, tested.err);
+}
+
+#[test]
+fn over_fifty_restarts_it_waits_is_reminded_twice_and_is_answered_once() {
+    over_fifty_restarts(
+        "fifty restarts and an answer",
+        "      - expect: { outcome: running, calls: { router: 1, managers: 1, mail: 3 } }
+      - emit: { RequestApproved: { request: '${runs[0].id}' } }
+        caller: { id: rosa }
+      - expect: { outcome: running }
+      - emit: { RequestApproved: { request: '${runs[0].id}' } }
+        caller: { id: rita }
+      - restart: true
+      - emit: { RequestRejected: { request: '${runs[0].id}' } }
+        caller: { id: ralf }
+    expect: { outcome: succeeded, calls: { router: 1, managers: 1, parts: 1, suppliers: 1, mail: 3 } }
+",
+    );
+}
+
+#[test]
+fn over_fifty_restarts_silence_is_still_a_rejection_after_four_hours() {
+    over_fifty_restarts(
+        "fifty restarts and silence",
+        "      - advance: 49999ms
+      - expect: { outcome: running }
+      - advance: 1ms
+    expect: { outcome: failed, error: { kind: denied, code: silence }, calls: { router: 1, managers: 1, parts: 0, mail: 4 } }
+",
+    );
+}
