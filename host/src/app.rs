@@ -7,42 +7,48 @@ mod data;
 pub mod explain;
 mod follow;
 mod hearing;
+mod migrating;
 mod owner;
 mod signal;
+mod taking_up;
 pub mod views;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::broadcast;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::bus::Bus;
 use crate::clock::{Activity, RealClock, SystemRandom};
 use crate::engine::{Engine, Ports};
 use crate::executor::registry::{Registry, RegistrySettings, SecretSource};
-use crate::journal::memory::MemoryStore;
+use crate::journal::sqlite::{Options, SqliteStore};
 use crate::model::cancel::CancelSignal;
 use crate::model::failure::Failure;
 use crate::model::id::{FlowName, PipelineName};
 use crate::model::job::CancelReason;
-use crate::model::port::{Activate, Clock, Random, Sink, Store};
+use crate::model::port::{Activate, Clock, Random, Sink, Store, StoreError};
 use crate::plan::pipeline::{Pipeline, Trigger};
 use crate::plan::{Environment, Loaded, load_given};
 use crate::policy::Policies;
-use crate::reload::{Parts, Reload};
+use crate::reload::{Parts, Rebuilder, Reload};
 use crate::telemetry::{Detail, Subscription, Telemetry};
 
+pub use crate::engine::Recovered;
+pub use crate::journal::sqlite::CANNOT_OPEN as JOURNAL_UNUSABLE;
 pub use crate::reload::{Outcome, Report};
 pub use commands::{Asked, Commands, ENDED, NOT_SENDABLE, is_manual};
 pub use data::{DATA_FOLDER, NOT_A_FOLDER, NOT_WRITABLE, default_folder};
 pub use hearing::{Hearer, hearers};
+pub use migrating::{MigrationRow, MigrationWanted, MigrationWord};
 pub use owner::OWNED;
 pub use signal::{NOT_AWAITED, REFUSED, Signal, Signalled, Verdict};
 pub use views::{RunsWanted, Views};
 
 use follow::Follower;
 use owner::Owner;
+use taking_up::TakingUp;
 
 /// So many reports wait for one who listens; a slower one gets the newest.
 const REPORTS: usize = 16;
@@ -60,12 +66,15 @@ pub struct Settings {
     pub environment: Environment,
 }
 
-/// Everything that runs. It must be stopped with [`stop`](Self::stop): dropping it leaves runs unfinished.
+/// Everything that runs. It must be stopped with [`stop`](Self::stop): dropping it leaves runs that are not durable unfinished.
 pub struct App {
     telemetry: Telling,
     commands: Commands,
     registry: Arc<Registry>,
     data: PathBuf,
+    /// Where everything that lasts is kept: closed when everything else has ended.
+    store: SqliteStore,
+    taking_up: TakingUp,
     /// Held until everything else has ended.
     owner: Owner,
     watching: bool,
@@ -109,9 +118,10 @@ impl App {
         let environment = Arc::new(settings.environment);
         let registry = Arc::new(registry(&data, &environment, &clock, &sink)?);
         let activity = Activity::new();
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let store = SqliteStore::open(&data, &clock, secrets(&environment), Options::default())?;
+        let of_engine: Arc<dyn Store> = Arc::new(store.clone());
         let engine = Engine::new(Ports {
-            store: Arc::clone(&store),
+            store: Arc::clone(&of_engine),
             clock: Arc::clone(&clock),
             random,
             sink: Arc::clone(&sink),
@@ -120,7 +130,9 @@ impl App {
             activity,
         });
         registry.caches().connect(&engine.caches());
-        let views = views::of_host(engine.clone(), store);
+        engine.rebuilds_with(Arc::new(Rebuilder::new(Arc::clone(&registry), Arc::clone(&environment))));
+        let pinned = views::Pinned::new(Arc::clone(&of_engine), Arc::clone(&registry), Arc::clone(&environment));
+        let views = views::of_host(engine.clone(), of_engine, pinned);
         let commands = Commands { engine: engine.clone(), clock: Arc::clone(&clock), given: settings.files.as_slice().into(), views };
         let reload = Reload::new(Parts {
             registry: Arc::clone(&registry),
@@ -133,7 +145,21 @@ impl App {
         let (reports, _) = broadcast::channel(REPORTS);
         let (stop, watching) = (CancelSignal::new(), settings.watch);
         let reload = Some(reload);
-        Ok(Self { telemetry: Telling(telemetry), commands, registry, data, owner, watching, reload, reports, stop, follower: None })
+        let taking_up = TakingUp::of(&commands.engine);
+        Ok(Self {
+            telemetry: Telling(telemetry),
+            commands,
+            registry,
+            data,
+            store,
+            taking_up,
+            owner,
+            watching,
+            reload,
+            reports,
+            stop,
+            follower: None,
+        })
     }
 
     /// Puts the files in force, and from then on whatever they become, if files are watched: every write after this returns is seen. A refused start is no error here: who
@@ -142,6 +168,7 @@ impl App {
         let mut reload = self.reload.take()?;
         let began = self.commands.clock.now();
         let report = Arc::new(reload.attempt(None).await);
+        self.taking_up.after(&report.outcome).await;
         if self.watching {
             let follower = Follower {
                 reload,
@@ -151,12 +178,21 @@ impl App {
                 sink: Arc::new(self.telemetry.0.clone()),
                 data: self.data.clone(),
                 preparing: None,
+                taking_up: self.taking_up.clone(),
             };
             // Before this returns, so that whoever writes a file from now on need not hope that the watch was quicker.
             let watch = follower.watch(began).await;
             self.follower = Some(tokio::spawn(follower.run(watch, self.stop.clone())));
         }
         Some(report)
+    }
+
+    /// What the last host left behind and this one has taken up; `None` as long as no files are in force.
+    ///
+    /// # Errors
+    /// What is wrong with the journal: then nothing goes on.
+    pub fn recovered(&self) -> Option<Result<Recovered, StoreError>> {
+        self.taking_up.came_to()
     }
 
     /// What happens from now on; see [`Telemetry::subscribe`].
@@ -217,7 +253,8 @@ impl App {
         self.watching
     }
 
-    /// Stops everything in order: no more reloads, then all runs with their `finally`, then the buses, then the telling.
+    /// Stops everything in order: no more reloads, then the runs, of which those that are durable are left for the next start, then the buses, then the
+    /// journal, then the telling.
     pub async fn stop(self) {
         self.stop.cancel();
         if let Some(follower) = self.follower {
@@ -225,6 +262,9 @@ impl App {
             let _ = follower.await;
         }
         self.commands.engine.stop(CancelReason::Shutdown).await;
+        let store = self.store;
+        // It blocks until all is written. A panic in there is told by the panic hook.
+        let _ = spawn_blocking(move || store.close()).await;
         self.telemetry.0.close();
         drop(self.owner);
     }
@@ -246,6 +286,11 @@ pub fn look(files: &[PathBuf], data: Option<PathBuf>, environment: Environment) 
 
 fn registry(data: &Path, environment: &Arc<Environment>, clock: &Arc<dyn Clock>, sink: &Arc<dyn Sink>) -> Result<Registry, Failure> {
     let (data, clock, sink, environment) = (data.to_owned(), Arc::clone(clock), Arc::clone(sink), Arc::clone(environment));
-    let secrets: SecretSource = Arc::new(move |name| environment.secrets.get(name).or_else(|| environment.variables.get(name)).cloned());
-    Registry::new(RegistrySettings { data, secrets, clock, sink })
+    Registry::new(RegistrySettings { data, secrets: secrets(&environment), clock, sink })
+}
+
+/// Where the values of secrets come from: by their names.
+fn secrets(environment: &Arc<Environment>) -> SecretSource {
+    let environment = Arc::clone(environment);
+    Arc::new(move |name| environment.secrets.get(name).or_else(|| environment.variables.get(name)).cloned())
 }

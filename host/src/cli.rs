@@ -6,6 +6,8 @@ mod asking;
 mod banner;
 mod check;
 pub mod diagnostics;
+#[cfg(unix)]
+mod dlq;
 mod environment;
 mod events;
 mod exit;
@@ -56,6 +58,8 @@ pub fn main() -> ExitCode {
         Command::Send(arguments) => send::send(arguments),
         #[cfg(unix)]
         Command::Runs(arguments) => runs::runs(&arguments),
+        #[cfg(unix)]
+        Command::Dlq(arguments) => dlq::dlq(&arguments),
         #[cfg(unix)]
         Command::Trace(arguments) => trace::trace(&arguments),
         #[cfg(unix)]

@@ -3,12 +3,14 @@
 
 mod client;
 mod hearing;
+mod look;
 mod request;
 mod router;
 mod server;
 mod socket;
 
 pub use client::{Client, LONGEST_LIST};
-pub use request::{Answer, LONGEST_ANSWER, LONGEST_REQUEST, NOT_UNDERSTOOD, OneRequest, Request, SendRequest, VERSION};
+pub use look::{Looked, look};
+pub use request::{Answer, FewRequest, LONGEST_ANSWER, LONGEST_REQUEST, NOT_UNDERSTOOD, OneRequest, Request, SendRequest, VERSION};
 pub use server::{CONNECTIONS, Control};
 pub use socket::{NO_HOST, NO_SOCKET};

@@ -37,6 +37,9 @@ mod reloading;
 mod request_routing;
 mod resilience;
 #[cfg(unix)]
+mod response_outbox;
+mod revisions;
+#[cfg(unix)]
 mod search;
 mod seeing;
 #[cfg(unix)]

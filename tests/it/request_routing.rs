@@ -79,6 +79,31 @@ fn a_rejected_request_is_answered_and_its_requester_gets_a_letter() {
     host.stop().ends_with(0);
 }
 
+#[test]
+fn a_manager_answers_by_name_and_whoever_was_not_asked_is_told_so() {
+    let mail = MailServer::start();
+    let bench = Bench::chatbot().with("SMTP_SERVER", mail.address());
+    let host = Running::start_talking(&bench, &["request_routing"]);
+    let asked = host.sending("request_routing.ask", &wanted(20));
+    let request = request(&mail.wait_for(1)[0].text);
+    host.event("waiting");
+    let answer = |by: &str| {
+        let data = r#"{"by":"rita","note":"go on"}"#;
+        bench.run(&["signal", "--data", "pipelines/.pipehost", &request, "RequestApproved", data, "--as", by], b"")
+    };
+    // Whatever an answer says of who it is by: the name counts.
+    answer("rosa").ends_with(1).says(&["does not take this answer from rosa"]);
+    answer("ralf").ends_with(0);
+    answer("rita").ends_with(1).says(&["has its answer already", "by ralf"]);
+    assert_eq!(reply(asked)["approvals"], json!([{ "role": "regional_manager", "by": "ralf", "note": "go on" }]));
+    let shown = bench.run(&["runs", "show", "--data", "pipelines/.pipehost", &request], b"").out;
+    for line in ["refused (guard): RequestApproved by rosa", "taken: RequestApproved by ralf", "refused (double): RequestApproved by rita"]
+    {
+        assert!(shown.contains(line), "{line}\n{shown}");
+    }
+    host.stop().ends_with(0);
+}
+
 /// `pipelines/request_routing.yaml` with one more test: fifty restarts within the four hours, and then what `end` says.
 fn over_fifty_restarts(name: &str, end: &str) {
     let bench = Bench::chatbot();

@@ -57,7 +57,7 @@ pub struct StepView {
     pub verb: &'static str,
     /// Who does it: an executor, or a flow that is called.
     pub executor: Option<String>,
-    /// What it waits for or walks over; for what an executor or a flow does, what undoes it and what it sets while it runs.
+    /// What it waits for or walks over; for what an executor or a flow does, what undoes it and what it sets while it runs; how its event goes out.
     pub detail: Option<String>,
     /// Where it stands.
     pub place: Place,
@@ -202,6 +202,13 @@ fn explain_step(plan: &Plan, pipeline: &Pipeline, flow: &Flow, step: &Step) -> O
         }
         Verb::Set(_) | Verb::Reply(_) | Verb::Fail(_) => return None,
     };
+    if let Some(outbox) = &step.outbox {
+        let kept = match &outbox.order_key {
+            Some(key) => format!("its event is kept until everybody has it, and goes out in the order of {}", key.source()),
+            None => "its event is kept until everybody has it".to_owned(),
+        };
+        detail = Some(detail.map_or(kept.clone(), |detail| format!("{detail}; {kept}")));
+    }
     Some(StepView {
         step: step.id.to_string(),
         verb,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::broadcast;
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use super::taking_up::TakingUp;
 use crate::executor::registry::Registry;
 use crate::model::cancel::CancelSignal;
 use crate::model::happening::{Happening, What};
@@ -24,6 +25,8 @@ pub(super) struct Follower {
     pub(super) data: PathBuf,
     /// What compiles code in advance: one thread at a time.
     pub(super) preparing: Option<JoinHandle<()>>,
+    /// For a host whose first files were refused.
+    pub(super) taking_up: TakingUp,
 }
 
 impl Follower {
@@ -80,6 +83,7 @@ impl Follower {
         }
         if self.reload.is_about_plan(change) {
             let report = self.reload.attempt(Some(change)).await;
+            self.taking_up.after(&report.outcome).await;
             if change.assumed && report.outcome == Outcome::Unchanged {
                 return;
             }

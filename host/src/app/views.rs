@@ -1,8 +1,11 @@
 //! What people and programs see of runs: lists, the story of one, what belongs to one request. Pure folds over what a store has; whether a
 //! host runs on that store or not.
 
+mod beside;
 mod fold;
+mod letters;
 mod names;
+mod pinned;
 mod status;
 mod story;
 mod trace;
@@ -13,17 +16,21 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
-use crate::engine::Engine;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::id::{CorrelationId, Digest, FlowName, PipelineName, RunId};
 use crate::model::port::{RunQuery, RunRecord, Store, StoreError};
 use crate::model::record::Fact;
 use crate::plan::pipeline::Pipeline;
 
+pub use beside::archive;
+pub(super) use beside::of_host;
+pub use letters::{LetterRow, LetterStory, NO_LETTER};
+pub(super) use pinned::Pinned;
 pub use status::Status;
 pub use story::{AnswerStory, AttemptStory, EventStory, MigrationStory, RunRow, RunStory, StepState, StepStory, WaitStory};
 pub use trace::{MOST_RUNS, Trace, TraceKind, TraceNode};
 
+use beside::Stalled;
 use fold::Fold;
 use names::Names;
 
@@ -38,12 +45,12 @@ pub const UNREADABLE_STORE: &str = "E0767";
 pub const MOST_LISTED: usize = 10_000;
 
 /// What is known of runs beside the store.
-pub(super) trait Beside: Send + Sync {
+trait Beside: Send + Sync {
     /// The pipeline as it was in that revision, for the names in it; `None` if nobody has it any more.
     fn pipeline(&self, name: PipelineName, revision: Digest) -> BoxFuture<'_, Option<Arc<Pipeline>>>;
 
-    /// Why a run that has not ended does not go on; `None` if it does.
-    fn stalled(&self, run: RunId, status: &Status) -> Option<String>;
+    /// Which of the runs that have not ended do not go on.
+    fn stalled(&self) -> BoxFuture<'_, Stalled>;
 }
 
 /// Which runs a list shall have.
@@ -80,7 +87,7 @@ pub struct Views {
 }
 
 impl Views {
-    pub(super) fn new(store: Arc<dyn Store>, beside: Arc<dyn Beside>) -> Self {
+    fn new(store: Arc<dyn Store>, beside: Arc<dyn Beside>) -> Self {
         Self { store, beside }
     }
 
@@ -101,9 +108,10 @@ impl Views {
             limit: if is_ended || word.is_none() { limit + 1 } else { 0 },
             ..RunQuery::default()
         };
+        let stalled = self.beside.stalled().await;
         let mut items = Vec::new();
         for record in self.store.runs(query).await.map_err(|error| unreadable(&error))? {
-            let Some(row) = self.row(record).await? else { continue };
+            let Some(row) = self.row(record, &stalled).await? else { continue };
             if word.is_some_and(|word| !row.status.is(word)) {
                 continue;
             }
@@ -121,7 +129,7 @@ impl Views {
     /// As [`find`](Self::find).
     pub async fn run(&self, id: &str) -> Result<RunStory, Failure> {
         let record = self.record(id).await?;
-        self.story(&record).await?.ok_or_else(|| unknown(id))
+        self.story(&record, &self.beside.stalled().await).await?.ok_or_else(|| unknown(id))
     }
 
     /// The run with that id, or the one whose id begins so.
@@ -151,9 +159,10 @@ impl Views {
         records.sort_by_key(|record| (record.began, record.run));
         let left_out = records.len().saturating_sub(MOST_RUNS);
         records.truncate(MOST_RUNS);
+        let stalled = self.beside.stalled().await;
         let mut stories = Vec::with_capacity(records.len());
         for record in &records {
-            stories.extend(self.story(record).await?);
+            stories.extend(self.story(record, &stalled).await?);
         }
         Ok(Trace::of(correlation, stories, left_out))
     }
@@ -181,10 +190,10 @@ impl Views {
         self.store.runs(query).await.map_err(|error| unreadable(&error))
     }
 
-    async fn row(&self, record: RunRecord) -> Result<Option<RunRow>, Failure> {
+    async fn row(&self, record: RunRecord, stalled: &Stalled) -> Result<Option<RunRow>, Failure> {
         let ended = record.ended.as_ref().and_then(|(at, word)| Some((*at, Status::of_word(word)?)));
         let Some((at, status)) = ended else {
-            return Ok(self.story(&record).await?.map(|story| story.row));
+            return Ok(self.story(&record, stalled).await?.map(|story| story.row));
         };
         Ok(Some(RunRow {
             run: record.run,
@@ -201,14 +210,12 @@ impl Views {
     }
 
     /// `None` if the store has forgotten the run since it told of it.
-    async fn story(&self, record: &RunRecord) -> Result<Option<RunStory>, Failure> {
+    async fn story(&self, record: &RunRecord, stalled: &Stalled) -> Result<Option<RunStory>, Failure> {
         let facts = self.store.facts(record.run).await.map_err(|error| unreadable(&error))?;
         let names = Names::of(self.beside.pipeline(record.pipeline.clone(), record.revision).await, &record.flow);
         let Some(mut story) = Fold::story(&facts, &names) else { return Ok(None) };
-        if story.row.status.is_open()
-            && let Some(reason) = self.beside.stalled(record.run, &story.row.status)
-        {
-            story.row.status = Status::Stalled { reason };
+        if let Some(status) = stalled.status(record.run, &story.row.status) {
+            story.row.status = status;
         }
         Ok(Some(story))
     }
@@ -256,25 +263,4 @@ fn ambiguous(id: &str, what: &str, found: impl ExactSizeIterator<Item = String>)
 pub(super) fn unreadable(error: &StoreError) -> Failure {
     let message = format!("the store cannot be read: {error}; pipehost store verify says what of it is good");
     Failure::new(FailureKind::Permanent, message).with_code(UNREADABLE_STORE)
-}
-
-/// Views of the runs of a host.
-pub(super) fn of_host(engine: Engine, store: Arc<dyn Store>) -> Views {
-    Views::new(store, Arc::new(Host { engine }))
-}
-
-struct Host {
-    engine: Engine,
-}
-
-impl Beside for Host {
-    fn pipeline(&self, name: PipelineName, revision: Digest) -> BoxFuture<'_, Option<Arc<Pipeline>>> {
-        let is_it = |pipeline: &Arc<Pipeline>| pipeline.name == name && pipeline.revision == revision;
-        let found = self.engine.installed().iter().map(|bound| Arc::clone(&bound.pipeline)).find(is_it);
-        Box::pin(std::future::ready(found))
-    }
-
-    fn stalled(&self, _run: RunId, _status: &Status) -> Option<String> {
-        None
-    }
 }

@@ -2,6 +2,7 @@
 
 #[cfg(unix)]
 mod asked;
+mod migrate;
 
 use std::path::PathBuf;
 
@@ -10,7 +11,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::model::value::{Tree, Value};
 
 #[cfg(unix)]
-pub(super) use asked::{Asking, List, One, Runs, RunsCommand, Show as ShowRun, SignalTo, Trace};
+pub(super) use asked::{Asking, Dlq, DlqCommand, Few, List, OneLetter, Runs, RunsCommand, Show as ShowRun, SignalTo, Trace};
+pub(super) use migrate::Migrate;
 
 const EXIT_CODES: &str = "Exit codes:
   0  good; warnings alone too
@@ -46,6 +48,8 @@ pub(super) enum Command {
     Send(SendTo),
     #[cfg(unix)]
     Runs(Runs),
+    #[cfg(unix)]
+    Dlq(Dlq),
     #[cfg(unix)]
     Trace(Trace),
     #[cfg(unix)]
@@ -395,6 +399,10 @@ mod tests {
             Some("runs list"),
             Some("runs show"),
             Some("runs cancel"),
+            Some("runs migrate"),
+            Some("dlq"),
+            Some("dlq list"),
+            Some("dlq show"),
             Some("trace"),
             Some("signal"),
         ];

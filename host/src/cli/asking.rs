@@ -1,4 +1,4 @@
-//! Who is asked about runs: the host of a data folder.
+//! Who is asked about runs: the host of a data folder, or what the last one left in it.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -7,15 +7,22 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::arguments::Asking;
-use super::exit::{Exit, after_writing, not_started, refused};
+use super::environment;
+use super::exit::{Exit, after_writing, not_started, refused, say};
 use super::run::cannot_begin;
 use crate::app::DATA_FOLDER;
-use crate::control::{Client, NO_HOST, Request};
-use crate::model::failure::Failure;
+use crate::app::views::archive;
+use crate::control::{Client, Request, look};
+use crate::model::failure::{Failure, FailureKind};
+use crate::model::value::Value;
 
 /// Why there is nothing to show.
 pub(super) enum Broken {
+    /// It cannot be written.
     Output(io::Error),
+    /// Nobody is there to be asked.
+    Unopened(Failure),
+    /// It was refused.
     Refused(Failure),
 }
 
@@ -46,27 +53,45 @@ pub(super) fn ask(asking: &Asking, work: impl AsyncFnOnce(&Source) -> Result<Exi
     match runtime.block_on(work(&Source { data })) {
         Ok(exit) => exit,
         Err(Broken::Output(error)) => after_writing(Err(error), Exit::Good),
-        Err(Broken::Refused(failure)) if failure.code.as_deref() == Some(NO_HOST) => not_started(&failure),
+        Err(Broken::Unopened(failure)) => not_started(&failure),
         Err(Broken::Refused(failure)) => refused(&failure),
     }
 }
 
 impl Source {
-    /// What its host lists, and how much more there is.
+    /// What is listed, and how much more there is. What only looks needs no host: what the last one left is looked at then.
     ///
     /// # Errors
-    /// No host answers, or it refuses.
-    pub(super) async fn list<T: DeserializeOwned>(&self, request: &Request) -> Result<(Vec<T>, u64), Failure> {
-        Client::connect(&self.data).await?.list(request).await
+    /// No host answers and none has left anything, or it is refused.
+    pub(super) async fn list<T: DeserializeOwned>(&self, request: &Request) -> Result<(Vec<T>, u64), Broken> {
+        let mut client = match Client::connect(&self.data).await {
+            Ok(client) => client,
+            Err(failure) => return self.left(request, failure).await,
+        };
+        Ok(client.list(request).await?)
     }
 
-    /// The one thing that its host says.
+    /// The one thing that is told.
     ///
     /// # Errors
     /// As [`list`](Self::list).
-    pub(super) async fn one<T: DeserializeOwned>(&self, request: &Request) -> Result<T, Failure> {
+    pub(super) async fn one<T: DeserializeOwned>(&self, request: &Request) -> Result<T, Broken> {
         let (mut items, _) = self.list(request).await?;
-        items.pop().ok_or_else(|| Failure::new(crate::model::failure::FailureKind::Permanent, "the host answered nothing"))
+        let nothing = || Broken::Refused(Failure::new(FailureKind::Permanent, "the host answered nothing"));
+        items.pop().ok_or_else(nothing)
+    }
+
+    /// The same from what the last host left.
+    async fn left<T: DeserializeOwned>(&self, request: &Request, no_host: Failure) -> Result<(Vec<T>, u64), Broken> {
+        if !request.only_looks() {
+            return Err(Broken::Unopened(no_host));
+        }
+        let views = environment::read(None).and_then(|environment| archive(&self.data, environment)).map_err(Broken::Unopened)?;
+        let Some(looked) = look(request, &views).await else { return Err(Broken::Unopened(no_host)) };
+        let (items, more) = looked?;
+        say(&format!("no host runs on the data folder {}; this is what the last one left\n", self.data.display()));
+        let read = |item: &Value| serde_json::from_str(item.text()).map_err(io::Error::from);
+        Ok((items.iter().map(read).collect::<Result<_, _>>()?, more))
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::check::many;
 use super::style::Style;
 use super::wrap::hanging;
-use crate::app::{App, DATA_FOLDER, Entrance, is_manual};
+use crate::app::{App, DATA_FOLDER, Entrance, Recovered, is_manual};
 use crate::executor::builtin::llm_chat::{Provider, provider};
 use crate::model::executor::Home;
 use crate::model::types::Type;
@@ -53,7 +53,12 @@ pub(super) fn text(app: &App, indexed: &Indexed, style: Style, ways: &Ways<'_>) 
     for (index, (files, passages)) in indexed {
         rows.push(("documents".to_owned(), format!("{index}: {}, {}", many(*files, "file"), many(*passages, "passage"))));
     }
-    rows.push(("data".to_owned(), format!("{}; runs do not survive a restart yet", shown(app.data()))));
+    if let Some(Ok(recovered)) = app.recovered()
+        && !recovered.is_nothing()
+    {
+        rows.push(("taken up".to_owned(), taken_up(&recovered)));
+    }
+    rows.push(("data".to_owned(), shown(app.data())));
     let watching = match app.is_watching() {
         true => "yes; save a file and it is in force at once",
         false => "no; start again after a change",
@@ -87,6 +92,20 @@ fn pipeline_rows(pipeline: &Pipeline, several: bool) -> Vec<(String, String)> {
         }
     }
     rows
+}
+
+/// What the last host left behind: `3 runs go on, 2 wait, 1 stalled`.
+fn taken_up(recovered: &Recovered) -> String {
+    let Recovered { going_on, waiting, queued, stalled } = *recovered;
+    let kinds = [
+        (going_on, if going_on == 1 { "goes on" } else { "go on" }),
+        (waiting, if waiting == 1 { "waits" } else { "wait" }),
+        (queued, "queued"),
+        (stalled, "stalled: see `pipehost runs list`"),
+    ];
+    let mut said = kinds.into_iter().filter(|(count, _)| *count > 0);
+    let first = said.next().map(|(count, what)| format!("{} {what}", many(count, "run")));
+    first.into_iter().chain(said.map(|(count, what)| format!("{count} {what}"))).collect::<Vec<_>>().join(", ")
 }
 
 fn shown(path: &Path) -> String {
@@ -168,6 +187,14 @@ mod tests {
         let note = field("note", Type::Nullable(Box::new(Type::String)));
         let declared = Type::Record(vec![field("sku", Type::String), field("count", Type::Int), note]);
         assert_eq!(sample(&declared), r#"{"sku":"…","count":1}"#);
+    }
+
+    #[test]
+    fn what_was_left_behind_is_told_in_one_line_without_what_there_is_none_of() {
+        let told = |going_on, waiting, queued, stalled| taken_up(&Recovered { going_on, waiting, queued, stalled });
+        assert_eq!(told(3, 2, 0, 1), "3 runs go on, 2 wait, 1 stalled: see `pipehost runs list`");
+        assert_eq!(told(1, 0, 0, 0), "1 run goes on");
+        assert_eq!(told(0, 1, 4, 0), "1 run waits, 4 queued");
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! `pipehost runs`: lists runs, tells their stories, and has them stop or go on.
 
-mod story;
+mod migrate;
+pub(super) mod story;
 
 use std::io;
 use std::time::Duration;
 
-use super::arguments::{List, One, Runs, RunsCommand, ShowRun};
+use super::arguments::{Asking, List, Runs, RunsCommand, ShowRun};
 use super::asking::{Broken, Source, ask, print, print_json};
 use super::exit::{Exit, say};
 use super::style::{Style, harmless};
@@ -13,6 +14,7 @@ use super::words::{duration, table};
 use crate::app::views::{RunRow, RunStory};
 use crate::app::{Asked, RunsWanted};
 use crate::control::{OneRequest, Request};
+pub(super) use story::described;
 
 /// Does what is asked about runs, or of one.
 pub(super) fn runs(arguments: &Runs) -> Exit {
@@ -21,8 +23,9 @@ pub(super) fn runs(arguments: &Runs) -> Exit {
         RunsCommand::Show(arguments) => ask(&arguments.asking, async |source| show(arguments, source).await),
         RunsCommand::Cancel(arguments) => ask(&arguments.asking, async |source| {
             let request = Request::Cancel(OneRequest { id: arguments.run.clone() });
-            tell(arguments, source, &request).await
+            tell(&arguments.asking, source, &request).await
         }),
+        RunsCommand::Migrate(arguments) => ask(&arguments.asking, async |source| migrate::migrate(arguments, source).await),
     }
 }
 
@@ -65,9 +68,9 @@ async fn show(arguments: &ShowRun, source: &Source) -> Result<Exit, Broken> {
 }
 
 /// Asks something of a run, and says what was done.
-async fn tell(arguments: &One, source: &Source, request: &Request) -> Result<Exit, Broken> {
+pub(super) async fn tell(asking: &Asking, source: &Source, request: &Request) -> Result<Exit, Broken> {
     let asked: Asked = source.one(request).await?;
-    if arguments.asking.json {
+    if asking.json {
         print_json(&[asked])?;
     } else {
         print(&format!("run {}: {}\n", asked.run, harmless(&asked.done)))?;

@@ -6,6 +6,7 @@ use super::style::{Style, harmless};
 use super::wrap::Wrap;
 use crate::model::activation::{RunEnd, RunOutcome};
 use crate::model::failure::Failure;
+use crate::model::id::RunId;
 use crate::model::job::CancelReason;
 use crate::model::value::{Tree, Value};
 use crate::trigger::stdin::Said;
@@ -97,6 +98,7 @@ impl<Out: Write, Aside: Write> Talk<Out, Aside> {
             Said::Tokens(tokens) => self.tokens(&tokens),
             Said::Reply(reply) => self.reply(&reply),
             Said::Ended(end) => self.end(&end),
+            Said::Left(run) => self.left(run),
             Said::NotTaken { line, refusal } => self.mistake(&self.on_line("not taken", line, &refusal.to_string())),
             Said::NotStarted { line, failure } => self.mistake(&self.on_line("not started", line, &failure.message)),
             Said::Dropped { line } => self.mistake(&self.on_line("dropped", line, "too many messages are under way")),
@@ -223,6 +225,20 @@ impl<Out: Write, Aside: Write> Talk<Out, Aside> {
             // A blank line between an answer and the next prompt.
             writeln!(self.out)?;
         }
+        self.out.flush()
+    }
+
+    /// The run goes on without anybody here: the answer does not come any more, but what it does is not lost.
+    fn left(&mut self, run: RunId) -> io::Result<()> {
+        self.failed = true;
+        (self.told_error, self.streamed) = (None, false);
+        if self.manner == Manner::Lines {
+            return self.mistake(&format!("run {run}: pipehost is ending; the run goes on when it starts again"));
+        }
+        self.begin_answer();
+        let gap = if self.mid_line { " " } else { "" };
+        writeln!(self.out, "{gap}{}\n", self.style.yellow("pipehost is ending; this goes on when it starts again"))?;
+        self.mid_line = false;
         self.out.flush()
     }
 

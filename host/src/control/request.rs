@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
-use crate::app::{RunsWanted, Signal};
+use crate::app::{MigrationWanted, RunsWanted, Signal};
 use crate::model::activation::RunOutcome;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::id::RunId;
@@ -34,10 +34,16 @@ pub enum Request {
     Run(OneRequest),
     /// Show what belongs to a request: an `item` for each node of the tree.
     Trace(OneRequest),
+    /// List dead letters: an `item` each.
+    Letters(FewRequest),
+    /// Tell of a dead letter, with its history.
+    Letter(OneRequest),
     /// Ask a run to stop.
     Cancel(OneRequest),
     /// Answer a run that waits.
     Signal(Signal),
+    /// Have runs go over to the revision in force: an `item` each.
+    Migrate(MigrationWanted),
 }
 
 /// A wish that concerns one run, request or dead letter.
@@ -63,6 +69,14 @@ pub struct SendRequest {
 
 const fn yes() -> bool {
     true
+}
+
+/// A wish for the newest of something.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FewRequest {
+    /// At most so many.
+    pub limit: usize,
 }
 
 /// What the host says.
@@ -139,10 +153,18 @@ impl Request {
             "runs" => body(word, "pipeline, flow, status and limit", object).map(Self::Runs),
             "run" => body(word, "id", object).map(Self::Run),
             "trace" => body(word, "id", object).map(Self::Trace),
+            "letters" => body(word, "limit", object).map(Self::Letters),
+            "letter" => body(word, "id", object).map(Self::Letter),
             "cancel" => body(word, "id", object).map(Self::Cancel),
             "signal" => body(word, "run, event, data and caller", object).map(Self::Signal),
+            "migrate" => body(word, "run and dry_run", object).map(Self::Migrate),
             _ => Err(refuse(&format!("this host does not know that request; it knows {KNOWN}"))),
         }
+    }
+
+    /// Whether it changes nothing: then it can be answered by what a host left.
+    pub const fn only_looks(&self) -> bool {
+        matches!(self, Self::Runs(_) | Self::Run(_) | Self::Trace(_) | Self::Letters(_) | Self::Letter(_))
     }
 
     /// The request as one line, its end included.
@@ -152,8 +174,11 @@ impl Request {
             Self::Runs(wanted) => ("runs", serde_json::to_value(wanted)),
             Self::Run(one) => ("run", serde_json::to_value(one)),
             Self::Trace(one) => ("trace", serde_json::to_value(one)),
+            Self::Letters(few) => ("letters", serde_json::to_value(few)),
+            Self::Letter(one) => ("letter", serde_json::to_value(one)),
             Self::Cancel(one) => ("cancel", serde_json::to_value(one)),
             Self::Signal(signal) => ("signal", serde_json::to_value(signal)),
+            Self::Migrate(wanted) => ("migrate", serde_json::to_value(wanted)),
         };
         let mut object = Map::new();
         object.insert("version".to_owned(), VERSION.into());
@@ -183,7 +208,7 @@ impl Answer {
 }
 
 /// The words of all requests.
-const KNOWN: &str = "send, runs, run, trace, cancel and signal";
+const KNOWN: &str = "send, runs, run, trace, letters, letter, cancel, signal and migrate";
 
 fn body<T: DeserializeOwned>(word: &str, fields: &str, object: Map<String, Json>) -> Result<T, Failure> {
     let wrong = |_| refuse(&format!("the request `{word}` has {fields}, and nothing else"));
@@ -209,8 +234,18 @@ mod tests {
         let request = Request::Send(SendRequest { target: "cart.add".to_owned(), input, wait: false });
         let one = || OneRequest { id: "01a1".to_owned() };
         let signal = Signal { run: "01a1".to_owned(), event: "Approved".into(), data: Value::map([]), caller: "alice".to_owned() };
+        let migrate = Request::Migrate(MigrationWanted { run: None, dry_run: true });
         let wanted = RunsWanted { status: Some("open".to_owned()), limit: 7, ..RunsWanted::default() };
-        let others = [Request::Runs(wanted), Request::Run(one()), Request::Trace(one()), Request::Cancel(one()), Request::Signal(signal)];
+        let others = [
+            Request::Runs(wanted),
+            Request::Run(one()),
+            Request::Trace(one()),
+            Request::Letters(FewRequest { limit: 3 }),
+            Request::Letter(one()),
+            Request::Cancel(one()),
+            Request::Signal(signal),
+            migrate,
+        ];
         for request in others.into_iter().chain([request]) {
             let line = request.line();
             assert_eq!((line.matches('\n').count(), Request::parse(line.as_bytes())), (1, Ok(request)));

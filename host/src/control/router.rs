@@ -4,13 +4,10 @@ use std::io;
 use std::sync::Arc;
 
 use super::hearing::Hearing;
-use serde::Serialize;
-
+use super::look::{Looked, item, look, several};
 use super::request::{Answer, Request, SendRequest};
 use super::server::Out;
 use crate::app::Commands;
-use crate::model::failure::Failure;
-use crate::model::value::Value;
 
 /// Does what is asked and says what comes of it.
 ///
@@ -19,34 +16,24 @@ use crate::model::value::Value;
 pub(super) async fn answer(request: Request, commands: &Commands, out: &mut Out<'_>) -> io::Result<()> {
     match request {
         Request::Send(request) => send(request, commands, out).await,
-        Request::Runs(wanted) => {
-            let listed = commands.views().runs(&wanted).await;
-            items(listed.map(|listed| (listed.items, u64::from(listed.more))), out).await
-        }
-        Request::Run(one) => item(commands.views().run(&one.id).await, out).await,
-        Request::Trace(one) => {
-            let trace = commands.views().trace(&one.id).await;
-            items(trace.map(|trace| (trace.nodes, trace.left_out as u64)), out).await
-        }
-        Request::Cancel(one) => item(commands.cancel(&one.id).await, out).await,
-        Request::Signal(signal) => item(commands.signal(signal).await, out).await,
+        Request::Cancel(one) => items(item(commands.cancel(&one.id).await), out).await,
+        Request::Signal(signal) => items(item(commands.signal(signal).await), out).await,
+        Request::Migrate(wanted) => items(several(commands.migrate(&wanted).await.map(|rows| (rows, 0))), out).await,
+        looks => match look(&looks, commands.views()).await {
+            Some(looked) => items(looked, out).await,
+            // Whatever does something stands above.
+            None => Err(io::ErrorKind::Unsupported.into()),
+        },
     }
 }
 
-/// Says the one thing that was asked for.
-async fn item<T: Serialize>(asked: Result<T, Failure>, out: &mut Out<'_>) -> io::Result<()> {
-    items(asked.map(|one| (vec![one], 0)), out).await
-}
-
 /// Says each of those that were asked for on a line of its own, and how many more there are.
-async fn items<T: Serialize>(asked: Result<(Vec<T>, u64), Failure>, out: &mut Out<'_>) -> io::Result<()> {
+async fn items(asked: Looked, out: &mut Out<'_>) -> io::Result<()> {
     let (items, more) = match asked {
         Ok(listed) => listed,
         Err(failure) => return out.say(&Answer::Refused { failure }).await,
     };
     for item in items {
-        // As a value, not as JSON's own tree: the order of its fields is kept.
-        let item = Value::from_text(serde_json::to_string(&item)?.as_str())?;
         out.say(&Answer::Item { item }).await?;
     }
     out.say(&Answer::Done { more }).await

@@ -99,6 +99,8 @@ pub struct Driver {
     rested: bool,
     /// Whether it was left where it is, since the host stops.
     left: bool,
+    /// Whether it was parked and goes on.
+    reopened: bool,
 }
 
 /// What a run needs to be driven.
@@ -166,6 +168,7 @@ impl Driver {
             outboxed: Vec::new(),
             rested: false,
             left: false,
+            reopened: false,
         })
     }
 
@@ -539,6 +542,9 @@ impl Driver {
         let now = self.shared.ports.clock.now();
         if self.shared.ports.sink.wants_routine() || outcome != RunOutcome::Succeeded {
             self.tell(Some(What::RunEnded { outcome: outcome.clone(), elapsed: now.since(beginning.at) }));
+        }
+        if outcome != RunOutcome::Succeeded {
+            self.shared.tell_gone_letters();
         }
         self.installed.learn(&beginning.flow, now.since(beginning.at));
         self.shared.left(beginning.run);

@@ -129,6 +129,19 @@ impl<T> Door<T> {
         line.running.push_back(run);
     }
 
+    /// One that waited before the host ended waits again, behind those that were put back before it. Nobody starts before the lines are
+    /// [filled](Self::fill).
+    pub fn wait_again(&mut self, key: &DoorKey, limits: Limits, guest: Guest<T>) {
+        let line = self.lines.entry(key.clone()).or_insert_with(|| Line { running: VecDeque::new(), waiting: VecDeque::new(), limits });
+        line.set(limits);
+        line.waiting.push_back(guest);
+    }
+
+    /// Gives the free places of all lines to those who came first.
+    pub fn fill(&mut self) -> Vec<T> {
+        self.lines.values_mut().flat_map(Line::fill).collect()
+    }
+
     /// A run has ended, its `finally` too: whoever may start now, in the order in which they came.
     pub fn leave(&mut self, key: &DoorKey, run: RunId) -> Vec<T> {
         let Some(line) = self.lines.get_mut(key) else { return Vec::new() };

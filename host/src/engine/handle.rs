@@ -9,15 +9,17 @@ use crate::clock::Activity;
 use crate::model::activation::{Activation, Admission};
 use crate::model::event::Caller;
 use crate::model::failure::Failure;
-use crate::model::id::{CorrelationId, EventId, EventType, PipelineName, RunId};
+use crate::model::id::{CorrelationId, Digest, EventId, EventType, PipelineName, RunId, StepId};
 use crate::model::job::CancelReason;
 use crate::model::port::{Activate, Clock, Invalidate, Random, Sink, Store, StoreError};
 use crate::model::record::{Fact, RefusedAnswer};
 use crate::model::value::Value;
 use crate::plan::pipeline::{EventMode, Flow, Pipeline, Trigger};
-use crate::plan::{Bound, Install};
+use crate::plan::{Bound, Install, Rebuild};
 use crate::policy::Policies;
 
+use super::dead_letters::DeadLetter;
+use super::recovery::Recovered;
 use super::shared::Shared;
 pub use super::shared::migrating::{Migrated, MigrationOutcome};
 use super::view::RunView;
@@ -87,6 +89,11 @@ impl Engine {
         self.shared.under_way()
     }
 
+    /// Why a run cannot go on; `None` unless it is stalled.
+    pub fn why_stalled(&self, run: RunId) -> Option<String> {
+        self.shared.stalled.contains(run).then(|| self.shared.stalled.why(run))
+    }
+
     /// All runs that have not ended, those too that wait at the door or are stalled, the oldest first. What a resting run waits for stands in
     /// the store: it is looked up for the 1,000 oldest of these.
     pub async fn views(&self) -> Vec<RunView> {
@@ -121,8 +128,63 @@ impl Engine {
     ///
     /// # Errors
     /// What is wrong with the store; then nothing goes on.
-    pub async fn recover(&self) -> Result<usize, StoreError> {
+    pub async fn recover(&self) -> Result<Recovered, StoreError> {
         self.shared.recover().await
+    }
+
+    /// A pipeline as it is in one of its revisions, if that is in force or runs under way are pinned to it.
+    pub fn pipeline(&self, name: &PipelineName, revision: Digest) -> Option<Arc<Pipeline>> {
+        self.shared.of_revision(name, revision).map(|installed| Arc::clone(&installed.bound.pipeline))
+    }
+
+    /// Has a parked run go on with what could not be undone, or a stalled one be tried again. Returns once that is recorded.
+    ///
+    /// # Errors
+    /// `not_found` if the run is not known, `conflict` if it is neither parked nor stalled, `rejected` if what hinders it is still there.
+    pub async fn resume(&self, run: RunId) -> Result<(), Failure> {
+        self.shared.resume(run).await
+    }
+
+    /// Does a run that has ended again, as a new run of what is in force now and with the same input: from its first step, or from that one on with
+    /// what the steps before it gave. Returns the new run.
+    ///
+    /// # Errors
+    /// `not_found` if the run is not known, `conflict` if it has not ended, `invalid` if it cannot go on from that step, and whatever refuses a run.
+    pub async fn retry(&self, run: RunId, from: Option<&StepId>) -> Result<RunId, Failure> {
+        self.shared.retry(run, from).await
+    }
+
+    /// Cancels a run, wherever it stands: under way, waiting, at the door or stalled.
+    ///
+    /// # Errors
+    /// `not_found` if the run is not known, `conflict` if it has ended.
+    pub async fn call_off(&self, run: RunId) -> Result<(), Failure> {
+        self.shared.call_off(run).await
+    }
+
+    /// What nobody could bring to a good end, the oldest first.
+    ///
+    /// # Errors
+    /// What is wrong with the store.
+    pub async fn dead_letters(&self) -> Result<Vec<DeadLetter>, Failure> {
+        self.shared.letters().await
+    }
+
+    /// Does what a dead letter is about again, with the same input and event as a new run of what is in force now, and drops it. Returns the new run;
+    /// `None` for an event, which is published again.
+    ///
+    /// # Errors
+    /// `not_found` if there is none by that key, and whatever refuses a run: then it stays.
+    pub async fn replay(&self, key: &str) -> Result<Option<RunId>, Failure> {
+        self.shared.replay(key).await
+    }
+
+    /// Forgets a dead letter.
+    ///
+    /// # Errors
+    /// `not_found` if there is none by that key.
+    pub async fn drop_letter(&self, key: &str) -> Result<(), Failure> {
+        self.shared.drop_letter(key).await
     }
 
     /// Has a run, or all open ones of older revisions, go over to the revision in force; with `dry_run` nothing is changed, and it is only said whether
@@ -160,7 +222,13 @@ impl Engine {
         Arc::clone(&self.shared) as Arc<dyn Invalidate>
     }
 
-    /// Takes nothing new, cancels all runs and waits until each has ended, its `finally` too.
+    /// How pipelines are made again out of their bundles, for runs of a revision that is in force no more. Said once, before runs are taken up.
+    pub fn rebuilds_with(&self, rebuild: Arc<dyn Rebuild>) {
+        let _first_counts = self.shared.rebuild.set(rebuild);
+    }
+
+    /// Takes nothing new, leaves durable runs where they are, cancels the others, and waits until each of these has ended, its `finally` too. The
+    /// next start goes on with what was left.
     pub async fn stop(&self, reason: CancelReason) {
         self.shared.shut(reason);
         self.shared.tasks.close();
@@ -193,9 +261,11 @@ impl Install for Engine {
         let named: Vec<_> = bounds.iter().flat_map(|bound| bound.pipeline.policies()).collect();
         self.shared.ports.policies.retain(&named);
         self.shared.flights.retain(&named);
-        self.shared.replace(bounds);
+        self.shared.replace(bounds.clone());
         let activate = Arc::clone(&self.shared) as Arc<dyn Activate>;
         self.shared.ports.bus.install(topology, Arc::downgrade(&activate));
+        // What waited for these files goes out only now, when those who hear it are known.
+        self.shared.relay.install(&bounds);
     }
 }
 

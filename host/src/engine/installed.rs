@@ -1,11 +1,11 @@
 //! A pipeline in force, with the attempt half of its policies made ready: what a run is pinned to.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::model::id::FlowName;
-use crate::model::record::StepNumber;
+use crate::model::record::{StepNumber, Write};
 use crate::plan::Bound;
 use crate::plan::pipeline::{Flow, Verb};
 use crate::policy::{AttemptStack, Policies};
@@ -29,6 +29,8 @@ pub(super) struct Installed {
     pub(super) bound: Arc<Bound>,
     /// A list: a pipeline has a few flows, and every attempt looks into it.
     flows: Vec<OfFlow>,
+    /// Whether this host has kept what it is made of.
+    bundle_is_kept: AtomicBool,
 }
 
 /// What is made ready for one flow.
@@ -54,12 +56,28 @@ impl Installed {
             meets: listens(flow).next().is_some(),
             credit: AtomicU32::new(0),
         };
-        Self { flows: bound.pipeline.flows.iter().map(of_flow).collect(), bound }
+        Self { flows: bound.pipeline.flows.iter().map(of_flow).collect(), bundle_is_kept: AtomicBool::new(false), bound }
     }
 
     /// Whether events may meet a flow's runs; runs of another flow are spared what only these need.
     pub(super) fn meets(&self, flow: &FlowName) -> bool {
         self.flow(flow).is_some_and(|flow| flow.meets)
+    }
+
+    /// What it is made of, to be kept with its first run. It may be large: once it is kept it is not written again.
+    pub(super) fn bundle_write(&self) -> Vec<Write> {
+        match self.bundle_is_kept.load(Ordering::Relaxed) {
+            true => Vec::new(),
+            false => vec![Write::Bundle(Arc::clone(&self.bound.pipeline.bundle))],
+        }
+    }
+
+    /// What it is made of is kept.
+    pub(super) fn bundle_is_kept(&self) {
+        // Written only when it changes: other threads read it.
+        if !self.bundle_is_kept.load(Ordering::Relaxed) {
+            self.bundle_is_kept.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Whether a flow's runs survive the host. The line of a `dispatch` has the flow's name before its own.

@@ -1,7 +1,16 @@
-//! Going on after the host ended without goodbye: the runs that the store has without an end are taken up where their facts end.
+//! Going on after the host ended: the runs that the store has without an end are taken up where their facts end.
+//!
+//! What is due comes first, and a run that depends on no other goes on before the next is read: a host with very many waiting runs must not be late for
+//! those whose time has come. Runs that have work under way may hold what others wait for, or have called others: they go on once all are known.
 
-use std::collections::{HashMap, HashSet};
+mod again;
+mod classify;
+mod stalled;
+
+use std::collections::HashSet;
 use std::sync::Arc;
+
+use futures_util::future::join_all;
 
 use crate::model::activation::Requester;
 use crate::model::event::{Event, Scope};
@@ -9,196 +18,188 @@ use crate::model::happening::{Happening, What};
 use crate::model::id::RunId;
 use crate::model::job::CancelReason;
 use crate::model::port::{Pending, StoreError};
-use crate::model::record::{Beginning, Fact, InboxKey, StepNumber, beginning_of};
-use crate::model::time::Timestamp;
-use crate::model::value::Value;
-use crate::plan::pipeline::{Flow, Verb};
+use crate::model::record::{Beginning, Fact, InboxKey, Room, beginning_of};
 
 use super::calls::Callee;
-use super::control::Control;
 use super::installed::Installed;
-use super::run::{RunState, unfolded};
+use super::run::unfolded;
 use super::shared::Shared;
 use super::telling::run_label;
-use super::waits::{Closing, Place, keys, listens};
 
-/// A run that goes on.
-pub struct Revived {
-    /// What it is pinned to.
-    pub installed: Arc<Installed>,
-    /// Its flow.
-    pub flow: Arc<Flow>,
-    /// The fold of its facts.
-    pub state: RunState,
-    /// Its facts.
-    pub facts: Vec<Fact>,
-    /// By which others reach it.
-    pub control: Arc<Control>,
+use classify::Found;
+pub use classify::{Revived, Waiting};
+pub use stalled::Stalled;
+
+/// So many runs are read at once.
+const AT_ONCE: usize = 512;
+/// So often in a row a run is taken up without anything being recorded of it since; then it is among the dead letters.
+pub const CLAIMS: u32 = 5;
+
+/// What a host found that it could take up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Recovered {
+    /// Runs that go on with what they were doing.
+    pub going_on: usize,
+    /// Runs that wait for an event or a time.
+    pub waiting: usize,
+    /// Runs that wait for a place.
+    pub queued: usize,
+    /// Runs that cannot go on; each goes on by itself when what hinders it is gone.
+    pub stalled: usize,
 }
 
-impl Revived {
-    fn beginning(&self) -> &Arc<Beginning> {
-        self.state.beginning()
+impl Recovered {
+    /// All that are not stalled.
+    pub const fn under_way(&self) -> usize {
+        self.going_on + self.waiting + self.queued
     }
 
-    fn run(&self) -> RunId {
-        self.beginning().run
+    /// Whether there was nothing.
+    pub const fn is_nothing(&self) -> bool {
+        self.under_way() + self.stalled == 0
     }
+}
 
-    fn may_wait(&self) -> bool {
-        listens(&self.flow).next().is_some()
-    }
-
-    /// The reply that it has given.
-    fn reply(&self) -> Option<Value> {
-        self.facts.iter().find_map(|fact| match fact {
-            Fact::Replied { reply } => Some(reply.clone()),
-            _ => None,
-        })
-    }
+/// What has to wait until all runs are known.
+#[derive(Default)]
+struct Held {
+    working: Vec<Revived>,
+    queued: Vec<Waiting>,
+    /// Those whose revision is not in force: made again after all others are read.
+    elsewhere: Vec<RunId>,
+    /// The runs that were called by one that is taken up.
+    called: HashSet<RunId>,
 }
 
 impl Shared {
-    /// Takes up every run that the store has without an end. Returns how many go on.
+    /// Takes up every run that the store has without an end.
     ///
     /// # Errors
-    /// What is wrong with the store; then nothing goes on.
-    pub async fn recover(self: &Arc<Self>) -> Result<usize, StoreError> {
+    /// What is wrong with the store; then nothing goes on. What is wrong with one run makes that one stalled.
+    pub async fn recover(self: &Arc<Self>) -> Result<Recovered, StoreError> {
         let _busy = self.ports.activity.enter();
         self.restore().await?;
         let store = &self.ports.store;
+        self.dead_letters.load(&store.kept(Room::DeadLetter).await?);
         let pending = store.pending().await?;
-        let mut revived = Vec::new();
-        for run in &pending.runs {
-            let facts = store.facts(*run).await?;
-            revived.extend(self.revive(facts));
-        }
         let mine = self.relay.take_up(self).await?;
         self.recovering(self.ports.clock.now());
-        let events: Vec<Event> = pending.events.iter().map(|pending| pending.event.clone()).collect();
-        self.remember_waits(&revived, &events);
-        let called: HashSet<RunId> = revived.iter().flat_map(|run| run.state.called().collect::<Vec<_>>()).collect();
-        let count = revived.len();
-        let mut drivers = Vec::with_capacity(count);
-        // All are known before the first goes on, so that each finds the others.
-        for revived in revived {
-            let requester = self.requester(&revived, &called);
-            drivers.push(self.take_up(revived, requester));
+        self.remember_events(&pending);
+        let (mut recovered, mut held) = (Recovered::default(), Held::default());
+        for runs in pending.runs.chunks(AT_ONCE) {
+            if self.stop.is_cancelled() {
+                return Ok(recovered);
+            }
+            self.take_up_some(runs, false, &mut recovered, &mut held).await;
         }
-        drivers.into_iter().for_each(|driver| self.go_on(driver));
+        let elsewhere = std::mem::take(&mut held.elsewhere);
+        self.remake(&elsewhere).await;
+        for runs in elsewhere.chunks(AT_ONCE) {
+            self.take_up_some(runs, true, &mut recovered, &mut held).await;
+        }
+        self.take_up_held(held, &mut recovered).await;
+        self.stalled_have_changed();
         self.send_again(&pending).await?;
         let unheard: Vec<Event> = pending
             .events
-            .iter()
+            .into_iter()
             .filter(|pending| !pending.published && !mine.has(&pending.event))
-            .map(|pending| pending.event.clone())
+            .map(|pending| pending.event)
             .collect();
-        self.publish_again(&unheard).await?;
+        self.publish_again(unheard).await?;
         self.relay.start(self);
-        Ok(count)
+        recovered.stalled = self.stalled.len();
+        Ok(recovered)
     }
 
-    /// Takes up one run that stood still.
-    pub(super) async fn take_up_again(self: &Arc<Self>, run: RunId) {
-        let Ok(facts) = self.ports.store.facts(run).await else { return };
-        let Some(revived) = self.revive(facts) else { return };
-        self.remember_waits(std::slice::from_ref(&revived), &[]);
-        let requester = self.requester(&revived, &HashSet::new());
-        let driver = self.take_up(revived, requester);
-        self.go_on(driver);
-    }
-
-    /// The run as its facts have it, if what it is pinned to is in force.
-    fn revive(&self, facts: Vec<Fact>) -> Option<Revived> {
-        let (facts, count) = unfolded(facts);
-        let beginning = beginning_of(&facts)?;
-        if self.is_live(beginning.run) {
-            return None;
-        }
-        let found = self.pinned(beginning).and_then(|(installed, flow)| {
-            let state = RunState::fold(&installed.bound.pipeline, &flow, &facts).ok_or("its facts do not begin with its beginning")?;
-            Ok((installed, flow, state.counting(count)))
-        });
-        let run = Some(run_label(beginning));
-        let tell = |what| self.ports.sink.accept(Happening { time: self.ports.clock.now(), run, what });
-        match found {
-            Ok((installed, flow, state)) => {
-                tell(What::Recovered);
-                Some(Revived { installed, flow, state, facts, control: Arc::new(Control::default()) })
-            }
-            Err(reason) => {
-                tell(What::Stalled { reason: reason.to_owned() });
-                None
-            }
-        }
-    }
-
-    fn pinned(&self, beginning: &Beginning) -> Result<(Arc<Installed>, Arc<Flow>), &'static str> {
-        let installed = self.find(&beginning.pipeline).ok_or("its pipeline is not loaded; start the host with its file")?;
-        if installed.bound.pipeline.revision != beginning.revision {
-            return Err("its file has changed since it began; start the host with the file as it was");
-        }
-        let flow = installed.bound.pipeline.flows.iter().find(|flow| flow.name == beginning.flow).cloned();
-        Ok((installed, flow.ok_or("its flow is not there any more")?))
-    }
-
-    /// What was published in the order in which runs began, so that a run takes only what came after it; and which waits are over.
-    fn remember_waits(&self, revived: &[Revived], events: &[Event]) {
-        enum Moment<'a> {
-            Began(&'a Revived),
-            Published(&'a Event),
-        }
-        let began = revived.iter().filter(|run| run.may_wait()).map(|run| (run.beginning().at, Moment::Began(run)));
-        let published = events.iter().map(|event| (event.time, Moment::Published(event)));
-        let mut moments: Vec<(Timestamp, Moment<'_>)> = began.chain(published).collect();
-        moments.sort_by_key(|(at, _)| *at);
-        for (at, moment) in moments {
-            match moment {
-                Moment::Began(run) => self.waits.begin(run.run(), &run.installed.bound.pipeline),
-                Moment::Published(event) => drop(self.waits.offer(&Arc::new(event.clone()), self.is_exported(event), at)),
-            }
-        }
-        revived.iter().for_each(|run| self.remember_closed(run));
-    }
-
-    fn remember_closed(&self, revived: &Revived) {
-        let run = revived.run();
-        let mut began: HashMap<_, &Vec<(String, Value)>> = HashMap::new();
-        for fact in &revived.facts {
-            match fact {
-                Fact::WaitBegan { lane, step, matching, .. } => drop(began.insert((*lane, *step), matching)),
-                Fact::AnswerRefused { event, .. } => self.waits.used(run, event),
-                Fact::WaitEnded { lane, step, event, at } => {
-                    let closing = event.as_ref().map_or(Closing::GivenUp, |event| Closing::Took(event.id));
-                    if let Some(event) = event {
-                        self.waits.used(run, event);
+    /// Reads some runs, has those go on that depend on no other, and holds the others.
+    async fn take_up_some(self: &Arc<Self>, runs: &[RunId], remade: bool, recovered: &mut Recovered, held: &mut Held) {
+        let all = join_all(runs.iter().map(|run| self.ports.store.facts(*run))).await;
+        let mut alone = Vec::new();
+        for (run, facts) in runs.iter().zip(all) {
+            match self.classify(*run, facts) {
+                Found::Nothing => {}
+                // Why it could not be made again is known better there.
+                Found::Elsewhere(_) if self.stalled.contains(*run) => {}
+                Found::Elsewhere(reason) if remade => self.stall(*run, reason, None),
+                Found::Elsewhere(_) => held.elsewhere.push(*run),
+                Found::Stalled(reason) => self.stall(*run, reason, None),
+                Found::Queued(waiting) => held.queued.push(waiting),
+                Found::Working(revived) => {
+                    held.called.extend(revived.state.called());
+                    match revived.depends() {
+                        true => held.working.push(revived),
+                        false => alone.push(revived),
                     }
-                    let keys = began.get(&(*lane, *step)).and_then(|matching| wait_keys(&revived.flow, *step, matching));
-                    let place = Place { run, lane: *lane, step: *step };
-                    self.waits.close(place, &keys.unwrap_or_default(), closing, *at);
                 }
-                _ => {}
             }
         }
+        self.set_going(alone, &HashSet::new(), recovered).await;
+    }
+
+    async fn take_up_held(self: &Arc<Self>, held: Held, recovered: &mut Recovered) {
+        let Held { working, queued, called, .. } = held;
+        self.set_going(working, &called, recovered).await;
+        recovered.queued += queued.len();
+        for waiting in queued {
+            let requester = self.requester(&waiting.beginning, None, &called);
+            self.put_in_line(waiting, requester);
+        }
+        self.fill_places();
+    }
+
+    /// Counts those that have something to do at once, and has all of them go on but those that have come to nothing too often.
+    async fn set_going(self: &Arc<Self>, revived: Vec<Revived>, called: &HashSet<RunId>, recovered: &mut Recovered) {
+        let now = self.ports.clock.now();
+        let counts = join_all(revived.iter().map(|revived| async {
+            match revived.acts_at_once(now) {
+                true => self.ports.store.claim(revived.run()).await.unwrap_or(1),
+                // What only waits may do so over any number of starts.
+                false => 0,
+            }
+        }));
+        let mut drivers = Vec::with_capacity(revived.len());
+        // All are known before the first goes on, so that each finds the others.
+        for (count, revived) in counts.await.into_iter().zip(revived) {
+            if count >= CLAIMS || revived.is_cut_off() {
+                self.give_up_on(&revived, called).await;
+                continue;
+            }
+            self.tell_of(revived.beginning(), What::Recovered);
+            match revived.only_waits() {
+                true => recovered.waiting += 1,
+                false => recovered.going_on += 1,
+            }
+            let requester = self.requester(revived.beginning(), Some(&revived), called);
+            drivers.push(self.take_up(revived, requester));
+        }
+        drivers.into_iter().for_each(|driver| self.go_on(driver));
     }
 
     /// Who hears a run that goes on: the call that comes back to it. One whose caller went on without it is not wanted any more.
-    fn requester(&self, revived: &Revived, called: &HashSet<RunId>) -> Option<Arc<dyn Requester>> {
-        let beginning = revived.beginning();
+    fn requester(&self, beginning: &Beginning, revived: Option<&Revived>, called: &HashSet<RunId>) -> Option<Arc<dyn Requester>> {
         if beginning.parent.is_none() || beginning.part.is_some() {
             return None;
         }
         if !called.contains(&beginning.run) {
-            revived.control.cancel(CancelReason::Parent);
+            if let Some(revived) = revived {
+                revived.control.cancel(CancelReason::Parent);
+            }
             return None;
         }
-        let callee = Arc::new(Callee::with_reply(revived.reply()));
+        let callee = Arc::new(Callee::with_reply(revived.and_then(Revived::reply)));
         self.expect_rejoin(beginning.run, Arc::clone(&callee));
         Some(callee)
     }
 
+    /// What was published and may still be waited for, in its order, so that a run takes only what came after it began.
+    fn remember_events(&self, pending: &Pending) {
+        let events = pending.events.iter().map(|pending| (Arc::new(pending.event.clone()), self.is_exported(&pending.event)));
+        self.waits.replay(events.collect());
+    }
+
     /// Starts what was dispatched and never began.
-    async fn send_again(&self, pending: &Pending) -> Result<(), StoreError> {
+    async fn send_again(self: &Arc<Self>, pending: &Pending) -> Result<(), StoreError> {
         for (by, run) in &pending.dispatched {
             let (facts, _) = unfolded(self.ports.store.facts(*by).await?);
             let Some(beginning) = beginning_of(&facts) else { continue };
@@ -206,35 +207,44 @@ impl Shared {
                 Fact::Dispatched { run: dispatched, part, .. } if dispatched == run => Some(Arc::clone(part)),
                 _ => None,
             });
-            if let (Some(part), Ok((installed, flow))) = (part, self.pinned(beginning)) {
+            if let (Some(part), Ok((installed, flow))) = (part, self.pinned_or_remade(beginning).await) {
                 self.send_off(&installed, &flow, beginning, *run, &part).await;
             }
         }
         Ok(())
     }
 
-    /// Publishes again what some flow has not taken.
-    async fn publish_again(&self, events: &[Event]) -> Result<(), StoreError> {
+    /// Publishes again what some flow has not taken. What all have taken is known from now on.
+    async fn publish_again(&self, events: Vec<Event>) -> Result<(), StoreError> {
         for event in events {
-            let exported = self.is_exported(event);
-            for (pipeline, flow) in self.ports.bus.targets(event, exported) {
-                let key = InboxKey { pipeline, flow, event: event.id };
-                if !self.ports.store.has_taken(key).await? {
-                    self.ports.bus.publish(event.clone(), exported).await;
-                    break;
-                }
+            let exported = self.is_exported(&event);
+            let mut is_missing = false;
+            for (pipeline, flow) in self.ports.bus.targets(&event, exported) {
+                is_missing |= !self.ports.store.has_taken(InboxKey { pipeline, flow, event: event.id }).await?;
+            }
+            match is_missing {
+                true => self.publish_once_more(event).await,
+                false => self.ports.store.published(vec![event.id]),
             }
         }
         Ok(())
+    }
+
+    /// Publishes an event that nobody could bring to its hearers before.
+    pub(super) async fn publish_once_more(&self, event: Event) {
+        let exported = self.is_exported(&event);
+        let tracking = self.tracking(event.id);
+        if let Some(waiting) = self.ports.bus.offer(event, exported, Some(tracking)) {
+            waiting.await;
+        }
     }
 
     fn is_exported(&self, event: &Event) -> bool {
         let exports = |installed: Arc<Installed>| installed.bound.pipeline.exports.contains(&event.event_type);
         event.scope != Scope::Global && self.find(&event.source).is_some_and(exports)
     }
-}
 
-fn wait_keys(flow: &Flow, step: StepNumber, matching: &[(String, Value)]) -> Option<Vec<crate::model::id::Digest>> {
-    let Verb::Wait(wait) = &flow.step(step).verb else { return None };
-    keys(&wait.listen.types, matching).ok()
+    fn tell_of(&self, beginning: &Beginning, what: What) {
+        self.ports.sink.accept(Happening { time: self.ports.clock.now(), run: Some(run_label(beginning)), what });
+    }
 }

@@ -11,6 +11,8 @@ pub const STORE_SUSPECT: &str = "E0751";
 pub const STORE_TOO_LARGE: &str = "E0752";
 /// The code of a run that was not begun because the store is broken.
 pub const STORE_BROKEN: &str = "E0753";
+/// The code of a run that cannot be resumed, done again or called off, and of a dead letter that cannot be replayed.
+pub const NOT_AGAIN: &str = "E0754";
 
 /// The refusal of a run whose first facts were not taken.
 pub fn refusal(error: &StoreError) -> Failure {

@@ -156,14 +156,16 @@ impl Resting {
         self.lock().stubs.get(&run).map(|stub| Arc::clone(&stub.group.installed))
     }
 
+    /// What runs of this revision are pinned to, if one of them rests.
+    pub(super) fn of_revision(&self, revision: Digest) -> Option<Arc<Installed>> {
+        let table = self.lock();
+        let mut groups = table.groups.values().filter_map(Weak::upgrade);
+        groups.find(|group| group.installed.bound.pipeline.revision == revision).map(|group| Arc::clone(&group.installed))
+    }
+
     /// Whether it rests.
     pub(super) fn contains(&self, run: RunId) -> bool {
         self.lock().stubs.contains_key(&run)
-    }
-
-    /// Whether none rests.
-    pub(super) fn is_empty(&self) -> bool {
-        self.lock().stubs.is_empty()
     }
 
     /// Asks each, in no order.

@@ -23,7 +23,7 @@ use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::plan::pipeline::{Flow, Listen, Trigger};
 use crate::plan::template::Template;
-use crate::plan::{Bound, keeps_shape};
+use crate::plan::{Bound, Rebuild, keeps_shape};
 use crate::policy::key;
 
 use super::calls::Callee;
@@ -35,6 +35,7 @@ use super::handle::Ports;
 use super::idempotency::{self, Repeats};
 use super::installed::Installed;
 use super::probes::Probes;
+use super::recovery::Stalled;
 use super::relay::Relay;
 use super::resting::Resting;
 use super::run::{Extra, RunScope, RunState};
@@ -48,6 +49,7 @@ mod leaving;
 pub mod migrating;
 pub mod offering;
 pub mod resting;
+mod repeating;
 mod restoring;
 mod reviving;
 mod sending;
@@ -82,6 +84,15 @@ pub struct Shared {
     states: States,
     probes: Probes,
     pub(super) dead_letters: DeadLetters,
+    pub(super) stalled: Stalled,
+    /// Told when other pipelines are in force.
+    pub(super) installed_anew: Notify,
+    /// Makes pipelines again out of their bundles.
+    pub(super) rebuild: OnceLock<Arc<dyn Rebuild>>,
+    /// Those that were made again, by their revisions.
+    remade: Mutex<HashMap<Digest, Arc<Installed>>>,
+    /// When the engine was made: what rests since before that does not hold up the end of the input.
+    made: Timestamp,
     stopping: AtomicBool,
 }
 
@@ -172,6 +183,7 @@ impl Invalidate for Shared {
 
 impl Shared {
     pub(super) fn new(ports: Ports) -> Arc<Self> {
+        let made = ports.clock.now();
         Arc::new_cyclic(|weak| Self {
             flights: Flights::new(Arc::clone(&ports.store)),
             ports,
@@ -191,6 +203,11 @@ impl Shared {
             states: States::default(),
             probes: Probes::default(),
             dead_letters: DeadLetters::default(),
+            stalled: Stalled::default(),
+            installed_anew: Notify::new(),
+            rebuild: OnceLock::new(),
+            remade: Mutex::default(),
+            made,
             stopping: AtomicBool::new(false),
         })
     }
@@ -211,8 +228,8 @@ impl Shared {
         if let Some(shared) = self.weak.upgrade() {
             self.probes.replace(&shared, &bounds);
         }
-        self.relay.install(&bounds);
         self.adjust_door();
+        self.installed_anew.notify_one();
     }
 
     /// Changed numbers of `concurrency` apply at once: whoever waits and has a place now starts.
@@ -391,7 +408,7 @@ impl Shared {
         }
     }
 
-    fn tell(&self, what: What) {
+    pub(super) fn tell(&self, what: What) {
         self.ports.sink.accept(Happening { time: self.ports.clock.now(), run: None, what });
     }
 

@@ -39,6 +39,8 @@ use crate::policy::Policies;
 mod meeting;
 mod migrating;
 mod between;
+mod going_on;
+mod people;
 mod keeping;
 mod recovery;
 mod resting;

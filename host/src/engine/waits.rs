@@ -5,6 +5,7 @@
 mod kept;
 mod key;
 mod open;
+mod replay;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -47,6 +48,27 @@ impl Waits {
     /// A run that may wait begins: events from now on are kept for it.
     pub fn begin(&self, run: RunId, pipeline: &Arc<Pipeline>) {
         self.lock().begin(run, pipeline);
+    }
+
+    /// These were published before the host ended, the oldest first, each with whether it was exported. Until [all runs are
+    /// known](Self::all_are_known) nothing is forgotten.
+    pub fn replay(&self, events: Vec<(Arc<Event>, bool)>) {
+        self.lock().replay(events);
+    }
+
+    /// More is waited for than when events were replayed.
+    pub fn learned(&self) {
+        self.lock().replay_again();
+    }
+
+    /// A run that may wait began at that time, before the host ended.
+    pub fn begin_at(&self, run: RunId, pipeline: &Arc<Pipeline>, at: Timestamp) {
+        self.lock().begin_at(run, pipeline, at);
+    }
+
+    /// All runs that go on are known.
+    pub fn all_are_known(&self) {
+        self.lock().all_are_known();
     }
 
     /// A run is over: nothing is kept for it any more.

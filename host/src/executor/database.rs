@@ -81,7 +81,7 @@ impl Database {
     }
 
     /// Writes with one statement: `{ changed: int, last_id: int }`, the number of rows that the statement itself
-    /// changed, and the row id of the last row that was inserted through this handle.
+    /// changed, and the row id of the last row that was inserted through this handle; of one with `RETURNING` also `row`, the first row it gives.
     ///
     /// # Errors
     /// `conflict` for a constraint, `invalid` for a wrong statement, `denied` for one that is not allowed, `transient`
@@ -143,17 +143,20 @@ impl Database {
 /// Runs one statement that writes.
 fn execute(connection: &Connection, path: &Path, statement: &str, parameters: &Value) -> Result<Value, Failure> {
     let before = connection.total_changes();
-    {
+    let (row, returns) = {
         let mut prepared = connection.prepare(statement).map_err(|error| failure::of(path, error))?;
         parameters::bind(&mut prepared, parameters.tree()).map_err(|error| error.failure(path))?;
-        let mut returned = prepared.raw_query();
-        while returned.next().map_err(|error| failure::of(path, error))?.is_some() {}
-    }
+        (rows::first(&mut prepared, path)?, prepared.column_count() > 0)
+    };
     // `changes` still has the number of an earlier statement after one that is no INSERT, UPDATE or DELETE.
     let changed = if connection.total_changes() == before { 0 } else { connection.changes() };
     let changed = Tree::Int(i64::try_from(changed).unwrap_or(i64::MAX));
     let last_id = Tree::Int(connection.last_insert_rowid());
-    Ok(Value::map([("changed", Value::from(changed)), ("last_id", Value::from(last_id))]))
+    let mut output = vec![("changed", Value::from(changed)), ("last_id", Value::from(last_id))];
+    if returns {
+        output.push(("row", Value::from(row.unwrap_or(Tree::Null))));
+    }
+    Ok(Value::map(output))
 }
 
 /// Tells the thread that works for a future that the future is gone. After the work is done nobody looks any more.

@@ -13,7 +13,7 @@ use crate::model::secret::Secret;
 use crate::model::value::Value;
 
 /// A call into the host under way. Dropping it abandons the call.
-pub type HostCall<'a> = BoxFuture<'a, Result<Value, Failure>>;
+pub type HostCall<'a, T = Value> = BoxFuture<'a, Result<T, Failure>>;
 
 /// The host as one executor may use it. What is not granted is `denied`, and the message shows the YAML to add.
 ///
@@ -33,7 +33,7 @@ pub trait HostApi: Send + Sync {
         _statement: &'a str,
         _parameters: &'a Value,
         _outgoing: Outgoing,
-    ) -> BoxFuture<'a, Result<(Value, Arc<dyn OutboxTable>), Failure>> {
+    ) -> HostCall<'a, (Value, Arc<dyn OutboxTable>)> {
         Box::pin(async move { Err(refusal("an outbox")) })
     }
 

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 
 use self::key_value::KeyValue;
 use super::database::Database;
@@ -85,7 +84,7 @@ impl HostApi for Services {
         statement: &'a str,
         parameters: &'a Value,
         outgoing: Outgoing,
-    ) -> BoxFuture<'a, Result<(Value, Arc<dyn OutboxTable>), Failure>> {
+    ) -> HostCall<'a, (Value, Arc<dyn OutboxTable>)> {
         async move {
             let database = self.granted(ResourceGrant::Sql, database, &self.databases)?;
             let output = database.execute_outgoing(statement, parameters, outgoing).await?;

@@ -374,7 +374,11 @@ impl Store for MemoryStore {
     }
 
     fn kept(&self, room: Room) -> Answer<Vec<KeptValue>> {
-        Box::pin(ready(Ok(self.kept().rooms.kept(room))))
+        self.first_kept(room, usize::MAX)
+    }
+
+    fn first_kept(&self, room: Room, most: usize) -> Answer<Vec<KeptValue>> {
+        Box::pin(ready(Ok(self.kept().rooms.kept(room, most))))
     }
 
     fn bundle(&self, revision: Digest) -> Answer<Option<Arc<Bundle>>> {

@@ -2,6 +2,7 @@
 
 mod account;
 mod apply;
+mod archive;
 mod backup;
 mod ballast;
 mod chain;
@@ -43,6 +44,7 @@ use crate::model::port::{Answer, Clock, Commit, Health, Pending, RunQuery, RunRe
 use crate::model::record::{Batch, Fact, InboxKey, Kept, Room, Write};
 use crate::model::time::Timestamp;
 
+pub use archive::{Archive, NO_JOURNAL};
 pub use backup::{NO_BACKUP, backup};
 pub use connection::CANNOT_OPEN;
 pub use export::{NotExported, export};
@@ -304,11 +306,16 @@ impl Store for SqliteStore {
     }
 
     fn kept(&self, room: Room) -> Answer<Vec<Kept>> {
-        let in_memory = self.0.memory.kept(room);
-        let read = self.0.readers.read(move |connection, sealer, payloads| rooms::kept(connection, room, sealer, payloads));
+        self.first_kept(room, usize::MAX)
+    }
+
+    fn first_kept(&self, room: Room, most: usize) -> Answer<Vec<Kept>> {
+        let in_memory = self.0.memory.first_kept(room, most);
+        let read = self.0.readers.read(move |connection, sealer, payloads| rooms::kept(connection, (room, most), sealer, payloads));
         Box::pin(async move {
             let (mut kept, others) = (read.await?, in_memory.await?);
             kept.extend(others);
+            kept.truncate(most);
             Ok(kept)
         })
     }

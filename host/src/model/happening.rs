@@ -236,6 +236,13 @@ pub enum What {
         /// Why, and the way out.
         reason: String,
     },
+    /// A dead letter is kept no more: there are too many, and it was the oldest.
+    DeadLetterGone {
+        /// Whose it was: `pipeline.flow`, or the pipeline of an event.
+        owner: String,
+        /// The run, or the event.
+        key: String,
+    },
     /// An event went onto a bus.
     Published {
         /// The event, as expressions see it.

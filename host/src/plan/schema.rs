@@ -175,8 +175,10 @@ fn step() -> Json {
             entries.extend(beside(verb.name));
             let mut schema = object(&entries);
             schema["title"] = json!(verb.name);
-            if verb.name == "run" {
-                schema["dependentRequired"] = json!({ "undo_on": ["undo"] });
+            match verb.name {
+                "run" => schema["dependentRequired"] = json!({ "undo_on": ["undo"], "via": ["emits"], "order_key": ["via"] }),
+                "emit" => schema["dependentRequired"] = json!({ "order_key": ["via"] }),
+                _ => {}
             }
             schema
         })

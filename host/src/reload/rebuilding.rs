@@ -42,7 +42,7 @@ impl Rebuild for Rebuilder {
     fn rebuild(&self, bundle: Arc<Bundle>) -> BoxFuture<'static, Result<Arc<Bound>, Failure>> {
         let (registry, environment) = (Arc::clone(&self.registry), Arc::clone(&self.environment));
         Box::pin(async move {
-            let pipeline = load(&bundle, &registry, environment).await?;
+            let pipeline = pipeline_of(&bundle, &registry, environment).await?;
             let files = Files::Bundle(bundle);
             let mut executors = Vec::with_capacity(pipeline.executors.len());
             for declared in &pipeline.executors {
@@ -54,8 +54,11 @@ impl Rebuild for Rebuilder {
     }
 }
 
-/// The pipeline of a bundle. Loading it compiles code, so it has a thread of its own.
-async fn load(bundle: &Arc<Bundle>, registry: &Arc<Registry>, environment: Arc<Environment>) -> Result<Arc<Pipeline>, Failure> {
+/// The pipeline of a bundle, with none of its executors opened. Loading it compiles code, so it has a thread of its own.
+///
+/// # Errors
+/// `permanent` with [`OTHER_FORMAT`], [`FROM_BUNDLE`] or [`OTHER_REVISION`].
+pub async fn pipeline_of(bundle: &Arc<Bundle>, registry: &Arc<Registry>, environment: Arc<Environment>) -> Result<Arc<Pipeline>, Failure> {
     if bundle.format != FORMAT {
         let message = format!(
             "{} was kept in the form {} of bundles, and this host reads the form {FORMAT}: start the host that kept it",

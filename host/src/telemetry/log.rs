@@ -106,6 +106,9 @@ pub(super) fn write(happening: &Happening) {
         What::Recovered => line!(info, RUN, run, "goes on after a restart"),
         What::Migrated { to } => line!(info, RUN, run, "goes over to the revision {to}"),
         What::Stalled { reason } => line!(warn, RUN, run, "cannot go on: {reason}"),
+        What::DeadLetterGone { owner, key } => {
+            warn!(target: RUN, flow = owner, key, "there are too many dead letters, and the oldest is gone: replay or drop some with `pipehost dlq`");
+        }
         What::Published { published } => {
             info!(target: BUS, event_type = published.event_type.as_str(), event = %published.id, source = published.source.as_str(),
                 correlation_id = %published.correlation_id, "published");

@@ -58,6 +58,12 @@ impl<'a> Running<'a> {
         self.host.event(name)
     }
 
+    /// Ends it at once, wherever it is.
+    pub(crate) fn kill(self) {
+        self.host.signal("KILL");
+        self.host.finish();
+    }
+
     /// Ends it in an orderly way.
     pub(crate) fn stop(self) -> super::Finished {
         self.host.signal("TERM");

@@ -372,3 +372,6 @@ fn status(steps: &[StepStory]) -> Status {
         _ => Status::Sleeping { until: at },
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 
-use super::{EXIT_CODES, input};
+use super::{EXIT_CODES, Migrate, input};
 use crate::app::views::{MOST_LISTED, Status};
 use crate::model::value::Value;
 
@@ -29,6 +29,7 @@ pub(in crate::cli) enum RunsCommand {
     List(List),
     Show(Show),
     Cancel(One),
+    Migrate(Migrate),
 }
 
 /// List runs, the one that began last in front.
@@ -89,6 +90,57 @@ pub(in crate::cli) struct One {
 
 const CANCEL_EXAMPLES: &str = "Examples:
   pipehost runs cancel 01a1fe73";
+
+/// Look at dead letters: what nobody could bring to a good end.
+///
+/// Here come runs that failed and that nobody waits for, as they were started by an event, runs that break off whenever they are taken up,
+/// and events that could not be delivered. Each is kept with its cause and its history until somebody has looked at it.
+#[derive(Args, Debug)]
+#[command(after_help = DLQ_EXAMPLES, after_long_help = format!("{DLQ_EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(in crate::cli) struct Dlq {
+    #[command(subcommand)]
+    pub(in crate::cli) command: DlqCommand,
+}
+
+const DLQ_EXAMPLES: &str = "Examples:
+  pipehost dlq list
+  pipehost dlq show 01a1fe73                           why it is here, and its whole history";
+
+#[derive(Subcommand, Debug)]
+pub(in crate::cli) enum DlqCommand {
+    List(Few),
+    Show(OneLetter),
+}
+
+/// List dead letters, the newest in front.
+#[derive(Args, Debug)]
+#[command(after_help = DLQ_LIST_EXAMPLES, after_long_help = format!("{DLQ_LIST_EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(in crate::cli) struct Few {
+    /// At most so many
+    #[arg(long, value_name = "NUMBER", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=MOST_LISTED as u64))]
+    pub(in crate::cli) limit: u64,
+    #[command(flatten)]
+    pub(in crate::cli) asking: Asking,
+}
+
+const DLQ_LIST_EXAMPLES: &str = "Examples:
+  pipehost dlq list
+  pipehost dlq list --json | jq -r '.failure.message'";
+
+/// Tell why a dead letter is here, with the story of its run.
+#[derive(Args, Debug)]
+#[command(after_help = DLQ_SHOW_EXAMPLES, after_long_help = format!("{DLQ_SHOW_EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(in crate::cli) struct OneLetter {
+    /// The letter's id, or the beginning of it
+    #[arg(value_name = "LETTER")]
+    pub(in crate::cli) letter: String,
+    #[command(flatten)]
+    pub(in crate::cli) asking: Asking,
+}
+
+const DLQ_SHOW_EXAMPLES: &str = "Examples:
+  pipehost dlq show 01a1fe73
+  pipehost dlq show 01a1fe73 --json | jq .history.steps";
 
 /// Show all that belongs to one request as a tree: runs, their jobs and waits, the events that went out, the runs that those started.
 ///

@@ -11,7 +11,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::cannot_begin;
 use super::host::Host;
-use crate::app::{App, Entrance, Outcome, Report, Settings};
+use crate::app::{App, Entrance, JOURNAL_UNUSABLE, Outcome, Report, Settings};
 use crate::cli::banner::{self, Indexed};
 use crate::cli::exit::{Exit, after_writing, not_started, say};
 use crate::cli::signals::{Signal, Signals};
@@ -19,7 +19,9 @@ use crate::cli::style::{Style, terminal_width};
 use crate::cli::talk::{Manner, Talk};
 use crate::cli::{diagnostics, events, notice};
 use crate::model::cancel::CancelSignal;
+use crate::model::failure::{Failure, FailureKind};
 use crate::model::happening::What;
+use crate::model::port::StoreError;
 use crate::model::value::Value;
 use crate::plan::{codes, find};
 use crate::telemetry::{Detail, Subscription, Told};
@@ -130,6 +132,11 @@ fn is_named_well(given: &[PathBuf]) -> bool {
     find(given).diagnostics.iter().all(|diagnostic| diagnostic.code != codes::GIVEN_TWICE)
 }
 
+fn cannot_go_on(error: &StoreError) -> Failure {
+    let message = format!("what the last host left behind cannot be taken up: {error}; see `pipehost store verify`");
+    Failure::new(FailureKind::Permanent, message).with_code(JOURNAL_UNUSABLE)
+}
+
 /// How the start went.
 enum Begun {
     Ready,
@@ -148,7 +155,14 @@ async fn begin(app: &mut App, beside: &mut Beside, signals: &mut Signals, waits:
         say(&beside.mistakes(&report));
         if report.outcome != Outcome::Refused {
             beside.started = true;
-            return Begun::Ready;
+            // Where data may be lost it stays up, to be asked about it, and takes nothing.
+            return match app.recovered() {
+                Some(Err(error)) if !matches!(error, StoreError::Suspect(_)) => {
+                    not_started(&cannot_go_on(&error));
+                    Begun::Refused
+                }
+                _ => Begun::Ready,
+            };
         }
         if !waits {
             return Begun::Refused;

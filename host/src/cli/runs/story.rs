@@ -13,7 +13,7 @@ use crate::model::time::Timestamp;
 use crate::model::value::{Tree, Value};
 
 /// The whole story.
-pub(super) fn text(story: &RunStory, style: Style) -> String {
+pub(in crate::cli) fn text(story: &RunStory, style: Style) -> String {
     let mut text = format!("{} {}\n", style.bold("run"), story.row.run);
     for (name, what) in head(story) {
         text.push_str(&row(name, &what, style));
@@ -30,7 +30,8 @@ pub(super) fn text(story: &RunStory, style: Style) -> String {
     text
 }
 
-fn row(name: &str, what: &str, style: Style) -> String {
+/// A name and what there is to say.
+pub(in crate::cli) fn row(name: &str, what: &str, style: Style) -> String {
     format!("  {} {}\n", style.dim(&format!("{name:<10}")), cut(what))
 }
 
@@ -83,7 +84,7 @@ fn causes(failure: &Failure) -> Vec<(&'static str, String)> {
 }
 
 /// `transient: the server answered 503 (step pay, code E503)`.
-fn described(failure: &Failure) -> String {
+pub(in crate::cli) fn described(failure: &Failure) -> String {
     let step = failure.step.as_ref().map(|step| format!("step {step}"));
     let code = failure.code.as_ref().map(|code| format!("code {code}"));
     let more: Vec<String> = step.into_iter().chain(code).collect();

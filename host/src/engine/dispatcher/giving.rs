@@ -119,11 +119,20 @@ impl Driver {
     /// What stands or falls with these facts and is in no state and no table of dedup and cache.
     pub(super) fn beside(&self, facts: &[Fact]) -> Vec<Write> {
         let mut writes = self.closing_waits(facts);
+        if matches!(facts.first(), Some(Fact::Began(_))) && self.state.flow().durable {
+            writes.extend(self.installed.bundle_write());
+        }
         if let Some(Fact::Ended { outcome, at }) = facts.last() {
             match &self.requester {
                 Some(requester) => writes.extend(self.answer(&**requester, outcome, facts)),
                 None if self.state.flow().durable => {
-                    writes.extend(self.shared.dead_letters.of_run(self.state.beginning(), outcome, *at));
+                    let (letters, beginning) = (&self.shared.dead_letters, self.state.beginning());
+                    let of_run = letters.of_run(beginning, outcome, *at);
+                    if of_run.is_empty() && self.reopened {
+                        // It was parked, and has come to its end after all.
+                        writes.extend(letters.forget(&format!("{}.{}", beginning.pipeline, beginning.flow), &beginning.run.to_string()));
+                    }
+                    writes.extend(of_run);
                 }
                 None => {}
             }

@@ -48,6 +48,16 @@ impl Driver {
         Opening { commit: self.offer(first, &facts, &commands), first, facts, commands }
     }
 
+    /// Decides how a parked run goes on, and gives that to the store.
+    pub fn reopen(&mut self) -> Opening {
+        let first = self.state.facts();
+        self.reopened = true;
+        let (facts, commands) = self.decide(Input::Reopen);
+        self.take_note(&facts);
+        let facts = Arc::new(facts);
+        Opening { commit: self.offer(first, &facts, &commands), first, facts, commands }
+    }
+
     /// Gives the same to the store again, which had no room for it.
     pub fn offer_again(&self, opening: &mut Opening) {
         opening.commit = self.offer(opening.first, &opening.facts, &opening.commands);
@@ -61,6 +71,7 @@ impl Driver {
     /// Drives a run whose first facts are kept to its end.
     pub async fn drive(mut self: Box<Self>, opening: Opening, mut busy: Busy) {
         let Opening { facts, commands, .. } = opening;
+        self.installed.bundle_is_kept();
         self.act(&facts, Changes::default()).await;
         self.obey(commands);
         if let Some(next) = self.next(&mut busy).await {

@@ -69,7 +69,7 @@ async fn publish(shared: &Arc<Shared>, entry: &Entry, busy: &mut Busy) -> Result
     let Entry { event, exported, .. } = entry;
     let ports = &shared.ports;
     ports.sink.accept(Happening { time: ports.clock.now(), run: None, what: What::Published { published: (**event).clone() } });
-    let heard = shared.waits.concerns(&event.event_type).then(|| shared.offer(event, *exported)).unwrap_or_default();
+    let heard = if shared.waits.concerns(&event.event_type) { shared.offer(event, *exported) } else { Vec::new() };
     let mut left = ports.bus.targets(event, *exported);
     if entry.is_old {
         left = untaken(shared, entry, left).await;

@@ -94,6 +94,8 @@ pub enum Input {
         /// The runs that did not take them.
         refused: Vec<(RunId, RefusedAnswer)>,
     },
+    /// The run was parked, and somebody wants what could not be undone to be tried again.
+    Reopen,
     /// Somebody no longer wants the run.
     Cancel {
         /// Why.
@@ -186,7 +188,7 @@ impl<'a> Machine<'a> {
     /// Decides what follows from an input. Returns the facts, which the state has taken in already, and what has to be done once they are kept.
     pub fn decide(state: &'a mut RunState, input: Input, around: &'a Surroundings<'a>) -> (Vec<Fact>, Vec<Command>) {
         let mut machine = Machine { state, around, facts: Vec::new(), commands: Vec::new() };
-        if machine.state.ended.is_none() {
+        if machine.state.ended.is_none() || matches!(input, Input::Reopen) {
             machine.take(input);
         }
         // A job that was begun and given up in one decision, since a branch beside it was over at once, asks for nothing any more.
@@ -202,6 +204,7 @@ impl<'a> Machine<'a> {
         match input {
             Input::Start => self.begin(),
             Input::Resume => self.resume(),
+            Input::Reopen => self.reopen(),
             Input::Tick => self.tick(),
             Input::AttemptEnded { job, attempt, result, emissions, progressed, degraded } => {
                 let from = if degraded { ResultSource::Degraded } else { ResultSource::Executor };

@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use crate::model::event::{Causation, Event};
-use crate::model::failure::Failure;
+use crate::model::failure::{Failure, FailureKind};
 use crate::model::id::{EventId, EventType, JobId};
 use crate::model::port::Outgoing;
 use crate::model::time::Timestamp;
+use crate::model::types::Origin;
 use crate::model::value::Value;
 use crate::plan::pipeline::{Step, Verb};
 use crate::policy::key;
@@ -27,7 +28,7 @@ impl Machine<'_> {
     /// What has to be kept in the outbox when a job ends with these events.
     pub(super) fn outboxed(&self, job: JobId, events: &[Event]) -> Result<Option<Command>, Failure> {
         let event = EventId::emitted_by(job);
-        if !events.last().is_some_and(|last| last.id == event) {
+        if events.last().is_none_or(|last| last.id != event) {
             return Ok(None);
         }
         let Some((_, lane, step)) = self.parts(job) else { return Ok(None) };
@@ -64,7 +65,13 @@ pub fn outgoing(state: &RunState, job: JobId, around: &Surroundings<'_>) -> Opti
     let pipeline = Arc::clone(&state.pipeline);
     let exported = pipeline.is_exported(&event_type);
     let event = envelope(state, EventId::emitted_by(job), event_type.clone(), Causation::Job(job), around.now);
-    let data = Arc::new(move |output: &Value| shareable::event_data(&pipeline, &event_type, output.clone()));
+    // As the job's end does it: what the executor says it gives, and then what the event is declared to be.
+    let declared = run.output.clone();
+    let data = Arc::new(move |given: &Value| {
+        let received = declared.as_ref().map(|declared| declared.receive(given, Origin::Data)).transpose();
+        let output = received.map_err(|mismatches| Failure::new(FailureKind::Bug, shareable::all(&mismatches)).with_code("output_type"))?;
+        shareable::event_data(&pipeline, &event_type, output.unwrap_or_else(|| given.clone()))
+    });
     Some(Outgoing { event, exported, order_key, data })
 }
 

@@ -22,10 +22,12 @@ use super::scope::Extra;
 pub struct Saga {
     /// In the order in which the steps were done.
     planned: Vec<Planned>,
-    /// The input of the undoing that is under way.
-    under_way: Option<Result<Value, Failure>>,
+    /// What is being undone.
+    under_way: Option<Planned>,
     /// The steps that could not be undone.
     left: Vec<(StepId, Failure)>,
+    /// What was planned for these.
+    failed: Vec<Planned>,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -57,20 +59,27 @@ impl Saga {
 
     /// The undoing of the step that was done last begins.
     pub(super) fn begin(&mut self) {
-        self.under_way = self.planned.pop().map(|planned| planned.input);
+        self.under_way = self.planned.pop();
     }
 
     /// The undoing of a step is over.
     pub(super) fn end(&mut self, step: &StepId, result: &LaneResult) {
-        self.under_way = None;
+        let planned = self.under_way.take();
         if let LaneResult::Failed(failure) = result {
             self.left.push((step.clone(), failure.clone()));
+            self.failed.extend(planned);
         }
     }
 
     /// The input of the undoing that is under way.
     pub(super) fn input(&self) -> Result<Value, Failure> {
-        self.under_way.clone().unwrap_or_else(|| Ok(Value::null()))
+        self.under_way.as_ref().map_or_else(|| Ok(Value::null()), |planned| planned.input.clone())
+    }
+
+    /// What could not be undone is planned again, to be tried in the same order.
+    pub(super) fn reopen(&mut self) {
+        self.left.clear();
+        self.planned.extend(self.failed.drain(..).rev());
     }
 
     /// The steps that would be undone.

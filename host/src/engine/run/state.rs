@@ -222,7 +222,8 @@ impl RunState {
         self.facts += 1;
         match fact {
             Fact::Queued(_) | Fact::Began(_) | Fact::AnswerRefused { .. } | Fact::Dispatched { .. } => {}
-            Fact::Resumed { .. } | Fact::Migrated { .. } => {}
+            Fact::Resumed { .. } => self.reopen(),
+            Fact::Migrated { .. } => {}
             Fact::Emitted { lane, step, events } => {
                 self.lanes.publish(Publishing { lane: *lane, step: *step, event: events.first().map(|event| event.id) });
             }
@@ -278,6 +279,14 @@ impl RunState {
                 self.lanes.clear();
                 self.ended = Some(outcome.clone());
             }
+        }
+    }
+
+    /// A parked run goes on with what could not be undone; what else was left of it is over.
+    fn reopen(&mut self) {
+        if let Some(RunOutcome::Parked { because, .. }) = self.ended.take() {
+            self.unwinding = Some(*because);
+            self.saga.reopen();
         }
     }
 

@@ -71,6 +71,14 @@ impl Machine<'_> {
         }
     }
 
+    /// A parked run goes on: what could not be undone is tried again, and nothing else of its end is repeated.
+    pub(super) fn reopen(&mut self) {
+        if matches!(self.state.ended, Some(RunOutcome::Parked { .. })) {
+            self.record(Fact::Resumed { at: self.around.now });
+            self.wind_up();
+        }
+    }
+
     /// A lane has come to its end.
     pub(super) fn lane_done(&mut self, lane: &Lane) {
         match (lane.purpose, lane.parent) {

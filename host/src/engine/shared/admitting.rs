@@ -185,7 +185,8 @@ impl Shared {
         let receipt = ticket.receipt.take();
         let patient = receipt.is_some() || !ticket.waits;
         let facts = Arc::new(vec![Fact::Queued(Arc::new(ticket.beginning.clone()))]);
-        let batch = move || Batch::of(ticket_run(&facts), 0, Arc::clone(&facts));
+        let (run, writes) = (ticket.beginning.run, ticket.installed.bundle_write());
+        let batch = move || Batch { writes: writes.clone(), ..Batch::of(run, 0, Arc::clone(&facts)) };
         let mut commit = self.ports.store.commit(batch());
         let first = (&mut commit).now_or_never();
         let queued = match first {
@@ -237,7 +238,7 @@ impl Shared {
         let at = self.ports.clock.now();
         let outcome = RunOutcome::Failed { failure: failure.clone() };
         let durable = ticket.flow.durable;
-        let mut writes = Vec::new();
+        let mut writes = if durable { ticket.installed.bundle_write() } else { Vec::new() };
         let receipt = ticket.receipt.take();
         let is_asked = ticket.requester.is_some();
         let beginning = Arc::new(ticket.beginning);
@@ -285,10 +286,6 @@ impl Shared {
             requester.end(&RunEnd { run: ticket.beginning.run, outcome, degraded: false, output: Value::null() });
         }
     }
-}
-
-fn ticket_run(facts: &[Fact]) -> RunId {
-    crate::model::record::beginning_of(facts).map_or_else(|| RunId::new(uuid::Uuid::nil()), |beginning| beginning.run)
 }
 
 pub(super) fn settle(receipt: Option<Box<dyn Receipt>>) {

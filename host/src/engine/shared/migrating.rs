@@ -10,7 +10,8 @@ use crate::engine::run::{Extra, Migration, RunScope, RunState, migrate, unfolded
 use crate::engine::waits::keys;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::happening::{Happening, What};
-use crate::model::id::{Digest, RunId};
+use crate::model::id::{Digest, PipelineName, RunId};
+use crate::model::job::CancelReason;
 use crate::model::port::{RunQuery, StoreError};
 use crate::model::record::{Batch, Beginning, Fact, LaneId, StepNumber, Write};
 use crate::model::time::Timestamp;
@@ -117,10 +118,10 @@ impl Shared {
                 Migration::Already => Ok(MigrationOutcome::Already),
                 Migration::Hindered(why) => Ok(MigrationOutcome::Hindered(why)),
                 Migration::Possible(history) => match self.record_migration(run, count, &history, to).await {
-                    Err(error) => Err(of_store(error)),
+                    Err(error) => not_taken(error),
                     Ok(state) => {
                         due = state.next_due().unwrap_or(Timestamp::MAX);
-                        self.adopt(run, (&facts, &history), &state, (&from, to), &mut held);
+                        self.adopt(run, (&facts, &history), &state, (&from, to), (&mut held, &on_hold.control));
                         Ok(MigrationOutcome::Done)
                     }
                 },
@@ -141,8 +142,10 @@ impl Shared {
             Migration::Already => Ok(MigrationOutcome::Already),
             Migration::Hindered(why) => Ok(MigrationOutcome::Hindered(why)),
             Migration::Possible(history) => {
-                self.record_migration(run, count, &history, to).await.map_err(of_store)?;
-                self.take_up_again(run).await;
+                if let Err(error) = self.record_migration(run, count, &history, to).await {
+                    return not_taken(error);
+                }
+                self.try_again(run).await;
                 Ok(MigrationOutcome::Done)
             }
         }
@@ -207,7 +210,7 @@ impl Shared {
         facts: (&[Fact], &[Fact]),
         state: &RunState,
         (from, to): (&Arc<Installed>, &Arc<Installed>),
-        held: &mut Held,
+        (held, control): (&mut Held, &Control),
     ) {
         let flow_of = |installed: &Arc<Installed>| {
             let beginning: &Beginning = state.beginning();
@@ -222,14 +225,14 @@ impl Shared {
             self.waits.renumber(run, &to.bound.pipeline, &renumbered.collect::<Vec<_>>());
         }
         if let Some(flow) = flow_of(to) {
-            self.listen_for_cancels(run, &flow, state, held);
+            self.listen_for_cancels(run, &flow, state, (held, control));
         }
         if let Some(running) = self.lock_runs().get_mut(&run) {
             running.installed = Arc::clone(to);
         }
     }
 
-    fn listen_for_cancels(&self, run: RunId, flow: &Flow, state: &RunState, held: &mut Held) {
+    fn listen_for_cancels(&self, run: RunId, flow: &Flow, state: &RunState, (held, control): (&mut Held, &Control)) {
         let null = Value::null();
         let scope =
             RunScope { run: state, state: &null, now: self.ports.clock.now(), random: &*self.ports.random, extra: Extra::default() };
@@ -237,33 +240,39 @@ impl Shared {
         let Ok(now) = cancel_keys_of(flow, &scope) else { return };
         self.waits.stop_cancelling(run, &held.cancel_keys);
         if self.waits.cancel_on(run, &now) {
-            self.tasks.spawn(cancel_later(self.weak.clone(), run));
+            control.cancel(CancelReason::Event);
         }
         held.cancel_keys = now;
     }
 
+    /// The pipeline in one of its revisions: the one in force, or one that runs under way are pinned to.
+    pub(in crate::engine) fn of_revision(&self, pipeline: &PipelineName, revision: Digest) -> Option<Arc<Installed>> {
+        let is_it = |installed: &Arc<Installed>| installed.bound.pipeline.revision == revision;
+        let in_force = self.find(pipeline).filter(is_it);
+        let driven = || self.lock_runs().values().map(|running| Arc::clone(&running.installed)).find(is_it);
+        in_force.or_else(|| self.resting.of_revision(revision)).or_else(driven)
+    }
+
+    /// What a run is pinned to that is under way, at rest or not.
+    pub(super) fn installed_of(&self, run: RunId) -> Option<Arc<Installed>> {
+        let runs = self.lock_runs();
+        runs.get(&run).map(|running| Arc::clone(&running.installed)).or_else(|| self.resting.installed(run))
+    }
+
     /// What a run is pinned to.
     async fn pinned_to(&self, run: RunId, facts: &[Fact]) -> Result<Arc<Installed>, String> {
-        let driven = self.lock_runs().get(&run).map(|running| Arc::clone(&running.installed));
-        if let Some(installed) = driven.or_else(|| self.resting.installed(run)) {
+        if let Some(installed) = self.installed_of(run) {
             return Ok(installed);
         }
         let Some(Fact::Began(beginning) | Fact::Queued(beginning)) = facts.first() else { return Err("it has no beginning".to_owned()) };
-        let in_force = self.find(&beginning.pipeline).filter(|installed| installed.bound.pipeline.revision == beginning.revision);
-        in_force.ok_or_else(|| "its revision is not in force".to_owned())
+        let pinned = self.pinned_or_remade(beginning).await;
+        pinned.map(|(installed, _)| installed).map_err(|reason| reason.text().to_owned())
     }
 
     /// The history that counts of a run, and how many facts the store has of it; `None` if it has forgotten it.
     async fn history(&self, run: RunId) -> Result<Option<(Vec<Fact>, u64)>, Failure> {
         let facts = self.ports.store.facts(run).await.map_err(of_store)?;
         Ok((!facts.is_empty()).then(|| unfolded(facts)))
-    }
-}
-
-/// An event that cancels it came before it was listened for.
-async fn cancel_later(shared: std::sync::Weak<Shared>, run: RunId) {
-    if let Some(shared) = shared.upgrade() {
-        crate::model::port::Activate::cancel(&*shared, run, crate::model::job::CancelReason::Event);
     }
 }
 
@@ -276,6 +285,14 @@ fn began_waits(facts: &[Fact]) -> impl Iterator<Item = (LaneId, StepNumber, &[(S
 
 fn forgotten() -> MigrationOutcome {
     MigrationOutcome::Hindered(vec!["the store has forgotten it".to_owned()])
+}
+
+/// A history that is too long to be kept once more concerns its run alone; whatever else is wrong with the store concerns all.
+fn not_taken(error: StoreError) -> Result<MigrationOutcome, Failure> {
+    match error {
+        StoreError::TooLarge { .. } => Ok(MigrationOutcome::Hindered(vec![format!("its history cannot be kept anew: {error}")])),
+        error => Err(of_store(error)),
+    }
 }
 
 fn of_store(error: StoreError) -> Failure {

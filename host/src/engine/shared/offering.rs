@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use super::Shared;
 use crate::engine::control::{Letter, Posted};
 use crate::engine::handle::{Emitted, Outside};
+use crate::engine::installed::Installed;
 use crate::engine::shareable;
 use crate::model::event::{Caller, Causation, Event, Scope};
 use crate::model::failure::{Failure, FailureKind};
@@ -70,9 +71,15 @@ impl Shared {
 
     /// Puts an event on a pipeline's bus as from outside.
     pub async fn emit(&self, outside: Outside) -> Result<Emitted, Failure> {
+        let installed = self.find(&outside.pipeline);
+        self.emit_as(installed, outside).await
+    }
+
+    /// The same as the pipeline is in one of its revisions.
+    async fn emit_as(&self, installed: Option<Arc<Installed>>, outside: Outside) -> Result<Emitted, Failure> {
         let Outside { pipeline, event_type, data, caller, correlation_id } = outside;
         let unknown = || Failure::new(FailureKind::NotFound, format!("there is no pipeline {pipeline}")).with_code("unknown_pipeline");
-        let installed = self.find(&pipeline).ok_or_else(unknown)?;
+        let installed = installed.ok_or_else(unknown)?;
         let plan = &installed.bound.pipeline;
         let data = shareable::event_data(plan, &event_type, data)?;
         let (now, random) = (self.ports.clock.now(), &self.ports.random);
@@ -103,7 +110,9 @@ impl Shared {
             return Err(Failure::new(FailureKind::NotFound, format!("there is no run {run}")).with_code("unknown_run"));
         };
         let (pipeline, correlation_id) = (beginning.pipeline.clone(), Some(beginning.correlation_id));
-        self.emit(Outside { pipeline, event_type, data, caller, correlation_id }).await
+        // What its events are says the revision that it belongs to: its pipeline may have others now, or be gone.
+        let installed = self.installed_of(run).or_else(|| self.find(&pipeline));
+        self.emit_as(installed, Outside { pipeline, event_type, data, caller, correlation_id }).await
     }
 
     fn tell_refused(&self, run: RunId, event: &Event, reason: RefusedAnswer) {

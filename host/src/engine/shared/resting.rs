@@ -74,7 +74,8 @@ impl Shared {
     /// Whether no run is under way, at rest or not.
     pub(super) fn is_nobody_under_way(&self) -> bool {
         let runs = self.lock_runs();
-        runs.is_empty() && self.resting.is_empty()
+        // What rested when the host was started rests on: nobody waits here for it.
+        runs.is_empty() && !self.resting.map(|_, stub| stub.since >= self.made).contains(&true)
     }
 
     /// The views of those that rest.

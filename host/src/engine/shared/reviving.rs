@@ -6,21 +6,34 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
-use super::{Running, Shared, cancel_keys_of, evaluate_key, request_key};
+use super::admitting::Queued;
+use super::{Running, Shared, Ticket, cancel_keys_of, evaluate_key, limits, request_key};
 use crate::engine::calls::Callee;
+use crate::engine::control::Control;
 use crate::engine::dispatcher::{Driver, Driving};
-use crate::engine::door::{DoorKey, Limits};
+use crate::engine::door::{DoorKey, Guest, Limits};
 use crate::engine::idempotency::{self, Fan, Request};
-use crate::engine::recovery::Revived;
-use crate::engine::run::{Extra, RunScope};
-use crate::model::activation::Requester;
+use crate::engine::installed::Installed;
+use crate::engine::recovery::{Revived, Waiting};
+use crate::engine::run::{Extra, RunScope, RunState};
+use crate::model::activation::{Patience, Requester};
 use crate::model::event::Event;
 use crate::model::id::{Digest, FlowName, RunId};
 use crate::model::job::CancelReason;
 use crate::model::record::{Beginning, Fact, InboxKey};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
-use crate::plan::pipeline::Concurrency;
+use crate::plan::pipeline::{Concurrency, Flow};
+
+/// So many pipelines that were made again are kept before those that no run needs any more are looked for.
+const REMADE: usize = 64;
+
+impl Resuming {
+    /// What drives it, for who has it go on in another way.
+    pub(super) fn into_driver(self) -> Box<Driver> {
+        self.driver
+    }
+}
 
 /// A run that is about to go on.
 pub struct Resuming {
@@ -67,16 +80,7 @@ impl Shared {
             let request = request_key(&flow, &beginning, &scope).ok().flatten().filter(|_| beginning.part.is_none());
             (key, cancel_keys_of(&flow, &scope).unwrap_or_default(), request)
         };
-        let whole = DoorKey { pipeline: beginning.pipeline.clone(), flow: beginning.flow.clone(), key };
-        let (door, concurrency) = match &beginning.part {
-            None => (whole, &flow.concurrency),
-            Some(part) => {
-                let step = flow.block(part.block).first().map(|step| flow.step(*step).id.to_string()).unwrap_or_default();
-                (DoorKey { flow: FlowName::new(format!("{}.{step}", beginning.flow)), key: None, ..whole }, &Concurrency::default())
-            }
-        };
-        let limits =
-            Limits { max_concurrent: concurrency.max_concurrent, max_queue: concurrency.max_queue, when_full: concurrency.when_full };
+        let (door, limits) = place_of(&beginning, &flow, key);
         let requester = match request {
             Some((key, retention)) => self.fan_again(&beginning, key, retention, requester, &facts),
             None => requester,
@@ -122,6 +126,70 @@ impl Shared {
         }
     }
 
+    /// Puts a run back into its line, which is filled once all are in theirs.
+    pub(in crate::engine) fn put_in_line(&self, waiting: Waiting, requester: Option<Arc<dyn Requester>>) {
+        let Waiting { installed, flow, beginning } = waiting;
+        let state = RunState::new(Arc::clone(&installed.bound.pipeline), Arc::clone(&flow), Arc::clone(&beginning));
+        let null = Value::null();
+        let now = self.ports.clock.now();
+        let scope = RunScope { run: &state, state: &null, now, random: &*self.ports.random, extra: Extra::default() };
+        let key = evaluate_key(flow.concurrency.key.as_ref(), &scope).ok().flatten();
+        let request = request_key(&flow, &beginning, &scope).ok().flatten().filter(|_| beginning.part.is_none());
+        let cancel_keys = cancel_keys_of(&flow, &scope).unwrap_or_default();
+        let (door, limits) = place_of(&beginning, &flow, key);
+        let requester = match request {
+            Some((key, retention)) => self.fan_again(&beginning, key, retention, requester, &[]),
+            None => requester,
+        };
+        let run = beginning.run;
+        let own_deadline = flow.deadline.filter(|_| beginning.part.is_none());
+        let ticket = Box::new(Ticket {
+            installed,
+            flow,
+            control: Arc::new(Control::default()),
+            beginning: (*beginning).clone(),
+            requester,
+            door: door.clone(),
+            limits,
+            own_deadline,
+            cancel_keys,
+            idempotency: None,
+            circles: None,
+            started: None,
+            waits: false,
+            receipt: None,
+            queued: Some(Queued::Kept),
+            after_queue: true,
+            copied: Vec::new(),
+        });
+        self.lock_door().wait_again(&door, limits, Guest { run, patience: Patience::AsDeclared, ticket });
+    }
+
+    /// Those who were put back into their lines and have a place now start.
+    pub(in crate::engine) fn fill_places(&self) {
+        let mut door = self.lock_door();
+        let mut start = door.fill();
+        self.register_all(&mut start);
+        drop(door);
+        for ticket in start {
+            self.start(ticket);
+        }
+    }
+
+    /// A pipeline that was made again.
+    pub(in crate::engine) fn remade_of(&self, revision: Digest) -> Option<Arc<Installed>> {
+        self.remade.lock().unwrap_or_else(PoisonError::into_inner).get(&revision).cloned()
+    }
+
+    /// Keeps a pipeline that was made again for all its runs.
+    pub(in crate::engine) fn keep_remade(&self, revision: Digest, installed: Arc<Installed>) {
+        let mut remade = self.remade.lock().unwrap_or_else(PoisonError::into_inner);
+        if remade.len() >= REMADE {
+            remade.retain(|_, installed| Arc::strong_count(installed) > 1);
+        }
+        remade.insert(revision, installed);
+    }
+
     /// Has it go on.
     pub(in crate::engine) fn go_on(self: &Arc<Self>, resuming: Resuming) {
         let shared = Arc::clone(self);
@@ -133,4 +201,14 @@ impl Shared {
             }
         });
     }
+}
+
+/// Where a run has its place at the door. Each step with `dispatch` has a line of its own.
+fn place_of(beginning: &Beginning, flow: &Flow, key: Option<String>) -> (DoorKey, Limits) {
+    let whole = DoorKey { pipeline: beginning.pipeline.clone(), flow: beginning.flow.clone(), key };
+    let Some(part) = &beginning.part else { return (whole, limits(flow)) };
+    let step = flow.block(part.block).first().map(|step| flow.step(*step).id.to_string()).unwrap_or_default();
+    let Concurrency { max_concurrent, max_queue, when_full, .. } = Concurrency::default();
+    let door = DoorKey { flow: FlowName::new(format!("{}.{step}", beginning.flow)), key: None, ..whole };
+    (door, Limits { max_concurrent, max_queue, when_full })
 }

@@ -33,15 +33,15 @@ use crate::policy::deadline;
 const FULL: Duration = Duration::from_secs(1);
 
 /// A run whose first facts are on their way into the store.
-struct Starting {
-    driver: Box<Driver>,
-    opening: Opening,
-    beginning: Arc<Beginning>,
-    requester: Option<Arc<dyn Requester>>,
-    receipt: Option<Box<dyn Receipt>>,
+pub(super) struct Starting {
+    pub(super) driver: Box<Driver>,
+    pub(super) opening: Opening,
+    pub(super) beginning: Arc<Beginning>,
+    pub(super) requester: Option<Arc<dyn Requester>>,
+    pub(super) receipt: Option<Box<dyn Receipt>>,
     /// Told what became of it, if somebody waits for that.
-    told: Option<oneshot::Sender<Result<(), Failure>>>,
-    busy: Busy,
+    pub(super) told: Option<oneshot::Sender<Result<(), Failure>>>,
+    pub(super) busy: Busy,
 }
 
 impl Shared {
@@ -171,7 +171,7 @@ impl Shared {
     }
 
     /// Boxed: spawning moves a future about several times.
-    fn kept_first(self: Arc<Self>, starting: Starting, first: Option<Result<(), StoreError>>) -> BoxFuture<'static, ()> {
+    pub(super) fn kept_first(self: Arc<Self>, starting: Starting, first: Option<Result<(), StoreError>>) -> BoxFuture<'static, ()> {
         Box::pin(async move { self.keep_first(starting, first).await })
     }
 

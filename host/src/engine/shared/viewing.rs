@@ -27,7 +27,7 @@ impl Shared {
             let (run, since) = (ticket.beginning.run, ticket.beginning.at);
             RunView { run, target: format!("{}.{}", ticket.beginning.pipeline, ticket.beginning.flow), since, status: RunStatus::Queued }
         });
-        seen.extend(queued.into_iter().map(|view| (view, None)));
+        seen.extend(queued.into_iter().chain(self.stalled.views()).map(|view| (view, None)));
         seen.sort_by_key(|(view, _)| (view.since, view.run));
         let mut views = Vec::with_capacity(seen.len());
         let mut looked_up = 0;

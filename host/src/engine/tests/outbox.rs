@@ -74,7 +74,7 @@ impl Notes {
                     self.taken.lock().unwrap().extend(taken);
                 }
                 Fact::Emitted { events, .. } | Fact::JobEnded { events, .. } => {
-                    self.emitted.lock().unwrap().extend(events.iter().map(number))
+                    self.emitted.lock().unwrap().extend(events.iter().map(number));
                 }
                 _ => {}
             }
@@ -161,6 +161,10 @@ impl Store for Noting {
 
     fn kept(&self, room: Room) -> Answer<Vec<Kept>> {
         self.inner.kept(room)
+    }
+
+    fn first_kept(&self, room: Room, most: usize) -> Answer<Vec<Kept>> {
+        self.inner.first_kept(room, most)
     }
 
     fn bundle(&self, revision: Digest) -> Answer<Option<Arc<Bundle>>> {
@@ -304,13 +308,14 @@ async fn an_event_of_a_pipeline_that_is_not_loaded_waits_for_it() {
     host.engine.recover().await.expect("the store is good");
     host.clock.advance(Duration::from_secs(600)).await;
     assert_eq!((store.in_room(Room::Outbox).await.len(), store.in_room(Room::DeadLetter).await.len()), (1, 0));
-    let mut pipeline = telling(&[], &[]);
+    let mut pipeline = telling(&[], &[("hears", Concurrency::default())]);
     pipeline.name = PipelineName::new("q");
     let executors = vec![quick() as Arc<dyn Executor>];
     host.engine.install(vec![Arc::new(Bound { pipeline: Arc::new(pipeline), executors })]);
     host.clock.advance(Duration::ZERO).await;
     assert!(store.in_room(Room::Outbox).await.is_empty());
     assert_eq!(host.diary.count("event Told"), 1);
+    assert_eq!(store.notes.taken("hears"), [1], "who came with it hears it");
 }
 
 #[tokio::test]
@@ -354,13 +359,16 @@ async fn lives(seed: u64) {
         });
         let host = Host::on(store.clone(), Arc::clone(&pipeline), &executor, seed * 100 + life as u64);
         clock.set((host.clock.clone(), host.activity.clone())).ok().expect("it is set once");
-        host.engine.recover().await.expect("the store is good");
-        if life < 2 {
-            host.ask("main").await;
-        }
+        let lives = async {
+            host.engine.recover().await.expect("the store is good");
+            if life < 2 {
+                host.ask("main").await;
+            }
+            host.clock.advance(Duration::from_secs(3_600)).await;
+        };
         tokio::select! {
             () = store.over.notified() => {}
-            () = host.clock.advance(Duration::from_secs(3_600)) => {}
+            () = lives => {}
         }
     }
     let emitted = notes.emitted.lock().unwrap().clone();
@@ -408,13 +416,15 @@ impl Dice {
     }
 }
 
-/// Every event of the outbox reaches each flow once and in the order of its key, wherever hosts die. `PIPEHOST_SEED=N` repeats one.
+/// Every event of the outbox reaches each flow once and in the order of its key, wherever hosts die. `PIPEHOST_SEED=N` repeats one seed, and
+/// `PIPEHOST_SEEDS=N` tries that many instead of a hundred.
 #[tokio::test]
 async fn whatever_dies_each_flow_has_each_event_once_and_in_its_order() {
-    if let Some(seed) = std::env::var("PIPEHOST_SEED").ok().and_then(|seed| seed.parse().ok()) {
+    let number = |name: &str| std::env::var_os(name).and_then(|number| number.to_str()?.parse().ok());
+    if let Some(seed) = number("PIPEHOST_SEED") {
         return lives(seed).await;
     }
-    for seed in 1..=300 {
+    for seed in 1..=number("PIPEHOST_SEEDS").unwrap_or(100) {
         lives(seed).await;
     }
 }

@@ -14,6 +14,7 @@ use crate::plan::pipeline::{Listen, Pipeline};
 
 use super::key::of_event;
 use super::open::{Open, OpenWaits};
+use super::replay::Replayed;
 
 /// So many events are kept for waits that begin after them; the oldest go.
 pub(super) const KEPT: usize = 10_000;
@@ -86,6 +87,10 @@ pub(super) struct Table {
     kept_by_key: HashMap<Digest, Vec<u64>>,
     kept_by_id: HashMap<EventId, u64>,
     next: u64,
+    /// What was published before the host ended.
+    pub(super) replayed: Replayed,
+    /// Whether runs may still come that began before what is kept.
+    pub(super) is_waiting_for_runs: bool,
 }
 
 struct Listening {
@@ -126,6 +131,10 @@ impl Table {
 
     pub(super) fn begin(&mut self, run: RunId, pipeline: &Arc<Pipeline>) {
         let since = self.number();
+        self.begin_as(run, pipeline, since);
+    }
+
+    pub(super) fn begin_as(&mut self, run: RunId, pipeline: &Arc<Pipeline>, since: u64) {
         self.begun.insert(since);
         self.runs.insert(run, Listening { since, pipeline: Arc::clone(pipeline) });
     }
@@ -133,6 +142,13 @@ impl Table {
     pub(super) fn end(&mut self, run: RunId) {
         let Some(listening) = self.runs.remove(&run) else { return };
         self.begun.remove(&listening.since);
+        self.forget_useless();
+    }
+
+    pub(super) fn forget_useless(&mut self) {
+        if self.is_waiting_for_runs {
+            return;
+        }
         // An event is of use only to a run that began before it.
         let oldest = self.begun.first().copied().unwrap_or(u64::MAX);
         while let Some(first) = self.kept.first_key_value().map(|(number, _)| *number).filter(|number| *number < oldest) {
@@ -236,7 +252,7 @@ impl Table {
         self.find_open(event, exported, &keys, &mut found);
         found.offers.retain(|offer| !offered_before(offer.run));
         self.find_closed(event, exported, &keys, now, &mut found);
-        if used.is_none() && !self.begun.is_empty() {
+        if used.is_none() && (self.is_waiting_for_runs || !self.begun.is_empty()) {
             found.forgotten = self.keep(event, exported, keys);
         }
         for run in found.offers.iter().map(|offer| offer.run).collect::<Vec<_>>() {
@@ -308,6 +324,18 @@ impl Table {
 
     fn keep(&mut self, event: &Arc<Event>, exported: bool, keys: Vec<Digest>) -> Option<Arc<Event>> {
         let number = self.number();
+        self.keep_as(number, event, exported, keys)
+    }
+
+    /// Keeps it under that number; one that is kept already is found by these keys too.
+    pub(super) fn keep_as(&mut self, number: u64, event: &Arc<Event>, exported: bool, keys: Vec<Digest>) -> Option<Arc<Event>> {
+        if let Some(kept) = self.kept.get_mut(&number) {
+            for key in keys.into_iter().filter(|key| !kept.keys.contains(key)).collect::<Vec<_>>() {
+                self.kept_by_key.entry(key).or_default().push(number);
+                kept.keys.push(key);
+            }
+            return None;
+        }
         keys.iter().for_each(|key| self.kept_by_key.entry(*key).or_insert_with(|| Vec::with_capacity(1)).push(number));
         self.kept_by_id.insert(event.id, number);
         self.kept.insert(number, Kept { event: Arc::clone(event), exported, keys, used: Vec::new() });
@@ -350,7 +378,16 @@ impl Table {
         }
     }
 
-    fn number(&mut self) -> u64 {
+    pub(super) fn shapes_of(&self, event_type: &EventType) -> impl Iterator<Item = &Vec<String>> {
+        self.shapes.get(event_type).into_iter().flatten()
+    }
+
+    /// Numbers from here on are higher.
+    pub(super) fn skip_to(&mut self, number: u64) {
+        self.next = self.next.max(number);
+    }
+
+    pub(super) fn number(&mut self) -> u64 {
         self.next += 1;
         self.next
     }

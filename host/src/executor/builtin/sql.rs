@@ -36,6 +36,7 @@ pub(super) fn description(verb: Verb) -> Description {
             let done = record([
                 field("changed", Type::Int, "how many rows the statement changed"),
                 field("last_id", Type::Int, "the row id of the last row that was inserted"),
+                optional("row", Type::Any, "the first row that a RETURNING gives"),
             ]);
             (describe("sql.execute", "Writes rows into a database", input, done), "to write rows")
         }

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use rusqlite::Statement;
 use rusqlite::types::ValueRef;
+use rusqlite::{Row, Statement};
 
 use super::failure;
 use crate::model::failure::{Failure, FailureKind};
@@ -24,18 +24,35 @@ pub(super) fn collect(statement: &mut Statement<'_>, path: &Path) -> Result<Valu
         if list.len() == MAX_ROWS {
             return Err(too_large(format!("more than {MAX_ROWS} rows")));
         }
-        let mut map = Map::with_capacity(names.len());
-        for (index, name) in names.iter().enumerate() {
-            let cell = row.get_ref(index).map_err(|error| failure::of(path, error))?;
-            bytes += name.len() + size(cell);
-            if bytes > MAX_BYTES {
-                return Err(too_large(format!("more than {} MiB", MAX_BYTES >> 20)));
-            }
-            map.insert(name.clone(), tree(cell));
-        }
-        list.push(Tree::Map(map));
+        list.push(map(row, &names, &mut bytes, path)?);
     }
     Ok(Value::from(Tree::List(list)))
+}
+
+/// The first row of a statement that writes, if it gives any (`RETURNING`); the statement is carried out to its end.
+pub(super) fn first(statement: &mut Statement<'_>, path: &Path) -> Result<Option<Tree>, Failure> {
+    let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
+    let mut rows = statement.raw_query();
+    let mut first = None;
+    while let Some(row) = rows.next().map_err(|error| failure::of(path, error))? {
+        if first.is_none() {
+            first = Some(map(row, &names, &mut 0, path)?);
+        }
+    }
+    Ok(first)
+}
+
+fn map(row: &Row<'_>, names: &[String], bytes: &mut usize, path: &Path) -> Result<Tree, Failure> {
+    let mut map = Map::with_capacity(names.len());
+    for (index, name) in names.iter().enumerate() {
+        let cell = row.get_ref(index).map_err(|error| failure::of(path, error))?;
+        *bytes += name.len() + size(cell);
+        if *bytes > MAX_BYTES {
+            return Err(too_large(format!("more than {} MiB", MAX_BYTES >> 20)));
+        }
+        map.insert(name.clone(), tree(cell));
+    }
+    Ok(Tree::Map(map))
 }
 
 fn too_large(what: String) -> Failure {

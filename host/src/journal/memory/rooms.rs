@@ -39,9 +39,9 @@ impl Rooms {
         }
     }
 
-    /// What is kept in a room, what was written first in front.
-    pub(super) fn kept(&self, room: Room) -> Vec<Kept> {
-        self.rooms.get(&room).map(|kept| kept.order.values().cloned().collect()).unwrap_or_default()
+    /// The first so many of what is kept in a room, what was written first in front.
+    pub(super) fn kept(&self, room: Room, most: usize) -> Vec<Kept> {
+        self.rooms.get(&room).map(|kept| kept.order.values().take(most).cloned().collect()).unwrap_or_default()
     }
 
     /// What a revision is made of.

@@ -68,11 +68,17 @@ fn store(transaction: &Transaction<'_>, bundle: &Bundle, files: &[Content<Arc<[u
 }
 
 /// What is kept in a room, what was written first in front.
-pub(super) fn kept(connection: &Connection, room: Room, sealer: &Sealer, payloads: &Payloads) -> Result<Vec<Kept>, StoreError> {
+pub(super) fn kept(
+    connection: &Connection,
+    (room, most): (Room, usize),
+    sealer: &Sealer,
+    payloads: &Payloads,
+) -> Result<Vec<Kept>, StoreError> {
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
     let read = || {
         let mut statement =
-            connection.prepare_cached("SELECT owner, key, until, value, payload FROM kept WHERE room = ?1 ORDER BY position")?;
-        let rows = statement.query_map([room.as_str()], |row| {
+            connection.prepare_cached("SELECT owner, key, until, value, payload FROM kept WHERE room = ?1 ORDER BY position LIMIT ?2")?;
+        let rows = statement.query_map((room.as_str(), most), |row| {
             Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, Option<i64>>(2)?, Stored::of(row, 3)?))
         })?;
         rows.collect::<Result<Vec<_>, _>>()

@@ -186,6 +186,29 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path, payloads: &Paylo
     if version < FORMAT { upgrade(connection, path, version, payloads) } else { Ok(()) }
 }
 
+/// Makes sure that a file is of this host's format, for whoever only looks and brings nothing there.
+///
+/// # Errors
+/// `conflict` with [`NEWER`], `permanent` with [`NOT_UPGRADED`] or [`connection::CANNOT_OPEN`].
+pub(super) fn is_of_this_host(connection: &Connection, path: &Path) -> Result<(), Failure> {
+    let version: i32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(|error| connection::of(path, &error))?;
+    let shown = path.display();
+    match version.cmp(&FORMAT) {
+        std::cmp::Ordering::Equal => Ok(()),
+        std::cmp::Ordering::Greater => {
+            let message = format!(
+                "the journal {shown} has format {version}, and this pipehost reads format {FORMAT}; use the pipehost that wrote it"
+            );
+            Err(Failure::new(FailureKind::Conflict, message).with_code(NEWER))
+        }
+        std::cmp::Ordering::Less => {
+            let message =
+                format!("the journal {shown} has format {version}, and this pipehost reads format {FORMAT}; pipehost run brings it there");
+            Err(Failure::new(FailureKind::Permanent, message).with_code(NOT_UPGRADED))
+        }
+    }
+}
+
 fn make(connection: &mut Connection) -> Result<(), rusqlite::Error> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     transaction.execute_batch(TABLES)?;

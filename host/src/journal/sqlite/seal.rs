@@ -90,6 +90,14 @@ impl Sealer {
         Ok(Self(Arc::new(Key { key: LessSafeKey::new(key), random, secrets })))
     }
 
+    /// One for whoever only looks: nothing is made, and of secrets that were read by their names only these are known.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
+    pub(super) fn to_look(folder: &Path) -> Result<Self, Failure> {
+        if folder.join(FILE).is_file() { Self::of(folder, Arc::new(|_| Some(String::new()))) } else { Ok(Self::none()) }
+    }
+
     /// One for what holds no secrets.
     pub(super) fn none() -> Self {
         Self(Arc::new(NoSecrets))

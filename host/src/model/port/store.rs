@@ -50,14 +50,7 @@ pub trait Store: Send + Sync {
     fn kept(&self, room: Room) -> Answer<Vec<Kept>>;
 
     /// The first so many of what is kept in a room, for whoever takes it in pages.
-    fn first_kept(&self, room: Room, most: usize) -> Answer<Vec<Kept>> {
-        let all = self.kept(room);
-        Box::pin(async move {
-            let mut kept = all.await?;
-            kept.truncate(most);
-            Ok(kept)
-        })
-    }
+    fn first_kept(&self, room: Room, most: usize) -> Answer<Vec<Kept>>;
 
     /// What the runs of a revision are made of; `None` if no run needs it any more.
     fn bundle(&self, revision: Digest) -> Answer<Option<Arc<Bundle>>>;

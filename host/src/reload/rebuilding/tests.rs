@@ -1,3 +1,5 @@
+//! Bundles of a pipeline with everything in it, made again while its files are edited, broken and gone.
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -71,7 +73,8 @@ impl Bench {
         let bench = Self { folder, registry: Arc::new(registry) };
         bench.write("order.yaml", YAML);
         bench.write("other.yaml", "pipeline: other\nevents: { Asked: { id: string } }\nbus: { exports: [Asked] }\ntrigger: manual\nsteps: [{ run: log, with: { message: hi } }, { emit: { Asked: { id: x } } }]\n");
-        let library = "library: shared\nimport: [../shared/deeper.yaml]\npolicies: { api: { timeout: 5s } }\nexecutors: { twice: { rhai: twice.rhai } }\n";
+        let library =
+            "library: shared\nimport: [./deeper.yaml]\npolicies: { api: { timeout: 5s } }\nexecutors: { twice: { rhai: twice.rhai } }\n";
         bench.write("shared/lib.yaml", library);
         bench.write("shared/deeper.yaml", "library: deeper\npolicies: { unused: { timeout: 5s } }\n");
         bench.write("shared/twice.rhai", "fn process(job) { 2 }");

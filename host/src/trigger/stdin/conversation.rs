@@ -46,6 +46,8 @@ pub enum Said {
     Reply(Value),
     /// The run under way has ended.
     Ended(RunEnd),
+    /// The host stops, and the run under way goes on when it starts again.
+    Left(RunId),
     /// A line was not taken.
     NotTaken {
         /// The line's number, from 1.
@@ -236,6 +238,10 @@ impl Conversation {
             Heard::End(end) => {
                 self.turns.pop_front();
                 Said::Ended(end)
+            }
+            Heard::Left(run) => {
+                self.turns.pop_front();
+                Said::Left(run)
             }
         }
     }

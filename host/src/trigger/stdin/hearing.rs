@@ -1,6 +1,7 @@
 //! What one run tells whoever asked, kept until it is that one's turn to be shown.
 
 use crate::model::activation::{Requester, RunEnd};
+use crate::model::id::RunId;
 use crate::model::value::{Tree, Value};
 use crate::trigger::mailbox::Mailbox;
 
@@ -16,6 +17,8 @@ pub(super) enum Heard {
     Reply(Value),
     /// The end; nothing comes after it.
     End(RunEnd),
+    /// The host stops and the run goes on when it starts again; nothing comes after it.
+    Left(RunId),
 }
 
 /// Listens to one run. Clones listen to the same.
@@ -28,6 +31,7 @@ struct ToldSoFar {
     left_out: bool,
     reply: Option<Value>,
     end: Option<RunEnd>,
+    left: Option<RunId>,
 }
 
 impl Hearing {
@@ -43,7 +47,8 @@ impl ToldSoFar {
             self.left_out = false;
             return Some(Heard::Tokens(std::mem::take(&mut self.tokens)));
         }
-        self.reply.take().map(Heard::Reply).or_else(|| self.end.take().map(Heard::End))
+        let end = |told: &mut Self| told.end.take().map(Heard::End).or_else(|| told.left.take().map(Heard::Left));
+        self.reply.take().map(Heard::Reply).or_else(|| end(self))
     }
 }
 
@@ -71,13 +76,16 @@ impl Requester for Hearing {
     fn end(&self, end: &RunEnd) {
         self.0.tell(|told| told.end = Some(end.clone()));
     }
+
+    fn left(&self, run: RunId) {
+        self.0.tell(|told| told.left = Some(run));
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::activation::RunOutcome;
-    use crate::model::id::RunId;
 
     fn token(text: &str) -> Value {
         Value::map([("token", Value::string(text))])

@@ -74,6 +74,16 @@ async fn the_row_and_its_event_are_there_together_and_the_event_is_what_it_was()
 }
 
 #[tokio::test]
+async fn what_a_statement_returns_is_part_of_the_output() {
+    let scene = Scene::new().await;
+    let statement = "INSERT INTO answers VALUES (?1, 'yes') ON CONFLICT DO NOTHING RETURNING id, text";
+    let output = scene.database.execute_outgoing(statement, &named("one"), outgoing(1)).await.expect("it is written");
+    assert_eq!(output.text(), r#"{"changed":1,"last_id":1,"row":{"id":"one","text":"yes"}}"#);
+    let again = scene.database.execute(statement, &named("one")).await.expect("it is there");
+    assert_eq!(again.text(), r#"{"changed":0,"last_id":1,"row":null}"#);
+}
+
+#[tokio::test]
 async fn what_fails_leaves_neither_and_the_rules_for_users_statements_hold_after_it() {
     let scene = Scene::new().await;
     scene.database.execute_outgoing(INSERT, &named("one"), outgoing(1)).await.expect("it is written");

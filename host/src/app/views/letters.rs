@@ -1,0 +1,107 @@
+//! Dead letters: what nobody could bring to a good end, listed and told.
+
+use serde::{Deserialize, Serialize};
+
+use super::story::{EventStory, RunStory};
+use super::{Listed, Views, ambiguous, begins, prefix, unreadable};
+use crate::engine::DeadLetter;
+use crate::model::failure::{Failure, FailureKind};
+use crate::model::id::{EventId, RunId};
+use crate::model::record::Room;
+use crate::model::time::Timestamp;
+
+/// The code of a dead letter that there is not.
+pub const NO_LETTER: &str = "E0772";
+
+/// A dead letter as a line of a list.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct LetterRow {
+    /// Its id: that of the run, or of the event that could not be delivered.
+    pub letter: String,
+    /// The flow whose it is, as `pipeline.flow`; the pipeline of an event.
+    pub owner: String,
+    /// What came to no good end, in a few words.
+    pub cause: String,
+    /// Since when it is here.
+    pub at: Timestamp,
+    /// The run, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub run: Option<RunId>,
+    /// The event that started the run, or that could not be delivered.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub event: Option<EventId>,
+    /// What it failed of.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub failure: Option<Failure>,
+}
+
+/// A dead letter with its history.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct LetterStory {
+    /// What a list says of it.
+    #[serde(flatten)]
+    pub row: LetterRow,
+    /// The event, with what it says.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub said: Option<EventStory>,
+    /// The story of the run, unless the store has forgotten it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub history: Option<RunStory>,
+}
+
+impl Views {
+    /// The dead letters, the newest in front.
+    ///
+    /// # Errors
+    /// `permanent` with [`UNREADABLE_STORE`](super::UNREADABLE_STORE).
+    pub async fn letters(&self, limit: usize) -> Result<Listed<LetterRow>, Failure> {
+        let mut letters = self.dead().await?;
+        letters.reverse();
+        let more = letters.len() > limit;
+        letters.truncate(limit);
+        Ok(Listed { items: letters.iter().map(row).collect(), more })
+    }
+
+    /// One of them with its history, by its id or the beginning of it.
+    ///
+    /// # Errors
+    /// `not_found` with [`NO_LETTER`], `invalid` with [`AMBIGUOUS_ID`](super::AMBIGUOUS_ID).
+    pub async fn letter(&self, id: &str) -> Result<LetterStory, Failure> {
+        let letter = self.dead_letter(id).await?;
+        let history = match letter.run {
+            Some(run) => self.run(&run.to_string()).await.ok(),
+            None => None,
+        };
+        Ok(LetterStory { row: row(&letter), said: letter.event.as_ref().map(EventStory::from), history })
+    }
+
+    /// The dead letter that is meant.
+    pub(in crate::app) async fn dead_letter(&self, id: &str) -> Result<DeadLetter, Failure> {
+        let wanted = prefix(id)?;
+        let mut found = self.dead().await?;
+        found.retain(|letter| begins(&letter.key, &wanted));
+        if found.len() > 1 {
+            return Err(ambiguous(id, "dead letters", found.iter().map(|letter| letter.key.clone())));
+        }
+        let message = format!("there is no dead letter {id}; see pipehost dlq list");
+        found.pop().ok_or_else(|| Failure::new(FailureKind::NotFound, message).with_code(NO_LETTER))
+    }
+
+    /// All of them, the oldest in front. There is a bound for how many there are.
+    async fn dead(&self) -> Result<Vec<DeadLetter>, Failure> {
+        let kept = self.store.kept(Room::DeadLetter).await.map_err(|error| unreadable(&error))?;
+        Ok(kept.iter().filter_map(DeadLetter::read).collect())
+    }
+}
+
+fn row(letter: &DeadLetter) -> LetterRow {
+    LetterRow {
+        letter: letter.key.clone(),
+        owner: letter.owner.clone(),
+        cause: letter.cause.clone(),
+        at: letter.at,
+        run: letter.run,
+        event: letter.event.as_ref().map(|event| event.id),
+        failure: letter.failure.clone(),
+    }
+}

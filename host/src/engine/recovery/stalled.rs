@@ -1,0 +1,241 @@
+//! The runs that cannot go on: shown with why, and tried again when other files are in force and from time to time.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::engine::calls::Callee;
+use crate::engine::dead_letters::DeadLetters;
+use crate::engine::recovery::CLAIMS;
+use crate::engine::run::unfolded;
+use crate::engine::shared::Shared;
+use crate::engine::view::{RunStatus, RunView};
+use crate::model::activation::Requester;
+use crate::model::failure::{Failure, FailureKind};
+use crate::model::happening::What;
+use crate::model::id::{IdMap, RunId};
+use crate::model::record::{Beginning, beginning_of};
+use crate::model::time::Timestamp;
+
+use super::classify::{Found, Revived};
+
+/// The wait before stalled runs are tried again, and the longest: it doubles.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+
+/// Why a run cannot go on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reason {
+    /// Its pipeline is not loaded, or is of another revision and cannot be made again.
+    NoRevision {
+        /// Its pipeline and flow.
+        target: String,
+        /// When it began.
+        since: Timestamp,
+        /// What is missing, and the way out.
+        why: String,
+    },
+    /// The store has no facts of it that can be read.
+    Unreadable(String),
+    /// It was taken up too often without getting anywhere: it is among the dead letters.
+    GivenUp {
+        /// Its pipeline and flow.
+        target: String,
+        /// When it began.
+        since: Timestamp,
+        /// What it came to.
+        why: String,
+    },
+}
+
+impl Reason {
+    /// A run of that revision cannot be had.
+    pub fn no_revision(beginning: &Beginning, why: impl Into<String>) -> Self {
+        Self::NoRevision { target: format!("{}.{}", beginning.pipeline, beginning.flow), since: beginning.at, why: why.into() }
+    }
+
+    /// For people.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::NoRevision { why, .. } | Self::GivenUp { why, .. } => why,
+            Self::Unreadable(why) => why,
+        }
+    }
+
+    fn view(&self, run: RunId) -> RunView {
+        let (target, since) = match self {
+            Self::NoRevision { target, since, .. } | Self::GivenUp { target, since, .. } => (target.clone(), *since),
+            Self::Unreadable(_) => (String::new(), Timestamp::EPOCH),
+        };
+        RunView { run, target, since, status: RunStatus::Stalled { reason: self.text().to_owned() } }
+    }
+}
+
+/// All stalled runs.
+#[derive(Default)]
+pub struct Stalled(Mutex<Table>);
+
+#[derive(Default)]
+struct Table {
+    runs: IdMap<RunId, (Reason, Option<Arc<Callee>>)>,
+    /// Whether a task tries them again.
+    watched: bool,
+}
+
+impl Stalled {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.lock().runs.len()
+    }
+
+    /// Whether it is one of them.
+    pub fn contains(&self, run: RunId) -> bool {
+        self.lock().runs.contains_key(&run)
+    }
+
+    /// Why it is one of them; empty if it is not.
+    pub fn why(&self, run: RunId) -> String {
+        self.lock().runs.get(&run).map(|(reason, _)| reason.text().to_owned()).unwrap_or_default()
+    }
+
+    /// As others see them.
+    pub fn views(&self) -> Vec<RunView> {
+        self.lock().runs.iter().map(|(run, (reason, _))| reason.view(*run)).collect()
+    }
+
+    /// Takes one out; `None` if it is not stalled. What comes back is who hears it.
+    pub fn take(&self, run: RunId) -> Option<Option<Arc<Callee>>> {
+        self.lock().runs.remove(&run).map(|(_, callee)| callee)
+    }
+
+    /// Those that are worth another try.
+    fn hopeful(&self) -> Vec<RunId> {
+        let table = self.lock();
+        table.runs.iter().filter(|(_, (reason, _))| !matches!(reason, Reason::GivenUp { .. })).map(|(run, _)| *run).collect()
+    }
+
+    /// Returns the reason that it had before, and whether a task has to begin to try them again.
+    fn put(&self, run: RunId, reason: Reason, callee: Option<Arc<Callee>>) -> (Option<Reason>, bool) {
+        let is_hopeful = !matches!(reason, Reason::GivenUp { .. });
+        let mut table = self.lock();
+        let before = table.runs.insert(run, (reason, callee)).map(|(reason, _)| reason);
+        let begins = is_hopeful && !table.watched;
+        table.watched |= is_hopeful;
+        (before, begins)
+    }
+
+    /// Whether none is worth another try; then nobody watches any more.
+    fn is_over(&self) -> bool {
+        let mut table = self.lock();
+        let is_over = table.runs.values().all(|(reason, _)| matches!(reason, Reason::GivenUp { .. }));
+        table.watched = !is_over;
+        is_over
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    /// A run cannot go on. Told once for each reason.
+    pub(super) fn stall(self: &Arc<Self>, run: RunId, reason: Reason, callee: Option<Arc<Callee>>) {
+        let text = reason.text().to_owned();
+        let (before, begins) = self.stalled.put(run, reason.clone(), callee);
+        if before != Some(reason) {
+            self.tell(What::Stalled { reason: format!("run {run}: {text}") });
+        }
+        if begins {
+            let shared = Arc::clone(self);
+            self.tasks.spawn(async move { shared.try_stalled_again().await });
+        }
+    }
+
+    /// It came to nothing too often.
+    pub(super) async fn give_up_on(self: &Arc<Self>, revived: &Revived, called: &HashSet<RunId>) {
+        let beginning = revived.beginning();
+        let why = match revived.is_cut_off() {
+            true => "an attempt of it was under way each time when the host ended, too often to be chance".to_owned(),
+            false => format!("it was taken up {CLAIMS} times, and nothing was recorded of it"),
+        };
+        let why = format!("{why}; it is among the dead letters, and `pipehost runs resume` or `cancel` decides");
+        let failure = Failure::new(FailureKind::Permanent, why.clone()).with_code("given_up");
+        let letter = DeadLetters::letter(beginning, "recovery", Some(failure), self.ports.clock.now());
+        // Refused, it is written at the next start; the run is stalled in any case.
+        let _ = self.ports.store.write(self.dead_letters.add(&letter)).await;
+        let target = format!("{}.{}", beginning.pipeline, beginning.flow);
+        let callee = called.contains(&beginning.run).then(|| Arc::new(Callee::with_reply(revived.reply())));
+        if let Some(callee) = &callee {
+            self.expect_rejoin(beginning.run, Arc::clone(callee));
+        }
+        self.waits.end(beginning.run);
+        self.stall(beginning.run, Reason::GivenUp { target, since: beginning.at, why }, callee);
+    }
+
+    /// Tries all again, as long as any is worth it: at once when other files are in force, and else after waits that double.
+    async fn try_stalled_again(self: &Arc<Self>) {
+        let mut busy = self.ports.activity.enter();
+        let mut wait = FIRST_WAIT;
+        loop {
+            let sleep = self.ports.clock.sleep_until(self.ports.clock.now() + wait);
+            let reloaded = busy.rest(async {
+                tokio::select! {
+                    biased;
+                    () = self.stop.cancelled() => None,
+                    () = self.installed_anew.notified() => Some(true),
+                    () = sleep => Some(false),
+                }
+            });
+            let Some(reloaded) = reloaded.await else { return };
+            for run in self.stalled.hopeful() {
+                self.try_again(run).await;
+            }
+            self.stalled_have_changed();
+            if self.stalled.is_over() {
+                return;
+            }
+            wait = if reloaded { FIRST_WAIT } else { (wait * 2).min(LONGEST_WAIT) };
+        }
+    }
+
+    /// Once no stalled run may go on any more, nothing is kept for it.
+    pub(super) fn stalled_have_changed(&self) {
+        if self.stalled.hopeful().is_empty() {
+            self.waits.all_are_known();
+        }
+    }
+
+    /// Takes up one that was stalled, if it can go on now. Returns whether it does.
+    pub(in crate::engine) async fn try_again(self: &Arc<Self>, run: RunId) -> bool {
+        let facts = self.ports.store.facts(run).await;
+        let mut found = self.classify(run, facts);
+        if let Found::Elsewhere(_) = found {
+            let facts = self.ports.store.facts(run).await.unwrap_or_default();
+            let (history, _) = unfolded(facts.clone());
+            let Some(beginning) = beginning_of(&history) else { return false };
+            found = match self.pinned_or_remade(beginning).await {
+                Ok(_) => self.classify(run, Ok(facts)),
+                Err(reason) => Found::Elsewhere(reason),
+            };
+        }
+        let callee = || self.stalled.take(run).flatten().map(|callee| callee as Arc<dyn Requester>);
+        match found {
+            Found::Stalled(reason) | Found::Elsewhere(reason) => {
+                let before = self.stalled.take(run).flatten();
+                self.stall(run, reason, before);
+                return false;
+            }
+            Found::Nothing => drop(callee()),
+            Found::Queued(waiting) => {
+                self.put_in_line(waiting, callee());
+                self.fill_places();
+            }
+            Found::Working(revived) => {
+                self.tell_of(revived.beginning(), What::Recovered);
+                let driver = self.take_up(revived, callee());
+                self.go_on(driver);
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,262 @@
+//! What people decide about runs: a parked one goes on, one that has ended is done again, one is called off; dead letters are replayed or dropped.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::Shared;
+use super::starting::Starting;
+use crate::engine::control::Control;
+use crate::engine::dead_letters::DeadLetter;
+use crate::engine::installed::Installed;
+use crate::engine::recovery::Revived;
+use crate::engine::refusal::{NOT_AGAIN, refusal};
+use crate::engine::run::{RunState, taken_over, unfolded};
+use crate::model::activation::{Activation, Admission, Patience, RunOutcome};
+use crate::model::failure::{Failure, FailureKind};
+use crate::model::happening::What;
+use crate::model::id::{FlowName, PipelineName, RunId, StepId};
+use crate::model::job::CancelReason;
+use crate::model::port::{Activate, StoreError};
+use crate::model::record::{Batch, Beginning, Fact, Part, Room, beginning_of};
+use crate::model::types::Origin;
+use crate::model::value::Value;
+use crate::plan::pipeline::Flow;
+
+impl Shared {
+    /// A parked run goes on with what could not be undone; a stalled one is tried again, however often it came to nothing.
+    pub(in crate::engine) async fn resume(self: &Arc<Self>, run: RunId) -> Result<(), Failure> {
+        if self.stalled.contains(run) {
+            return match self.try_again(run).await {
+                true => Ok(()),
+                false => Err(refuse(FailureKind::Rejected, format!("run {run} is still stalled: {}", self.stalled.why(run)))),
+            };
+        }
+        let (beginning, facts, count) = self.recorded(run).await?;
+        match facts.last() {
+            Some(Fact::Ended { outcome: RunOutcome::Parked { .. }, .. }) => {}
+            Some(Fact::Ended { outcome, .. }) => {
+                let ended = outcome.as_str();
+                let message = format!("run {run} has {ended}, and only a parked run is resumed; `pipehost runs retry {run}` does it again");
+                return Err(refuse(FailureKind::Conflict, message));
+            }
+            _ => return Err(refuse(FailureKind::Conflict, format!("run {run} is under way: there is nothing to resume"))),
+        }
+        let (installed, flow) = self.pinned_for(&beginning).await?;
+        let state = RunState::fold(&installed.bound.pipeline, &flow, &facts)
+            .map(|state| state.counting(count))
+            .ok_or_else(|| refuse(FailureKind::Permanent, format!("what is recorded of run {run} cannot be read")))?;
+        if self.is_live(run) {
+            return Err(refuse(FailureKind::Conflict, format!("run {run} goes on already")));
+        }
+        let revived = Revived { installed, flow, state, facts, control: Arc::new(Control::default()) };
+        let mut driver = self.take_up(revived, None).into_driver();
+        let opening = driver.reopen();
+        let (told, kept) = oneshot::channel();
+        let busy = self.ports.activity.enter();
+        let starting = Starting { driver, opening, beginning, requester: None, receipt: None, told: Some(told), busy };
+        self.tasks.spawn(Arc::clone(self).kept_first(starting, None));
+        kept.await.unwrap_or_else(|_| Err(refuse(FailureKind::Bug, "pipehost made a mistake; please report it".to_owned())))
+    }
+
+    /// Does a run that has ended again, as a new run of what is in force now: from its first step, or from that one on with what the steps before it
+    /// gave.
+    pub(in crate::engine) async fn retry(self: &Arc<Self>, run: RunId, from: Option<&StepId>) -> Result<RunId, Failure> {
+        let (beginning, facts, _) = self.recorded(run).await?;
+        if !matches!(facts.last(), Some(Fact::Ended { .. })) {
+            let message = format!("run {run} has not ended; `pipehost runs cancel {run}` ends it, and then it can be done again");
+            return Err(refuse(FailureKind::Conflict, message));
+        }
+        if let Some(part) = &beginning.part {
+            return match from {
+                None => self.send_part_again(&beginning, part).await,
+                Some(_) => {
+                    Err(refuse(FailureKind::Invalid, format!("run {run} is one step that was dispatched: it has no steps to go on from")))
+                }
+            };
+        }
+        let copied = match from {
+            None => Vec::new(),
+            Some(from) => {
+                let (_, old) = self.pinned_for(&beginning).await?;
+                let flow = self.flow_in_force(&beginning.pipeline, &beginning.flow)?;
+                taken_over(run, &facts, &old, &flow, from).map_err(|why| refuse(FailureKind::Invalid, why))?
+            }
+        };
+        self.begin_again(&beginning, copied).await
+    }
+
+    /// A run that is no longer wanted, wherever it stands.
+    pub(in crate::engine) async fn call_off(self: &Arc<Self>, run: RunId) -> Result<(), Failure> {
+        if self.stalled.contains(run) {
+            let facts = self.ports.store.facts(run).await.map_err(|error| of_store(&error))?;
+            let fact = Fact::Ended { outcome: RunOutcome::Cancelled { reason: CancelReason::Requested }, at: self.ports.clock.now() };
+            let batch = Batch::of(run, facts.len() as u64, Arc::new(vec![fact]));
+            self.ports.store.commit(batch).await.map_err(|error| of_store(&error))?;
+            drop(self.stalled.take(run));
+            return Ok(());
+        }
+        if self.is_live(run) || self.lock_door().waiting(|ticket| ticket.beginning.run).contains(&run) {
+            self.cancel(run, CancelReason::Requested);
+            return Ok(());
+        }
+        self.recorded(run).await?;
+        Err(refuse(FailureKind::Conflict, format!("run {run} has ended: there is nothing to cancel")))
+    }
+
+    /// Everything that nobody could bring to a good end, the oldest first.
+    pub(in crate::engine) async fn letters(&self) -> Result<Vec<DeadLetter>, Failure> {
+        let kept = self.ports.store.kept(Room::DeadLetter).await.map_err(|error| of_store(&error))?;
+        Ok(kept.iter().filter_map(DeadLetter::read).collect())
+    }
+
+    /// Does it again, and drops it once that is on its way. Returns the new run; `None` for an event that is published again.
+    pub(in crate::engine) async fn replay(self: &Arc<Self>, key: &str) -> Result<Option<RunId>, Failure> {
+        let letter = self.letter(key).await?;
+        let run = match (letter.run, &letter.event) {
+            (Some(run), event) => {
+                let (facts, _) = unfolded(self.ports.store.facts(run).await.map_err(|error| of_store(&error))?);
+                match (beginning_of(&facts), event) {
+                    (Some(beginning), _) => match &beginning.part {
+                        Some(part) => Some(self.send_part_again(beginning, part).await?),
+                        None => Some(self.begin_again(beginning, Vec::new()).await?),
+                    },
+                    (None, Some(event)) => Some(self.begin_of_event(&letter, event).await?),
+                    (None, None) => {
+                        let message = format!("what run {run} was to do is not recorded any more; `pipehost dlq drop {key}` forgets it");
+                        return Err(refuse(FailureKind::NotFound, message));
+                    }
+                }
+            }
+            (None, Some(event)) => {
+                self.publish_once_more(event.clone()).await;
+                None
+            }
+            (None, None) => {
+                return Err(refuse(FailureKind::Invalid, format!("the dead letter {key} says nothing that could be done again")));
+            }
+        };
+        self.forget_letter(&letter).await?;
+        Ok(run)
+    }
+
+    /// Tells of dead letters that went because there were too many.
+    pub(in crate::engine) fn tell_gone_letters(&self) {
+        for (owner, key) in self.dead_letters.take_gone() {
+            self.tell(What::DeadLetterGone { owner, key });
+        }
+    }
+
+    /// Forgets it.
+    pub(in crate::engine) async fn drop_letter(&self, key: &str) -> Result<(), Failure> {
+        let letter = self.letter(key).await?;
+        self.forget_letter(&letter).await
+    }
+
+    async fn letter(&self, key: &str) -> Result<DeadLetter, Failure> {
+        let found = self.letters().await?.into_iter().find(|letter| letter.key == key);
+        found.ok_or_else(|| refuse(FailureKind::NotFound, format!("there is no dead letter {key}; `pipehost dlq list` shows all")))
+    }
+
+    async fn forget_letter(&self, letter: &DeadLetter) -> Result<(), Failure> {
+        let Some(write) = self.dead_letters.forget(&letter.owner, &letter.key) else { return Ok(()) };
+        self.ports.store.write(vec![write]).await.map_err(|error| of_store(&error))
+    }
+
+    /// A new run with the input, event and caller of another, of what is in force now. That a flow takes each event once does not count here.
+    async fn begin_again(self: &Arc<Self>, before: &Beginning, copied: Vec<Fact>) -> Result<RunId, Failure> {
+        let activation = Activation {
+            pipeline: before.pipeline.clone(),
+            flow: before.flow.clone(),
+            input: before.input.clone(),
+            origin: Origin::Data,
+            trigger: before.trigger.clone(),
+            caller: before.caller.clone(),
+            correlation_id: Some(before.correlation_id),
+            event: before.event.clone().map(Arc::new),
+            requester: None,
+            patience: Patience::AsDeclared,
+            parent: None,
+        };
+        self.start_anew(activation, Some(before.run), copied).await
+    }
+
+    async fn begin_of_event(self: &Arc<Self>, letter: &DeadLetter, event: &crate::model::event::Event) -> Result<RunId, Failure> {
+        let (pipeline, flow) = letter.owner.split_once('.').unwrap_or((&letter.owner, ""));
+        let activation = Activation {
+            pipeline: PipelineName::from(pipeline),
+            flow: FlowName::from(flow),
+            input: event.data.clone(),
+            origin: Origin::Data,
+            trigger: Value::null(),
+            caller: event.caller.clone(),
+            correlation_id: Some(event.correlation_id),
+            event: Some(Arc::new(event.clone())),
+            requester: None,
+            patience: Patience::AsDeclared,
+            parent: None,
+        };
+        self.start_anew(activation, letter.run, Vec::new()).await
+    }
+
+    async fn start_anew(self: &Arc<Self>, activation: Activation, before: Option<RunId>, copied: Vec<Fact>) -> Result<RunId, Failure> {
+        let mut ticket = self.prepare(activation)?;
+        if let Some(failure) = ticket.circles.take() {
+            return Err(failure);
+        }
+        (ticket.beginning.retry_of, ticket.idempotency) = (before, None);
+        let admission = if copied.is_empty() {
+            self.admit(ticket, Patience::AsDeclared).await
+        } else {
+            // What it takes over cannot wait at the door with it: it has its place however full the line is.
+            ticket.copied = copied;
+            {
+                let mut door = self.lock_door();
+                door.resume(&ticket.door, ticket.limits, ticket.beginning.run);
+                self.register(&ticket);
+            }
+            self.begin(ticket).await
+        };
+        match admission {
+            Admission::Started(run) | Admission::Queued(run) => Ok(run),
+            Admission::Dropped => Err(refuse(FailureKind::Rejected, "no place is free, and the flow's `when_full` is drop".to_owned())),
+            Admission::Refused(failure) => Err(failure),
+        }
+    }
+
+    async fn send_part_again(self: &Arc<Self>, before: &Beginning, part: &Arc<Part>) -> Result<RunId, Failure> {
+        let (installed, flow) = self.pinned_for(before).await?;
+        let run = RunId::new(self.ports.random.id(self.ports.clock.now()));
+        // It belongs to nobody who would send it again by itself.
+        let by = Beginning { retry_of: Some(before.run), ..before.clone() };
+        self.send_off(&installed, &flow, &by, run, part).await;
+        Ok(run)
+    }
+
+    async fn pinned_for(&self, beginning: &Beginning) -> Result<(Arc<Installed>, Arc<Flow>), Failure> {
+        let pinned = self.pinned_or_remade(beginning).await;
+        pinned.map_err(|reason| refuse(FailureKind::Rejected, format!("run {}: {}", beginning.run, reason.text())))
+    }
+
+    fn flow_in_force(&self, pipeline: &PipelineName, flow: &FlowName) -> Result<Arc<Flow>, Failure> {
+        let found =
+            self.find(pipeline).and_then(|installed| installed.bound.pipeline.flows.iter().find(|known| known.name == *flow).cloned());
+        found.ok_or_else(|| refuse(FailureKind::NotFound, format!("there is no flow {pipeline}.{flow} in force")))
+    }
+
+    async fn recorded(&self, run: RunId) -> Result<(Arc<Beginning>, Vec<Fact>, u64), Failure> {
+        let (facts, count) = unfolded(self.ports.store.facts(run).await.map_err(|error| of_store(&error))?);
+        match beginning_of(&facts).map(Arc::clone) {
+            Some(beginning) => Ok((beginning, facts, count)),
+            None => Err(refuse(FailureKind::NotFound, format!("there is no run {run}; `pipehost runs list` shows those that are known"))),
+        }
+    }
+}
+
+fn refuse(kind: FailureKind, message: String) -> Failure {
+    Failure::new(kind, message).with_code(NOT_AGAIN)
+}
+
+fn of_store(error: &StoreError) -> Failure {
+    refusal(error)
+}

@@ -1,0 +1,107 @@
+//! Runs that are pinned to the files with which they began, and go over to others because somebody says so.
+
+use std::fs;
+
+use crate::program::{Bench, Program, text};
+
+/// Waits for `Go`, then has a script and a component work, and says what they gave.
+fn order(says: &str, after: &str) -> String {
+    let component = if after.is_empty() { "null" } else { "'${steps.echoed}'" };
+    format!(
+        "pipeline: order
+description: Waits, then works
+import: [lib/shared.yaml]
+events: {{ Go: {{ request: string }} }}
+executors:
+  work: {{ rhai: scripts/work.rhai }}
+trigger: manual
+steps:
+  - id: go
+    wait: {{ event: Go, match: {{ request: '${{run.id}}' }}, timeout: 4h, on_timeout: [{{ fail: {{ kind: timeout, message: nobody came }} }}] }}
+  - id: worked
+    run: work
+    policy: short
+{after}
+  - reply: {{ yaml: {says}, script: '${{steps.worked}}', component: {component} }}
+"
+    )
+}
+
+const ECHO: &str = "  - id: echoed\n    run: echo\n    with: { do: echo, value: 7 }\n";
+
+const LIBRARY: &str = "library: shared\npolicies: { short: { timeout: 30s } }\nexecutors: { echo: { wasm: echo.wasm } }\n";
+
+/// A bench with the old files.
+fn bench() -> Bench {
+    let bench = Bench::empty();
+    bench.write("order.yaml", order("old", ECHO));
+    bench.write("other.yaml", "pipeline: other\ntrigger: manual\nsteps: [{ reply: { hi: there } }]\n");
+    bench.write("lib/shared.yaml", LIBRARY);
+    bench.write("scripts/work.rhai", "import \"parts\" as parts;\nfn process(job) { parts::word() }");
+    bench.write("scripts/parts.rhai", "fn word() { \"old\" }");
+    let component = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/guests/conformance/conformance.wasm");
+    fs::copy(component, bench.path("lib/echo.wasm")).expect("it is committed");
+    bench
+}
+
+/// A host on these files, which has put them in force.
+fn host(bench: &Bench, file: &str) -> Program {
+    let program = bench.start(&["run", file, "--data", "data", "--events", "json"]);
+    program.errors.expect("It stays until");
+    program
+}
+
+/// A run that waits.
+fn waiting(bench: &Bench, host: &Program) -> String {
+    let sent = bench.run(&["send", "order", "{}", "--no-wait", "--data", "data"], b"");
+    let run = text(&sent.ends_with(0).objects()[0], "run").to_owned();
+    host.event("waiting");
+    run
+}
+
+/// Lets a run go on to its end, and returns its reply.
+fn goes_on(bench: &Bench, host: &Program, run: &str) -> String {
+    bench.run(&["signal", run, "Go", "--as", "alice", "--data", "data"], b"").ends_with(0);
+    assert_eq!(host.event("run_ended")["outcome"], "succeeded");
+    let shown = bench.run(&["runs", "show", run, "--json", "--data", "data"], b"");
+    shown.ends_with(0).objects()[0]["reply"].to_string()
+}
+
+const OLD: &str = r#"{"component":7,"script":"old","yaml":"old"}"#;
+const NEW: &str = r#"{"component":null,"script":"new","yaml":"new"}"#;
+
+/// The new files: the step with the component is gone, and the component too.
+fn edit(bench: &Bench) {
+    bench.write("scripts/parts.rhai", "fn word() { \"new\" }");
+    bench.write("lib/shared.yaml", LIBRARY.replace("executors: { echo: { wasm: echo.wasm } }\n", ""));
+    bench.write("order.yaml", order("new", ""));
+    fs::remove_file(bench.path("lib/echo.wasm")).expect("it was there");
+}
+
+#[test]
+fn a_run_goes_over_to_the_files_as_they_are_if_somebody_says_so() {
+    let bench = bench();
+    let host = host(&bench, "order.yaml");
+    let (first, second) = (waiting(&bench, &host), waiting(&bench, &host));
+    let migrate = |arguments: &[&str]| {
+        let arguments: Vec<&str> =
+            ["runs", "migrate"].iter().chain(arguments).chain(&["--to", "current", "--data", "data"]).copied().collect();
+        bench.run(&arguments, b"")
+    };
+    migrate(&["--all"]).ends_with(0).says(&["every run belongs to the revision in force"]);
+    bench.write("order.yaml", order("old", ECHO).replace("id: go\n", "id: come\n"));
+    host.event("reloaded");
+    let hindered = migrate(&["--all", "--dry-run"]);
+    assert_eq!(hindered.ends_with(1).out.matches("\n  - `go` is under way, and is not there any more\n").count(), 2);
+
+    edit(&bench);
+    host.event("reloaded");
+    let possible = migrate(&[&first, "--dry-run", "--json"]);
+    assert_eq!(possible.ends_with(0).objects()[0]["outcome"], "possible");
+    migrate(&[&first]).ends_with(0);
+    assert_eq!(host.event("migrated")["run"], first.as_str());
+    assert_eq!(goes_on(&bench, &host, &first), NEW);
+    assert_eq!(goes_on(&bench, &host, &second), OLD);
+    let shown = bench.run(&["runs", "show", &first, "--data", "data"], b"");
+    assert!(shown.ends_with(0).out.contains("migrated"), "{}", shown.out);
+}
