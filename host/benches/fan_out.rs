@@ -176,8 +176,13 @@ async fn by_runs() -> Duration {
     let folder = tempfile::tempdir().expect("there is a place for files");
     let file = folder.path().join("fan.yaml");
     std::fs::write(&file, pipeline()).expect("the file can be written");
-    let settings =
-        Settings { files: vec![file], data: Some(folder.path().join("data")), watch: false, environment: Environment::default() };
+    let settings = Settings {
+        files: vec![file],
+        data: Some(folder.path().join("data")),
+        watch: false,
+        integrity: pipehost::app::Integrity::default(),
+        environment: Environment::default(),
+    };
     let mut app = App::new(settings).expect("the host can be made");
     let report = app.start().await;
     assert!(!app.pipelines().is_empty(), "the pipeline is refused: {report:?}");

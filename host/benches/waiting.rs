@@ -112,8 +112,13 @@ async fn main() {
     let folder = tempfile::tempdir().expect("there is a place for files");
     let file = folder.path().join("waiting.yaml");
     std::fs::write(&file, PIPELINE).expect("the file can be written");
-    let settings =
-        Settings { files: vec![file], data: Some(folder.path().join("data")), watch: false, environment: Environment::default() };
+    let settings = Settings {
+        files: vec![file],
+        data: Some(folder.path().join("data")),
+        watch: false,
+        integrity: pipehost::app::Integrity::default(),
+        environment: Environment::default(),
+    };
     let mut app = App::new(settings).expect("the host can be made");
     let report = app.start().await;
     assert!(!app.pipelines().is_empty(), "the pipeline is refused: {report:?}");

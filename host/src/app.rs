@@ -9,6 +9,7 @@ mod follow;
 mod hearing;
 mod migrating;
 mod owner;
+pub mod store;
 mod signal;
 mod taking_up;
 pub mod views;
@@ -23,12 +24,12 @@ use crate::bus::Bus;
 use crate::clock::{Activity, RealClock, SystemRandom};
 use crate::engine::{Engine, Ports};
 use crate::executor::registry::{Registry, RegistrySettings, SecretSource};
-use crate::journal::sqlite::{Options, SqliteStore};
+use crate::journal::sqlite::{Options, Secrets, SqliteStore};
 use crate::model::cancel::CancelSignal;
 use crate::model::failure::Failure;
 use crate::model::id::{FlowName, PipelineName};
 use crate::model::job::CancelReason;
-use crate::model::port::{Activate, Clock, Random, Sink, Store, StoreError};
+use crate::model::port::{Activate, Clock, Health, Random, Sink, Store, StoreError};
 use crate::plan::pipeline::{Pipeline, Trigger};
 use crate::plan::{Environment, Loaded, load_given};
 use crate::policy::Policies;
@@ -36,10 +37,10 @@ use crate::reload::{Parts, Rebuilder, Reload};
 use crate::telemetry::{Detail, Subscription, Telemetry};
 
 pub use crate::engine::Recovered;
-pub use crate::journal::sqlite::CANNOT_OPEN as JOURNAL_UNUSABLE;
+pub use crate::journal::sqlite::{CANNOT_OPEN as JOURNAL_UNUSABLE, Integrity};
 pub use crate::reload::{Outcome, Report};
 pub use commands::{Asked, Commands, ENDED, NOT_SENDABLE, is_manual};
-pub use data::{DATA_FOLDER, NOT_A_FOLDER, NOT_WRITABLE, default_folder};
+pub use data::{DATA_FOLDER, NETWORK, NOT_A_FOLDER, NOT_WRITABLE, default_folder};
 pub use hearing::{Hearer, hearers};
 pub use migrating::{MigrationRow, MigrationWanted, MigrationWord};
 pub use owner::OWNED;
@@ -62,6 +63,8 @@ pub struct Settings {
     pub data: Option<PathBuf>,
     /// Whether files are watched, and put in force when they change.
     pub watch: bool,
+    /// When it is made to last how far the journal has come.
+    pub integrity: Integrity,
     /// Where `env` and `secret` get their values from.
     pub environment: Environment,
 }
@@ -118,7 +121,8 @@ impl App {
         let environment = Arc::new(settings.environment);
         let registry = Arc::new(registry(&data, &environment, &clock, &sink)?);
         let activity = Activity::new();
-        let store = SqliteStore::open(&data, &clock, secrets(&environment), Options::default())?;
+        let options = Options { integrity: settings.integrity, ..Options::default() };
+        let store = SqliteStore::open(&data, &clock, source(&environment), options)?;
         let of_engine: Arc<dyn Store> = Arc::new(store.clone());
         let engine = Engine::new(Ports {
             store: Arc::clone(&of_engine),
@@ -248,6 +252,21 @@ impl App {
         &self.data
     }
 
+    /// What people have to know of the data folder before anything begins: that something may be lost of it, or that it is on a disk which may lose something.
+    pub fn troubles(&self) -> Vec<Failure> {
+        let suspicion = match self.store.health() {
+            Health::Suspect(why) => Some(store::suspicion(&self.data, &why)),
+            Health::Good | Health::Full(_) | Health::Broken(_) => None,
+        };
+        data::warning(&self.data).into_iter().chain(suspicion).collect()
+    }
+
+    /// Waits until the journal cannot be written any more: then the host must end, whatever is under way. For ever, if that does not come to pass.
+    pub fn broken(&self) -> impl Future<Output = Failure> + Send + use<> {
+        let (broken, data) = (self.store.broken(), self.data.clone());
+        async move { store::broken(&data, &broken.await) }
+    }
+
     /// Whether files are watched.
     pub const fn is_watching(&self) -> bool {
         self.watching
@@ -286,11 +305,12 @@ pub fn look(files: &[PathBuf], data: Option<PathBuf>, environment: Environment) 
 
 fn registry(data: &Path, environment: &Arc<Environment>, clock: &Arc<dyn Clock>, sink: &Arc<dyn Sink>) -> Result<Registry, Failure> {
     let (data, clock, sink, environment) = (data.to_owned(), Arc::clone(clock), Arc::clone(sink), Arc::clone(environment));
-    Registry::new(RegistrySettings { data, secrets: secrets(&environment), clock, sink })
+    let secrets: SecretSource = source(&environment);
+    Registry::new(RegistrySettings { data, secrets, clock, sink })
 }
 
-/// Where the values of secrets come from: by their names.
-fn secrets(environment: &Arc<Environment>) -> SecretSource {
+/// Where secrets are read by their names.
+fn source(environment: &Arc<Environment>) -> Secrets {
     let environment = Arc::clone(environment);
-    Arc::new(move |name| environment.secrets.get(name).or_else(|| environment.variables.get(name)).cloned())
+    Arc::new(move |name: &str| environment.secrets.get(name).or_else(|| environment.variables.get(name)).cloned())
 }

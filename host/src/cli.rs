@@ -27,6 +27,7 @@ mod show;
 #[cfg(unix)]
 mod signal;
 mod signals;
+mod store;
 mod style;
 mod talk;
 mod test;
@@ -54,6 +55,7 @@ pub fn main() -> ExitCode {
         Command::Schema(_) => schema::schema(),
         Command::Graph(arguments) => graph::graph(&arguments),
         Command::Test(arguments) => test::test(&arguments),
+        Command::Store(arguments) => store::store(&arguments),
         #[cfg(unix)]
         Command::Send(arguments) => send::send(arguments),
         #[cfg(unix)]

@@ -1,5 +1,6 @@
 //! What happens in the host, told on: to the log, and to whoever subscribed. Telling never blocks and never fails.
 
+pub mod failpoint;
 mod log;
 mod subscription;
 

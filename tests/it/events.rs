@@ -107,6 +107,7 @@ fn a_program_that_is_ended_by_force_ends_its_events_too() {
         format!(
             "pipeline: slow
 trigger: {{ stdin: line }}
+durable: false
 executors: {{ ask: {{ builtin: http.request, grants: {{ http: ['{origin}'] }} }} }}
 steps: [{{ run: ask, with: {{ url: '{origin}/work' }} }}]
 finally: [{{ run: ask, with: {{ url: '{origin}/after' }} }}]

@@ -17,10 +17,14 @@ mod chatbot;
 mod cloud_upload;
 mod command_line;
 mod conformance;
+#[cfg(target_os = "linux")]
+mod crash;
 mod events;
 #[cfg(target_os = "linux")]
 mod full_disk;
 mod full_flow;
+#[cfg(unix)]
+mod killed;
 mod mail;
 mod meetings;
 mod openai;
@@ -47,6 +51,7 @@ mod sending;
 mod several;
 #[cfg(unix)]
 mod shop;
+mod store;
 mod structures;
 #[cfg(unix)]
 mod terminal;

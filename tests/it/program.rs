@@ -129,6 +129,14 @@ impl Bench {
         Program::start(command)
     }
 
+    /// Starts the program with these environment variables besides.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn start_with(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Program {
+        let mut command = self.command(arguments);
+        command.envs(environment.iter().copied()).stdout(Stdio::piped());
+        Program::start(command)
+    }
+
     /// Starts the program through another one: `before` and its arguments, then the program with its own.
     #[cfg(target_os = "linux")]
     pub(crate) fn start_through(&self, before: &[&str], arguments: &[&str]) -> Program {
@@ -272,6 +280,12 @@ impl Output {
     pub(crate) fn expect(&self, words: &str) -> String {
         self.until(|text| text.find(words).map(|at| at + words.len()))
             .unwrap_or_else(|| panic!("{words:?} never came; this did:\n{}", self.so_far()))
+    }
+
+    /// Waits for words; whether they came before the end.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn came(&self, words: &str) -> bool {
+        self.until(|text| text.find(words).map(|at| at + words.len())).is_some()
     }
 
     /// The next line without its end; `None` when there is no other.

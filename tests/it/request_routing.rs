@@ -125,8 +125,10 @@ fn over_fifty_restarts(name: &str, end: &str) {
     }
     yaml.push_str(end);
     bench.write(FILE, yaml);
-    let tested = bench.run(&["test", FILE, "--filter", name], b"");
-    assert!(tested.ends_with(0).out.contains("✓"), "{}\n{}", tested.out, tested.err);
+    for store in ["memory", "sqlite"] {
+        let tested = bench.run(&["test", FILE, "--filter", name, "--store", store], b"");
+        assert!(tested.ends_with(0).out.contains("✓"), "{store}: {}\n{}", tested.out, tested.err);
+    }
 }
 
 #[test]

@@ -16,6 +16,15 @@ fn every_shipped_pipeline_passes_its_tests() {
     assert!(!finished.out.contains('\u{1b}'), "no colours where nobody sees them");
 }
 
+/// The same on the store that keeps runs over the end of the host.
+#[test]
+fn every_shipped_pipeline_passes_its_tests_on_the_store_that_lasts() {
+    let bench = Bench::chatbot();
+    let (in_memory, lasting) = (bench.run(&["test"], b""), bench.run(&["test", "--store", "sqlite"], b""));
+    assert_eq!(lasting.code, Some(0), "{}{}", lasting.out, lasting.err);
+    assert_eq!(lasting.out, in_memory.out);
+}
+
 #[test]
 fn every_shipped_pipeline_is_laid_out() {
     let looked = Bench::chatbot().run(&["fmt", "--check", "pipelines"], b"");

@@ -65,6 +65,7 @@ impl Host {
             files: vec![folder.path().join(files[0].0)],
             data: Some(folder.path().join("data")),
             watch,
+            integrity: pipehost::app::Integrity::default(),
             environment: Environment::default(),
         };
         let app = runtime.block_on(async {

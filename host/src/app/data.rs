@@ -1,5 +1,8 @@
 //! The data folder: where it is, and whether it can be used.
 
+#[cfg(target_os = "linux")]
+mod network;
+
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -13,6 +16,27 @@ pub const DATA_FOLDER: &str = ".pipehost";
 pub const NOT_A_FOLDER: &str = "E0702";
 /// The code of a data folder that cannot be made or written to.
 pub const NOT_WRITABLE: &str = "E0703";
+
+/// The code of the warning that the data folder lies on a network file system.
+pub const NETWORK: &str = "W0735";
+
+/// What may go wrong with a data folder that can be used.
+pub(super) fn warning(folder: &Path) -> Option<Failure> {
+    #[cfg(target_os = "linux")]
+    {
+        let kind = network::kind(folder)?;
+        let folder = folder.display();
+        let message = format!(
+            "the data folder {folder} lies on a network file system ({kind}), which may not keep what it says is kept, and whose locks may not hold; name a folder on a disk of this machine with --data DIR"
+        );
+        Some(Failure::new(FailureKind::Permanent, message).with_code(NETWORK))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = folder;
+        None
+    }
+}
 
 /// The data folder of these files where none is given.
 pub fn default_folder(files: &[PathBuf]) -> PathBuf {

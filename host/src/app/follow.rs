@@ -120,6 +120,7 @@ mod tests {
             files: vec![file.clone()],
             data: Some(folder.path().join("data")),
             watch: true,
+            integrity: crate::app::Integrity::default(),
             environment: Environment::default(),
         };
         let mut app = App::new(settings).expect("it can be made");

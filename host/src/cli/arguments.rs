@@ -3,6 +3,7 @@
 #[cfg(unix)]
 mod asked;
 mod migrate;
+mod store;
 
 use std::path::PathBuf;
 
@@ -13,6 +14,7 @@ use crate::model::value::{Tree, Value};
 #[cfg(unix)]
 pub(super) use asked::{Asking, Dlq, DlqCommand, Few, List, OneLetter, Runs, RunsCommand, Show as ShowRun, SignalTo, Trace};
 pub(super) use migrate::Migrate;
+pub(super) use store::{InFolder, Store, StoreCommand};
 
 const EXIT_CODES: &str = "Exit codes:
   0  good; warnings alone too
@@ -44,6 +46,7 @@ pub(super) enum Command {
     Test(Test),
     Schema(Schema),
     Fmt(Fmt),
+    Store(Store),
     #[cfg(unix)]
     Send(SendTo),
     #[cfg(unix)]
@@ -79,6 +82,9 @@ pub(super) struct Run {
     /// Print everything that happens as one JSON line each on standard output; talk goes to standard error
     #[arg(long, value_name = "FORMAT")]
     pub(super) events: Option<Events>,
+    /// When it is made to last how far the journal has come: every 100 ms, or with each commit
+    #[arg(long, value_name = "WHEN", default_value = "usual")]
+    pub(super) integrity: Mark,
     /// Do not watch the files
     #[arg(long)]
     pub(super) no_watch: bool,
@@ -135,6 +141,14 @@ pub(super) struct Explain {
 const EXPLAIN_EXAMPLES: &str = "Examples:
   pipehost explain pipelines/chatbot.yaml:main.context           one step
   pipehost explain pipelines/ --format json | jq '.[].flows'     all of them, for programs";
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Mark {
+    /// Every 100 ms
+    Usual,
+    /// With each commit
+    Strict,
+}
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Plain {
@@ -268,6 +282,9 @@ pub(super) struct Test {
     /// List the steps and branches that no test takes
     #[arg(long)]
     pub(super) coverage: bool,
+    /// What the runs of each test are kept in; tests come to the same on both
+    #[arg(long, value_name = "STORE", default_value = "memory")]
+    pub(super) store: TestStore,
     /// Where what is compiled of plugins is kept [default: .pipehost beside the first file]
     #[arg(long, value_name = "DIR")]
     pub(super) data: Option<PathBuf>,
@@ -324,6 +341,14 @@ pub(super) enum TestFormat {
     Json,
     /// One XML document, as build servers read it
     Junit,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum TestStore {
+    /// In memory: the quicker one
+    Memory,
+    /// The one that `pipehost run` uses, in a folder of the test's own
+    Sqlite,
 }
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
@@ -394,6 +419,7 @@ mod tests {
             Some("test"),
             Some("schema"),
             Some("fmt"),
+            Some("store"),
             Some("send"),
             Some("runs"),
             Some("runs list"),

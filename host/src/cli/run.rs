@@ -5,11 +5,11 @@ mod session;
 
 use std::io::{self, IsTerminal};
 
-use super::arguments::{Events, Run};
+use super::arguments::{Events, Mark, Run};
 use super::exit::{Exit, not_started};
 use super::style::Style;
 use super::{environment, logging};
-use crate::app::Settings;
+use crate::app::{Integrity, Settings};
 use crate::model::failure::{Failure, FailureKind};
 
 use session::{Session, Streams};
@@ -37,6 +37,10 @@ pub(super) fn run(arguments: Run) -> Exit {
         data: arguments.places.data,
         // One input is answered by what the file is now.
         watch: !arguments.no_watch && arguments.input.is_none(),
+        integrity: match arguments.integrity {
+            Mark::Usual => Integrity::Usual,
+            Mark::Strict => Integrity::Strict,
+        },
         environment,
     };
     let session = Session { settings, input: arguments.input, streams };

@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::arguments::{Test, TestFormat};
+use super::arguments::{Test, TestFormat, TestStore};
 use super::check::many;
 use super::exit::{Exit, after_writing, not_started, say};
 use super::style::Style;
 use super::words::duration;
 use super::{diagnostics, environment};
 use crate::model::diagnostic::Diagnostic;
-use crate::testing::{self, Coverage, FileReport, Report, Settings, TestReport};
+use crate::testing::{self, Coverage, FileReport, Report, Settings, StoreKind, TestReport};
 
 /// How much real time a test may take: each takes milliseconds, and one that runs executors for real, seconds.
 const WATCHDOG: Duration = Duration::from_secs(30);
@@ -46,6 +46,10 @@ pub(super) fn test(arguments: &Test) -> Exit {
             data: arguments.data.clone(),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             watchdog: WATCHDOG,
+            store: match arguments.store {
+                TestStore::Memory => StoreKind::Memory,
+                TestStore::Sqlite => StoreKind::Sqlite,
+            },
         })
     });
     let report = match run {

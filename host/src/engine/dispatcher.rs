@@ -6,8 +6,10 @@ mod attempts;
 mod giving;
 mod leaving;
 mod opening;
-mod outgoing;
 mod outboxing;
+mod outgoing;
+#[cfg(test)]
+pub mod planted;
 mod promises;
 
 use std::collections::VecDeque;
@@ -36,6 +38,7 @@ use crate::model::record::{Batch, Fact, LaneId, RefusedAnswer, StepNumber};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::plan::pipeline::Verb;
+use crate::telemetry::failpoint;
 
 use super::control::Control;
 use super::flights::{self, Awaited, Claimed};
@@ -217,10 +220,19 @@ impl Driver {
         let Given { facts, commands, commit, changes } = given;
         if let Some(commit) = commit {
             self.take_note(&facts);
+            #[cfg(test)]
+            if planted::is(planted::Defect::ActsBeforeItIsKept) {
+                self.act(&facts, changes).await;
+                let kept = commit.await.map_err(|error| Refused { facts, error, changes: Changes::default() });
+                self.obey(commands);
+                return kept;
+            }
             if let Err(error) = commit.await {
                 return Err(Refused { facts, error, changes });
             }
+            failpoint::reach("run.kept");
             self.act(&facts, changes).await;
+            failpoint::reach("run.published");
         } else if self.meets {
             self.tell_asker(&[]);
         }

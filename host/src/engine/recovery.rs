@@ -19,6 +19,7 @@ use crate::model::id::RunId;
 use crate::model::job::CancelReason;
 use crate::model::port::{Pending, StoreError};
 use crate::model::record::{Beginning, Fact, InboxKey, Room, beginning_of};
+use crate::telemetry::failpoint;
 
 use super::calls::Callee;
 use super::installed::Installed;
@@ -115,6 +116,7 @@ impl Shared {
     /// Reads some runs, has those go on that depend on no other, and holds the others.
     async fn take_up_some(self: &Arc<Self>, runs: &[RunId], remade: bool, recovered: &mut Recovered, held: &mut Held) {
         let all = join_all(runs.iter().map(|run| self.ports.store.facts(*run))).await;
+        failpoint::reach("recovery.reading");
         let mut alone = Vec::new();
         for (run, facts) in runs.iter().zip(all) {
             match self.classify(*run, facts) {
@@ -128,8 +130,8 @@ impl Shared {
                 Found::Working(revived) => {
                     held.called.extend(revived.state.called());
                     match revived.depends() {
-                        true => held.working.push(revived),
-                        false => alone.push(revived),
+                        true => held.working.push(*revived),
+                        false => alone.push(*revived),
                     }
                 }
             }
@@ -160,7 +162,9 @@ impl Shared {
         }));
         let mut drivers = Vec::with_capacity(revived.len());
         // All are known before the first goes on, so that each finds the others.
-        for (count, revived) in counts.await.into_iter().zip(revived) {
+        let counts = counts.await;
+        failpoint::reach("recovery.claimed");
+        for (count, revived) in counts.into_iter().zip(revived) {
             if count >= CLAIMS || revived.is_cut_off() {
                 self.give_up_on(&revived, called).await;
                 continue;

@@ -3,6 +3,7 @@
 mod full_queue;
 mod optimistic;
 mod outbox;
+mod outboxed;
 mod probing;
 mod quick;
 mod single_flight;
@@ -44,6 +45,7 @@ mod people;
 mod keeping;
 mod recovery;
 mod resting;
+mod simulation;
 
 type Script = Box<dyn Fn(Arc<Job>, Attempt) -> Processing<'static> + Send + Sync>;
 

@@ -1,5 +1,6 @@
 //! Facts in one SQLite file: whatever a commit that has ended well has written is there after a crash, and after a power cut.
 
+mod accept;
 mod account;
 mod apply;
 mod archive;
@@ -16,10 +17,12 @@ mod mark;
 mod marking;
 mod opening;
 mod payload;
+mod places;
 mod queue;
 mod read;
 mod retention;
 mod rooms;
+mod salvage;
 mod schema;
 mod seal;
 mod shortage;
@@ -28,6 +31,7 @@ mod verify;
 mod walk;
 mod writer;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
@@ -44,6 +48,7 @@ use crate::model::port::{Answer, Clock, Commit, Health, Pending, RunQuery, RunRe
 use crate::model::record::{Batch, Fact, InboxKey, Kept, Room, Write};
 use crate::model::time::Timestamp;
 
+pub use accept::{Accepted, NOT_ACCEPTED, accept_loss};
 pub use archive::{Archive, NO_JOURNAL};
 pub use backup::{NO_BACKUP, backup};
 pub use connection::CANNOT_OPEN;
@@ -65,6 +70,29 @@ use read::Readers;
 use seal::Sealer;
 use shortage::Shortage;
 use writer::{Around, Writer};
+
+/// Looks at the journal in a data folder, which is there. Blocks; changes nothing, and may be done while a host writes.
+///
+/// # Errors
+/// With [`CANNOT_OPEN`] or [`NEWER`] as its code: the file is no journal that this host can read.
+pub fn verify(folder: &Path, depth: Depth) -> Result<Findings, Failure> {
+    let path = folder.join(FILE);
+    if schema::is_current(&path)? { verify::examine(&path, depth) } else { Err(schema::older(&path)) }
+}
+
+/// What is lost of the journal in a data folder, also where it is gone or cannot be opened at all. Blocks.
+///
+/// # Errors
+/// With [`NEWER`] as its code: what a newer host has written is nothing to be repaired by this one.
+pub fn lost(folder: &Path) -> Result<Findings, Failure> {
+    let mut findings = Findings::default();
+    match verify(folder, Depth::Start) {
+        Ok(findings) => return Ok(findings),
+        Err(failure) if failure.code.as_deref() == Some(CANNOT_OPEN) => findings.problems.push(Problem::Structure(failure.message)),
+        Err(failure) => return Err(failure),
+    }
+    Ok(findings)
+}
 
 /// The file in the data folder. Its write-ahead log and its index stand beside it while a host runs.
 pub const FILE: &str = "journal.db";
@@ -124,6 +152,11 @@ impl SqliteStore {
         let path = folder.join(FILE);
         let payloads = Payloads::of(folder, options.lasting);
         let opening = opening::open(&path, options, &payloads)?;
+        if options.lasting {
+            // The name of a file that was made just now lasts as what is in it does.
+            let synced = File::open(folder).and_then(|folder| folder.sync_all());
+            synced.map_err(|error| connection::cannot_open(&path, &error.to_string(), "check that disk"))?;
+        }
         let sealer = Arc::new(Sealer::of(folder, secrets)?);
         let queue = Arc::new(Queue::new());
         let runtime = Handle::try_current().ok();
@@ -181,6 +214,18 @@ impl SqliteStore {
     pub fn tidy(&self) -> Commit {
         let tidied = self.0.queue.tidy_wholly();
         Box::pin(async move { tidied.await.map(drop).map_err(|_| queue::closed()) })
+    }
+
+    /// Waits until nothing can be written any more, and says why; for ever, if that does not come to pass. Whoever holds this holds no handle.
+    pub fn broken(&self) -> impl Future<Output = String> + Send + use<> {
+        let mut broken = self.0.queue.broken();
+        async move {
+            match broken.wait_for(Option::is_some).await.map(|why| why.clone()) {
+                Ok(Some(why)) => why,
+                // It was closed, and was not broken.
+                _ => std::future::pending().await,
+            }
+        }
     }
 
     /// Waits until everything is written that was given before.

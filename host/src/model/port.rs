@@ -14,6 +14,7 @@ pub use clock::{Clock, Random, Sleep};
 pub use executor::{Attempt, Executor, JobChannel, Processing};
 pub use expression::{Expression, Reference, Root, Scope};
 pub use outbox::{MakeData, OUTBOX_KEPT, OutboxEvent, OutboxRow, OutboxTable, Outgoing};
+#[cfg(test)]
 pub(crate) use store::forward_store;
 pub use store::{Answer, Commit, Health, Pending, PendingEvent, RunQuery, RunRecord, Store, StoreError};
 

@@ -20,6 +20,7 @@ use crate::telemetry::Telemetry;
 use super::compare::Difference;
 use super::coverage::{Coverage, Walked, coverage};
 use super::double::CaseOf;
+use super::keeping::StoreKind;
 use super::real::secrets;
 use super::world::{self, Done};
 
@@ -38,6 +39,8 @@ pub struct Settings {
     pub threads: usize,
     /// How much real time a test may take.
     pub watchdog: Duration,
+    /// What the runs of each test are kept in.
+    pub store: StoreKind,
 }
 
 /// What came of all tests.
@@ -102,6 +105,7 @@ pub(super) struct Prepared {
     pub(super) environment: Environment,
     /// Where what is compiled of components is.
     pub(super) compiled: PathBuf,
+    pub(super) store: StoreKind,
 }
 
 /// The files that are meant by these paths: a file is itself; a folder is every `*.yaml` file in it that is a pipeline, by name.
@@ -142,7 +146,7 @@ fn is_pipeline(file: &Path) -> bool {
 /// An executor home cannot be set up, or no thread can be had.
 pub fn run(settings: &Settings) -> Result<Report, Failure> {
     let data = settings.data.clone().unwrap_or_else(|| default_folder(&settings.files));
-    let suite = Suite::new(data)?;
+    let suite = Suite::new(data, settings.store)?;
     let mut sources = Sources::default();
     let mut files: Vec<(FileReport, Vec<Planned>)> =
         settings.files.iter().map(|file| suite.prepare(file, settings, &mut sources)).collect();
@@ -217,15 +221,16 @@ struct Suite {
     /// Describes executors, and opens those that need nothing from outside. Its clock stands: they have no use for time.
     registry: Arc<Registry>,
     compiled: PathBuf,
+    store: StoreKind,
 }
 
 impl Suite {
-    fn new(data: PathBuf) -> Result<Self, Failure> {
+    fn new(data: PathBuf, store: StoreKind) -> Result<Self, Failure> {
         let compiled = data.join("compiled");
         let clock: Arc<dyn Clock> = Arc::new(VirtualClock::new(Activity::new()));
         let sink: Arc<dyn Sink> = Arc::new(Telemetry::new());
         let registry = Registry::new(RegistrySettings { data, secrets: secrets(&Environment::default()), clock, sink })?;
-        Ok(Self { registry: Arc::new(registry), compiled })
+        Ok(Self { registry: Arc::new(registry), compiled, store })
     }
 
     /// Loads a file and what its tests need.
@@ -246,7 +251,7 @@ impl Suite {
             return (report, Vec::new());
         };
         report.pipeline = Some(pipeline.name.clone());
-        let base = Prepared { plan, files, environment, compiled: self.compiled.clone() };
+        let base = Prepared { plan, files, environment, compiled: self.compiled.clone(), store: self.store };
         let planned = self.plan(base, &pipeline, &made_up, settings, sources);
         (report, planned)
     }
@@ -301,7 +306,9 @@ impl Suite {
         let loaded = load(files, &*self.registry, &environment);
         keep_texts(sources, &loaded);
         match loaded.plan {
-            Some(plan) => Ok(Arc::new(Prepared { plan, files: files.to_vec(), environment, compiled: self.compiled.clone() })),
+            Some(plan) => {
+                Ok(Arc::new(Prepared { plan, files: files.to_vec(), environment, compiled: self.compiled.clone(), store: self.store }))
+            }
             None => Err(loaded.diagnostics.into_iter().filter(|one| one.severity == Severity::Error).collect()),
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::{Report, Settings, run, update};
+use super::{Report, Settings, StoreKind, run, update};
 use crate::clock::RealClock;
 use crate::model::port::Clock;
 use crate::plan::Environment;
@@ -35,6 +35,7 @@ impl Bench {
             data: Some(self.folder.path().join("data")),
             threads: 2,
             watchdog: Duration::from_secs(20),
+            store: StoreKind::Memory,
         }
     }
 

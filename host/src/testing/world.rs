@@ -11,13 +11,12 @@ use uuid::Uuid;
 use crate::clock::{Activity, RealClock, SeededRandom, VirtualClock};
 use crate::engine::{Engine, Outside};
 use crate::executor::registry::Registry;
-use crate::journal::memory::MemoryStore;
 use crate::model::activation::{Activation, Admission, Patience, Requester};
 use crate::model::diagnostic::{Diagnostic, Place};
 use crate::model::event::Caller;
 use crate::model::id::{EventType, FlowName, PipelineName};
 use crate::model::job::CancelReason;
-use crate::model::port::{Activate, Clock, Random, Root, Scope, Sleep};
+use crate::model::port::{Activate, Clock, Random, Root, Scope, Sleep, Store};
 use crate::model::time::Timestamp;
 use crate::model::types::Origin;
 use crate::model::value::Value;
@@ -30,8 +29,9 @@ use super::cliff::Cliff;
 use super::compare::{Difference, compare};
 use super::coverage::Walked;
 use super::double::{CaseOf, Stage};
+use super::keeping::TestStore;
 use super::observed::View;
-use super::real::OwnRegistry;
+use super::real::{OwnRegistry, secrets};
 use super::suite::Prepared;
 use super::witness::{Asker, SeenEnd, Witness};
 use installing::host;
@@ -56,17 +56,17 @@ pub(super) struct Done {
 /// wherever they are, and whatever the test leaves behind ends with it.
 ///
 /// # Errors
-/// No runtime can be had.
+/// No runtime or no store can be had.
 pub(super) fn run(prepared: &Prepared, case: CaseOf, pure: &Registry, watchdog: Duration) -> std::io::Result<Done> {
     let real = RealClock::new();
     let late = real.now() + watchdog;
-    let mut world = World::new(prepared, case, pure);
+    let mut world = World::new(prepared, case, pure)?;
     loop {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let life = runtime.block_on(async { world.live(real.sleep_until(late)).await });
         runtime.shutdown_background();
         match life {
-            Life::Killed => world.revive(),
+            Life::Killed => world.revive()?,
             Life::Over => return Ok(world.done()),
             Life::Late => {
                 let message = format!("the test did not end within {}s of real time", watchdog.as_secs());
@@ -93,7 +93,7 @@ struct Halt;
 
 struct World<'a> {
     prepared: &'a Prepared,
-    store: MemoryStore,
+    store: TestStore,
     cliff: Arc<Cliff>,
     /// The number of the action that is next.
     next: usize,
@@ -116,16 +116,17 @@ struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    fn new(prepared: &'a Prepared, case: CaseOf, pure: &'a Registry) -> Self {
+    fn new(prepared: &'a Prepared, case: CaseOf, pure: &'a Registry) -> std::io::Result<Self> {
         let activity = Activity::new();
         let clock = VirtualClock::starting_at(BEGINNING, activity.clone());
         let witness = Arc::new(Witness::default());
         let stage = Arc::new(Stage::new(case, clock.clone(), activity.clone(), Arc::clone(&witness)));
         let random = Arc::new(SeededRandom::new(1));
-        let store = MemoryStore::new();
+        let mut store = TestStore::new(prepared.store)?;
         let cliff = Arc::new(Cliff::new(stage.points()));
-        let engine = host(&stage, &random, &store, &cliff);
-        Self {
+        let opened = open(&mut store, &stage, prepared)?;
+        let engine = host(&stage, &random, opened, &cliff);
+        Ok(Self {
             prepared,
             store,
             cliff,
@@ -142,7 +143,7 @@ impl<'a> World<'a> {
             pipelines: Vec::new(),
             mistakes: Vec::new(),
             differences: Vec::new(),
-        }
+        })
     }
 
     /// Lives until the test is done, the host is killed, or it is too late.
@@ -160,12 +161,14 @@ impl<'a> World<'a> {
     }
 
     /// A new host over what the old one has recorded.
-    fn revive(&mut self) {
+    fn revive(&mut self) -> std::io::Result<()> {
         self.fell |= self.cliff.has_fallen();
         // It is killed once: a restart before that leaves it still to come.
         self.cliff = if self.fell { Arc::default() } else { Arc::new(Cliff::new(self.stage.points())) };
-        self.engine = host(&self.stage, &self.random, &self.store, &self.cliff);
+        let store = open(&mut self.store, &self.stage, self.prepared)?;
+        self.engine = host(&self.stage, &self.random, store, &self.cliff);
         self.reborn = true;
+        Ok(())
     }
 
     async fn carry_out(&mut self) -> Life {
@@ -391,6 +394,12 @@ impl<'a> World<'a> {
         }
         Done { elapsed, mistakes, differences: self.differences, walked }
     }
+}
+
+/// The test's store, for the next host.
+fn open(store: &mut TestStore, stage: &Stage, prepared: &Prepared) -> std::io::Result<Arc<dyn Store>> {
+    let clock: Arc<dyn Clock> = Arc::new(stage.clock.clone());
+    store.open(&clock, secrets(&prepared.environment)).map_err(|failure| std::io::Error::other(failure.message))
 }
 
 /// What a test's values may read.

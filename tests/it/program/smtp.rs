@@ -40,6 +40,8 @@ pub(crate) enum Act {
     HangsUp,
     /// It says nothing until the other side hangs up.
     Silent,
+    /// It takes what it was given, and says nothing until the other side hangs up.
+    TakesAndIsSilent,
 }
 
 /// How the server keeps what is said to it from others.
@@ -233,7 +235,7 @@ impl Conversation {
             *count += 1;
             let acts = state.acts.get(&turn).map(Vec::as_slice).unwrap_or_default();
             let act = acts.get(nth).or(acts.last()).copied().unwrap_or(Act::Well);
-            if matches!(act, Act::Well | Act::HangsUp) || matches!(act, Act::Says(line) if line.starts_with('2')) {
+            if matches!(act, Act::Well | Act::HangsUp | Act::TakesAndIsSilent) || matches!(act, Act::Says(line) if line.starts_with('2')) {
                 well(&mut state);
             }
             act
@@ -246,7 +248,7 @@ impl Conversation {
                 let _ = self.socket.shutdown(std::net::Shutdown::Both);
                 Err(Over)
             }
-            Act::Silent => {
+            Act::Silent | Act::TakesAndIsSilent => {
                 while self.line().is_ok() {}
                 lock(&self.shared.state).hung_up += 1;
                 self.shared.changed.notify_all();

@@ -4,13 +4,26 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-/// The code of the warning that the data folder lies on a network file system.
-pub const NETWORK: &str = "W0735";
-
 /// File systems whose files lie on another machine, by the name that the system has for them.
 const KINDS: [&str; 18] = [
-    "9p", "afs", "beegfs", "ceph", "cifs", "coda", "fuse.ceph", "fuse.glusterfs", "fuse.rclone", "fuse.s3fs", "fuse.sshfs", "glusterfs",
-    "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs",
+    "9p",
+    "afs",
+    "beegfs",
+    "ceph",
+    "cifs",
+    "coda",
+    "fuse.ceph",
+    "fuse.glusterfs",
+    "fuse.rclone",
+    "fuse.s3fs",
+    "fuse.sshfs",
+    "glusterfs",
+    "lustre",
+    "ncpfs",
+    "nfs",
+    "nfs4",
+    "smb3",
+    "smbfs",
 ];
 
 /// Where the system tells what is mounted.
@@ -27,10 +40,11 @@ pub(super) fn kind(folder: &Path) -> Option<&'static str> {
 /// The same from what is mounted: one line each, the last one that holds the folder counts.
 fn of(mounts: &[u8], folder: &Path) -> Option<&'static str> {
     let lines = mounts.split(|byte| *byte == b'\n').filter_map(mount);
-    let (_, kind) = lines.filter(|(point, _)| folder.starts_with(point)).fold(None, |best: Option<(PathBuf, &[u8])>, found| match best {
-        Some(best) if best.0.components().count() > found.0.components().count() => Some(best),
-        _ => Some(found),
-    })?;
+    let (_, kind) =
+        lines.filter(|(point, _)| folder.starts_with(point)).fold(None, |best: Option<(PathBuf, &[u8])>, found| match best {
+            Some(best) if best.0.components().count() > found.0.components().count() => Some(best),
+            _ => Some(found),
+        })?;
     KINDS.into_iter().find(|known| known.as_bytes() == kind)
 }
 

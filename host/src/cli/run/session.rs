@@ -94,6 +94,12 @@ impl Session {
             Ok(app) => Host::new(app),
             Err(failure) => return not_started(&failure),
         };
+        for trouble in host.app.troubles() {
+            let code = trouble.code.as_deref().unwrap_or("E0701");
+            let word = if code.starts_with('W') { "warning" } else { "error" };
+            say(&format!("{word}[{code}]: {}\n", trouble.message));
+        }
+        let broken = host.app.broken();
         let gone = CancelSignal::new();
         let writer = match streams.talks_on_error {
             true => match events::start(host.app.subscribe(events::WAITING, Detail::Fine), gone.clone()) {
@@ -112,10 +118,21 @@ impl Session {
             indexed: Indexed::new(),
             started: false,
         };
-        let exit = match begin(&mut host.app, &mut beside, &mut signals, waits).await {
-            Begun::Ready => converse(host, input, streams, &mut beside, &mut signals, &gone).await,
-            Begun::Ended => end(host, &mut signals, Exit::Good).await,
-            Begun::Refused => end(host, &mut signals, Exit::NotStarted).await,
+        let talk = async {
+            match begin(&mut host.app, &mut beside, &mut signals, waits).await {
+                Begun::Ready => converse(host, input, streams, &mut beside, &mut signals, &gone).await,
+                Begun::Ended => end(host, &mut signals, Exit::Good).await,
+                Begun::Refused => end(host, &mut signals, Exit::NotStarted).await,
+            }
+        };
+        let exit = tokio::select! {
+            biased;
+            exit = talk => exit,
+            // No orderly end: it would have to be written. What is under way goes on with the next start.
+            failure = broken => {
+                not_started(&failure);
+                Exit::Failed
+            }
         };
         drop(beside);
         match writer.map(std::thread::JoinHandle::join) {

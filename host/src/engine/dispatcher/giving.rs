@@ -5,10 +5,12 @@
 
 use std::sync::Arc;
 
+#[cfg(test)]
+use super::planted;
 use super::publishing::wait_keys;
 use super::{Driver, Refused, no_state};
 use crate::engine::run::{Claim, Command, Input, Machine, Surroundings, set_fields};
-use crate::engine::states::{self, Followed, HeldState};
+use crate::engine::states::{self, Change, Followed, HeldState};
 use crate::engine::waits::{Closing, Place};
 use crate::model::activation::{Requester, RunEnd, RunOutcome};
 use crate::model::happening::{StateChange, What};
@@ -39,8 +41,8 @@ pub(super) struct Given {
 /// How the state has changed with a batch: told once that is kept.
 #[derive(Default)]
 pub(super) struct Changes {
-    /// What a step has set: the number after it, what was there before, and what is there now.
-    set: Option<(u64, Value, Value)>,
+    /// What a step has set.
+    set: Option<Change>,
     /// What followed from the end of jobs that had promised something.
     followed: Vec<(JobId, Followed)>,
 }
@@ -72,7 +74,7 @@ impl Driver {
         let mut set = None;
         let result = changed.map(|change| {
             let value = change.to_value();
-            set = Some((change.version, change.before, change.after));
+            set = Some(change);
             value
         });
         let pipeline_state = held.view(settings, revision);
@@ -96,7 +98,7 @@ impl Driver {
         &mut self,
         (facts, commands): (Vec<Fact>, Vec<Command>),
         first: u64,
-        set: Option<(HeldState<'_>, Option<(u64, Value, Value)>)>,
+        set: Option<(HeldState<'_>, Option<Change>)>,
     ) -> Given {
         let facts = Arc::new(facts);
         let (held, set) = set.unzip();
@@ -159,6 +161,10 @@ impl Driver {
             changes.followed.extend(followed.into_iter().map(|followed| (*job, followed)));
             changed = true;
         }
+        #[cfg(test)]
+        if planted::is(planted::Defect::KeepsNoState) {
+            return None;
+        }
         let beginning = self.state.beginning();
         changed.then(|| held.kept(&beginning.pipeline, beginning.state_key.as_deref())).flatten()
     }
@@ -178,6 +184,8 @@ impl Driver {
             return give(writes);
         }
         self.shared.flights.keep(&ended, self.shared.ports.clock.now(), |results| {
+            #[cfg(test)]
+            let results = if planted::is(planted::Defect::KeepsNoResults) { Vec::new() } else { results };
             writes.extend(results);
             give(writes)
         })
@@ -227,7 +235,7 @@ impl Driver {
     pub(super) fn tell_changes(&self, changes: &mut Changes, of: Option<JobId>) {
         let key = || self.state.beginning().state_key.clone();
         if of.is_none()
-            && let Some((version, _, after)) = changes.set.take()
+            && let Some(Change { version, after, .. }) = changes.set.take()
             && self.shared.ports.sink.wants_routine()
         {
             self.tell(Some(What::StateSet { key: key(), version, change: StateChange::Set, after, because: None }));
@@ -241,8 +249,8 @@ impl Driver {
     /// The store did not take the batch: what was changed with it is as if it had never been, as far as nobody has built on it. What was taken back
     /// stays so and is told, since the job of it will not succeed any more.
     pub(super) fn take_back(&mut self, refused: &mut Refused) {
-        if let (Some(cell), Some((version, before, _))) = (&self.cell, refused.changes.set.take()) {
-            cell.refused(version, &before);
+        if let (Some(cell), Some(change)) = (&self.cell, refused.changes.set.take()) {
+            cell.refused(change.version, &change.before);
         }
         for (job, claim, _) in refused.facts.iter().filter_map(|fact| self.claimed_end(fact)) {
             self.shared.flights.take_back(job, claim);

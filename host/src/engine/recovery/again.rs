@@ -49,12 +49,16 @@ impl Shared {
             let (facts, _) = unfolded(facts);
             let Some(beginning) = beginning_of(&facts) else { continue };
             let revision = beginning.revision;
-            if !tried.contains_key(&revision) {
-                let why = self.make_again(revision).await.err();
-                tried.insert(revision, why);
-            }
-            if let Some(Some(why)) = tried.get(&revision) {
-                self.stall(*run, Reason::no_revision(beginning, why.clone()), None);
+            let why = match tried.get(&revision) {
+                Some(why) => why.clone(),
+                None => {
+                    let why = self.make_again(revision).await.err();
+                    tried.insert(revision, why.clone());
+                    why
+                }
+            };
+            if let Some(why) = why {
+                self.stall(*run, Reason::no_revision(beginning, why), None);
             }
         }
     }

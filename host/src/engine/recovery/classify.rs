@@ -50,7 +50,7 @@ pub(super) enum Found {
     /// It has ended, is under way already, or is not known.
     Nothing,
     /// It goes on.
-    Working(Revived),
+    Working(Box<Revived>),
     /// It waits at the door.
     Queued(Waiting),
     /// It belongs to a revision that is not in force and was not made again yet.
@@ -137,7 +137,7 @@ impl Shared {
                 let state = state.counting(count);
                 let revived = Revived { installed, flow, state, facts, control: Arc::new(Control::default()) };
                 self.remember_waits(&revived);
-                Found::Working(revived)
+                Found::Working(Box::new(revived))
             }
             None => Found::Stalled(Reason::Unreadable("its facts do not begin with its beginning".to_owned())),
         }

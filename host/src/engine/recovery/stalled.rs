@@ -232,7 +232,7 @@ impl Shared {
             }
             Found::Working(revived) => {
                 self.tell_of(revived.beginning(), What::Recovered);
-                let driver = self.take_up(revived, callee());
+                let driver = self.take_up(*revived, callee());
                 self.go_on(driver);
             }
         }

@@ -37,6 +37,8 @@ pub(super) struct Lines {
 struct Held {
     entry: Arc<Entry>,
     stage: Stage,
+    /// About how many bytes it took when it came: what is asked of it later may make it larger.
+    size: usize,
 }
 
 /// Where an entry stands.
@@ -149,11 +151,11 @@ impl Lines {
 
     /// An entry is over: the next of its line may go.
     pub(super) fn done(&mut self, id: EventId) {
-        let Some(Held { entry, .. }) = self.held.remove(&id) else { return };
+        let Some(Held { entry, size, .. }) = self.held.remove(&id) else { return };
         if let Some(over) = &mut self.over {
             over.insert(id);
         }
-        self.bytes = self.bytes.saturating_sub(entry.size());
+        self.bytes = self.bytes.saturating_sub(size);
         let Some(line) = entry.line() else { return };
         let Slot::Occupied(mut waiting) = self.lines.entry(line) else { return };
         let was_first = waiting.get().front() == Some(&id);
@@ -180,11 +182,12 @@ impl Lines {
 
     fn take(&mut self, entry: Arc<Entry>, stage: Stage) {
         let id = entry.event.id;
-        self.bytes += entry.size();
+        let size = entry.size();
+        self.bytes += size;
         if let Some(line) = entry.line() {
             self.lines.entry(line).or_default().push_back(id);
         }
-        self.held.insert(id, Held { entry, stage });
+        self.held.insert(id, Held { entry, stage, size });
     }
 
     /// It goes now, if it is the first of its line or stands in none.

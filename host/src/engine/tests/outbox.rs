@@ -46,18 +46,18 @@ fn quick() -> Arc<Scripted> {
 
 /// A store that notes what flows took, in the order in which it was kept, and whose host may end: after so many commits and writes nothing that the
 /// host does has an effect any more.
-struct Noting {
-    inner: MemoryStore,
-    notes: Arc<Notes>,
+pub struct Noting {
+    pub inner: MemoryStore,
+    pub notes: Arc<Notes>,
     left: AtomicUsize,
     /// Whether the last one is kept and its host never hears of it.
     kept: bool,
-    over: Notify,
+    pub over: Notify,
 }
 
 /// What outlives a host.
 #[derive(Default)]
-struct Notes {
+pub struct Notes {
     /// The number of each event that was emitted.
     emitted: Mutex<Vec<i64>>,
     /// The flow and the number of each event that one took.
@@ -82,13 +82,13 @@ impl Notes {
     }
 
     /// What a flow took, in its order.
-    fn taken(&self, flow: &str) -> Vec<i64> {
+    pub fn taken(&self, flow: &str) -> Vec<i64> {
         self.taken.lock().unwrap().iter().filter(|(taker, _)| taker == flow).map(|(_, number)| *number).collect()
     }
 }
 
 impl Noting {
-    fn lasting() -> Arc<Self> {
+    pub fn lasting() -> Arc<Self> {
         Self::over(
             MemoryStore::with_bounds(Bounds { ended_runs: 100_000, ended_bytes: 1 << 30, ..Bounds::default() }),
             Arc::default(),
@@ -97,7 +97,7 @@ impl Noting {
         )
     }
 
-    fn over(inner: MemoryStore, notes: Arc<Notes>, left: usize, kept: bool) -> Arc<Self> {
+    pub fn over(inner: MemoryStore, notes: Arc<Notes>, left: usize, kept: bool) -> Arc<Self> {
         Arc::new(Self { inner, notes, left: AtomicUsize::new(left), kept, over: Notify::new() })
     }
 

@@ -182,12 +182,11 @@ async fn a_run_is_called_off_wherever_it_stands_and_one_that_has_ended_is_not() 
     let world = World::on(Arc::new(store.clone()), Arc::new(three()), &hangs, 1);
     let (run, asker) = world.ask("main").await;
     world.engine.call_off(run).await.expect("it is under way");
-    world.clock.settle().await;
+    asker.ended.notified().await;
     assert_eq!(asker.heard(), ["end cancelled"]);
     let failure = world.engine.call_off(run).await.expect_err("it has ended");
     assert_eq!(failure.message, format!("run {run} has ended: there is nothing to cancel"));
     let (left, _) = world.ask("main").await;
-    world.clock.settle().await;
     drop(world);
     let mut other = three();
     other.name = "q".into();

@@ -164,3 +164,25 @@ fn a_null_or_a_map_is_no_key() {
     assert!(key(Value::null()).is_err());
     assert!(key(Value::map([("a", Value::null())])).is_err());
 }
+
+#[test]
+fn runs_that_are_taken_up_in_any_order_take_what_came_after_they_began() {
+    let at = |seconds| NOW + Duration::from_secs(seconds);
+    let published = |id, seconds| (Arc::new(Event { time: at(seconds), ..(*event(id, 7)).clone() }), false);
+    let pipeline = pipeline(&Sketch::of(1));
+    let mut table = table(0);
+    table.replay(vec![published(1, 5), published(2, 20)]);
+    // What comes before all runs are known is kept for those that are not.
+    table.offer(&event(3, 7), false, at(100));
+    let ids = |events: Vec<Arc<Event>>| events.iter().map(|event| event.id).collect::<Vec<_>>();
+    for (number, began, expected) in [(1, 30, vec![3]), (2, 10, vec![2, 3]), (3, 10, vec![2, 3]), (4, 1, vec![1, 2, 3])] {
+        table.begin_at(run(number), &pipeline, at(began));
+        let expected: Vec<EventId> = expected.into_iter().map(|id| EventId::new(Uuid::from_u128(id))).collect();
+        assert_eq!(ids(table.open(place(number), &of(7))), expected, "run {number}");
+    }
+    table.end(run(4));
+    table.all_are_known();
+    assert_eq!(table.sizes().1, 2, "nobody who is left began before the first");
+    [1, 2, 3].into_iter().for_each(|number| table.end(run(number)));
+    assert_eq!(table.sizes().1, 0);
+}

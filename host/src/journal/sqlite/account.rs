@@ -29,7 +29,7 @@ const SUMS: usize = 8 + 8 + 32 + 1;
 
 impl Account {
     /// What is stored.
-    pub fn to_bytes(&self) -> Vec<u8> {
+    pub fn to_bytes(self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(CONTENT + 32);
         bytes.extend(self.mark.commits.to_le_bytes());
         bytes.extend(self.mark.end.position.to_le_bytes());

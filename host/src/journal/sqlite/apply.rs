@@ -4,8 +4,9 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::chain::{self, Row};
 use super::connection::Trouble;
-use super::encode::{Append, Changes, Emitted, nanos};
+use super::encode::{Append, Emitted, nanos};
 use super::payload::Payloads;
+use super::places::{Place, Places};
 use super::queue::{Order, Written};
 use super::rooms;
 use super::walk::End;
@@ -20,6 +21,7 @@ pub(super) struct Transaction<'c> {
     pub(super) epoch: i64,
     pub(super) head: End,
     pub(super) payloads: &'c Payloads,
+    pub(super) places: &'c mut Places,
 }
 
 impl Transaction<'_> {
@@ -43,7 +45,8 @@ impl Transaction<'_> {
     }
 
     fn append(&mut self, append: &Append) -> Result<Written, Trouble> {
-        if let Some(refused) = self.take_place(append)? {
+        let known = self.known(append.run)?;
+        if let Some(refused) = refused(known.as_ref(), append, self.epoch) {
             return Ok(Written::Refused(refused));
         }
         self.payloads.put(&append.facts)?;
@@ -65,6 +68,10 @@ impl Transaction<'_> {
                 digest.as_bytes()
             ])?;
         self.head = End { position: row.position, digest };
+        match known {
+            Some(known) => self.follow(append, known)?,
+            None => self.begin(append)?,
+        }
         for event in &append.events {
             self.emit(event)?;
         }
@@ -77,36 +84,44 @@ impl Transaction<'_> {
         Ok(Written::Done)
     }
 
-    /// Checks that a batch follows on what is there, and changes what is known of its run; the first thing that is written of it. Gives why
-    /// it does not follow.
-    fn take_place(&self, append: &Append) -> Result<Option<StoreError>, Trouble> {
-        let run = append.run.as_uuid().into_bytes();
-        if append.first > 0 {
-            let moved = self
-                .connection
-                .prepare_cached(
-                    "UPDATE runs SET facts = facts + ?3, due = ?4, claims = 0, epoch = ?5 WHERE run = ?1 AND facts = ?2 AND epoch <= ?5",
-                )?
-                .execute(params![run, whole(append.first), whole(append.count), append.due.map(nanos), self.epoch])?;
-            if moved == 0 {
-                return self.why_not(append).map(Some);
-            }
-            self.follow(append.run, &append.changes)?;
-            return Ok(None);
+    /// Where a run is; `None` if there is none.
+    fn known(&mut self, run: RunId) -> Result<Option<Place>, Trouble> {
+        if let Some(place) = self.places.get(run) {
+            return Ok(Some(place));
         }
+        let known = self
+            .connection
+            .prepare_cached(
+                "SELECT epoch, due, claims, (SELECT first + count FROM journal WHERE journal.run = runs.run ORDER BY first DESC LIMIT 1)
+                 FROM runs WHERE run = ?1",
+            )?
+            .query_row([run.as_uuid().as_bytes()], |row| {
+                let facts: Option<i64> = row.get(3)?;
+                Ok(Place {
+                    epoch: row.get(0)?,
+                    due: row.get(1)?,
+                    claims: row.get(2)?,
+                    facts: facts.and_then(|facts| facts.try_into().ok()).unwrap_or(0),
+                })
+            })
+            .optional()?;
+        Ok(known)
+    }
+
+    /// The row of a run that was not known.
+    fn begin(&mut self, append: &Append) -> Result<(), Trouble> {
         let began = append.changes.began.as_deref();
         let (ended, outcome) = match append.changes.ended {
             Some(Some((at, outcome))) => (Some(nanos(at)), Some(outcome)),
             _ => (None, None),
         };
-        let inserted = self
-            .connection
+        self.connection
             .prepare_cached(
-                "INSERT INTO runs (run, pipeline, flow, revision, correlation, parent, event, began, ended, outcome, due, facts, epoch)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT DO NOTHING",
+                "INSERT INTO runs (run, pipeline, flow, revision, correlation, parent, event, began, ended, outcome, due, epoch)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
             )?
             .execute(params![
-                run,
+                append.run.as_uuid().as_bytes(),
                 began.map(|began| began.pipeline.as_str()),
                 began.map(|began| began.flow.as_str()),
                 began.map(|began| append.changes.revision.unwrap_or(began.revision).to_string()),
@@ -117,37 +132,44 @@ impl Transaction<'_> {
                 ended,
                 outcome,
                 append.due.map(nanos),
-                whole(append.count),
                 self.epoch
             ])?;
-        if inserted == 0 {
-            return self.why_not(append).map(Some);
+        if ended.is_none() {
+            self.places.set(append.run, Place { epoch: self.epoch, due: append.due.map(nanos), claims: 0, facts: append.count });
         }
         if let Some(began) = began {
             self.note(began)?;
         }
-        Ok(None)
+        Ok(())
     }
 
-    /// What of a run has changed that most batches do not change.
-    fn follow(&self, run: RunId, changes: &Changes) -> Result<(), Trouble> {
-        if let Some(began) = &changes.began {
-            self.connection
-                .prepare_cached("UPDATE runs SET began = ?2 WHERE run = ?1")?
-                .execute(params![run.as_uuid().as_bytes(), nanos(began.at)])?;
-        }
-        if let Some(revision) = changes.revision {
-            self.connection
-                .prepare_cached("UPDATE runs SET revision = ?2 WHERE run = ?1")?
-                .execute(params![run.as_uuid().as_bytes(), revision.to_string()])?;
-        }
+    /// What of a run's row has changed: with most batches nothing. How many facts it has is said by the journal alone.
+    fn follow(&mut self, append: &Append, known: Place) -> Result<(), Trouble> {
+        let run = append.run.as_uuid().into_bytes();
+        let changes = &append.changes;
+        let mut place = Place { facts: append.first + append.count, ..known };
+        let due = append.due.map(nanos);
         if let Some(ended) = changes.ended {
             let (at, outcome) = ended.map_or((None, None), |(at, outcome)| (Some(nanos(at)), Some(outcome)));
-            self.connection.prepare_cached("UPDATE runs SET ended = ?2, outcome = ?3 WHERE run = ?1")?.execute(params![
-                run.as_uuid().as_bytes(),
-                at,
-                outcome
-            ])?;
+            self.connection
+                .prepare_cached("UPDATE runs SET ended = ?2, outcome = ?3, due = ?4, claims = 0, epoch = ?5 WHERE run = ?1")?
+                .execute(params![run, at, outcome, due, self.epoch])?;
+            place = Place { due, claims: 0, epoch: self.epoch, ..place };
+        } else if due != known.due || known.claims > 0 || known.epoch != self.epoch {
+            self.connection
+                .prepare_cached("UPDATE runs SET due = ?2, claims = 0, epoch = ?3 WHERE run = ?1")?
+                .execute(params![run, due, self.epoch])?;
+            place = Place { due, claims: 0, epoch: self.epoch, ..place };
+        }
+        if let Some(began) = &changes.began {
+            self.connection.prepare_cached("UPDATE runs SET began = ?2 WHERE run = ?1")?.execute(params![run, nanos(began.at)])?;
+        }
+        if let Some(revision) = changes.revision {
+            self.connection.prepare_cached("UPDATE runs SET revision = ?2 WHERE run = ?1")?.execute(params![run, revision.to_string()])?;
+        }
+        match changes.ended {
+            Some(Some(_)) => self.places.forget(append.run),
+            _ => self.places.set(append.run, place),
         }
         Ok(())
     }
@@ -176,35 +198,30 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    fn why_not(&self, append: &Append) -> Result<StoreError, Trouble> {
-        let known = self
-            .connection
-            .prepare_cached("SELECT facts, epoch FROM runs WHERE run = ?1")?
-            .query_row([append.run.as_uuid().as_bytes()], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
-            .optional()?;
-        let (facts, epoch) = known.unwrap_or((0, self.epoch));
-        if epoch > self.epoch {
-            return Ok(StoreError::Fenced { run: append.run });
-        }
-        Ok(StoreError::OutOfOrder { run: append.run, expected: u64::try_from(facts).unwrap_or_default(), found: append.first })
-    }
-
-    fn claim(&self, run: RunId) -> Result<Written, Trouble> {
-        let claims = self
-            .connection
-            .prepare_cached("UPDATE runs SET claims = claims + 1, epoch = ?2 WHERE run = ?1 AND epoch <= ?2 RETURNING claims")?
-            .query_row(params![run.as_uuid().as_bytes(), self.epoch], |row| row.get::<_, u32>(0))
-            .optional()?;
-        if let Some(claims) = claims {
-            return Ok(Written::Claimed(claims));
-        }
-        let known: Option<i64> = self
-            .connection
-            .prepare_cached("SELECT epoch FROM runs WHERE run = ?1")?
-            .query_row([run.as_uuid().as_bytes()], |row| row.get(0))
-            .optional()?;
+    fn claim(&mut self, run: RunId) -> Result<Written, Trouble> {
         // One that is not known was forgotten meanwhile: there is nothing to go on with.
-        Ok(if known.is_some() { Written::Refused(StoreError::Fenced { run }) } else { Written::Claimed(1) })
+        let Some(known) = self.known(run)? else { return Ok(Written::Claimed(1)) };
+        if known.epoch > self.epoch {
+            return Ok(Written::Refused(StoreError::Fenced { run }));
+        }
+        let claims = known.claims.saturating_add(1);
+        self.connection.prepare_cached("UPDATE runs SET claims = ?2, epoch = ?3 WHERE run = ?1")?.execute(params![
+            run.as_uuid().as_bytes(),
+            claims,
+            self.epoch
+        ])?;
+        self.places.set(run, Place { claims, epoch: self.epoch, ..known });
+        Ok(Written::Claimed(claims))
+    }
+}
+
+/// Why a batch does not follow on what is known of its run.
+fn refused(known: Option<&Place>, append: &Append, epoch: i64) -> Option<StoreError> {
+    match known {
+        Some(known) if known.epoch > epoch => Some(StoreError::Fenced { run: append.run }),
+        Some(Place { facts, .. }) if append.first == *facts && *facts > 0 => None,
+        None if append.first == 0 => None,
+        _ => Some(StoreError::OutOfOrder { run: append.run, expected: known.map_or(0, |known| known.facts), found: append.first }),
     }
 }
 

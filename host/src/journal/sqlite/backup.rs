@@ -7,7 +7,7 @@ use std::path::Path;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, params};
 
-use super::account::{NAME, SUMMED};
+use super::account::NAME;
 use super::findings::Findings;
 use super::verify::{self, Depth};
 use super::{FILE, connection, guard, payload, seal};
@@ -43,7 +43,7 @@ pub fn backup(folder: &Path, target: &Path) -> Result<Findings, Failure> {
     let draft = target.join(DRAFT);
     for _ in 0..TRIES {
         copy(&folder.join(FILE), &draft).map_err(|error| refuse(error.to_string()))?;
-        let names = names(&draft).map_err(|error| refuse(error.to_string()))?;
+        let names = Connection::open(&draft).and_then(|copy| verify::names(&copy)).map_err(|error| refuse(error.to_string()))?;
         if copy_files(folder, target, &names).map_err(|(path, error)| with(Path::new(&path), &error))? {
             break;
         }
@@ -81,22 +81,6 @@ fn copy(from: &Path, to: &Path) -> Result<(), rusqlite::Error> {
         target.execute("UPDATE meta SET value = ?2 WHERE name = ?1", params![NAME, account.to_bytes()])?;
     }
     Ok(())
-}
-
-/// The files of large values that a copy names.
-fn names(copy: &Path) -> Result<Vec<String>, rusqlite::Error> {
-    let connection = Connection::open(copy)?;
-    let mut names = Vec::new();
-    for table in SUMMED.into_iter().chain(["journal"]) {
-        let has: bool =
-            connection
-                .query_row("SELECT EXISTS (SELECT 1 FROM pragma_table_info(?1) WHERE name = 'payload')", [table], |row| row.get(0))?;
-        if has {
-            let mut statement = connection.prepare(&format!("SELECT DISTINCT payload FROM {table} WHERE payload IS NOT NULL"))?;
-            names.extend(statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?);
-        }
-    }
-    Ok(names)
 }
 
 /// Copies these files; false if one is gone, as its run was forgotten meanwhile, or is missing for good.

@@ -83,8 +83,9 @@ pub(super) fn writer(path: &Path, lasting: bool) -> Result<Connection, Failure> 
         return Err(cannot_open(path, &why, "put the data folder on a local disk, with --data DIR"));
     }
     let synchronous = if lasting { "FULL" } else { "OFF" };
-    let pragmas =
-        format!("PRAGMA synchronous={synchronous}; PRAGMA wal_autocheckpoint=0; PRAGMA trusted_schema=OFF; PRAGMA temp_store=MEMORY;");
+    let pragmas = format!(
+        "PRAGMA synchronous={synchronous}; PRAGMA wal_autocheckpoint=0; PRAGMA trusted_schema=OFF; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-16384;"
+    );
     connection.execute_batch(&pragmas).map_err(refuse)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)

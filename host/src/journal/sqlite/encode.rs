@@ -83,6 +83,22 @@ impl Append {
         Ok(Self { run: batch.run, first: batch.first, count, due: batch.due, facts, changes, events, writes })
     }
 
+    /// The rows of facts that were written before as this text, with what is sealed in it; `None` if an event of them cannot be written.
+    pub(super) fn again(run: RunId, first: u64, facts: &[Fact], text: String, due: Option<Timestamp>) -> Option<Self> {
+        let (mut changes, mut events) = (Changes::default(), Vec::new());
+        for fact in facts {
+            changes.note(fact);
+            if let Fact::Emitted { events: emitted, .. } | Fact::JobEnded { events: emitted, .. } = fact {
+                for event in emitted {
+                    let data = Content::new(serde_json::to_string(event).ok()?);
+                    events.push(Emitted { event: event.id, time: event.time, data });
+                }
+            }
+        }
+        let count = facts.len() as u64;
+        Some(Self { run, first, count, due, facts: Content::new(text), changes, events, writes: Vec::new() })
+    }
+
     /// About how many bytes it takes.
     pub(super) fn bytes(&self) -> usize {
         let events: usize = self.events.iter().map(|event| event.data.len()).sum();

@@ -83,6 +83,8 @@ pub enum Problem {
         /// What SQLite says.
         why: String,
     },
+    /// A large value is gone or damaged: what is wrong with its file.
+    File(String),
     /// A row of the journal is as it was written, and cannot be understood: its run is stalled, and nothing else is.
     Unparsed {
         /// Its position.
@@ -129,6 +131,7 @@ impl fmt::Display for Problem {
             Self::NoMark => write!(formatter, "the file journal.mark is gone: how far the journal had come is not known"),
             Self::DamagedMark => write!(formatter, "the file journal.mark is damaged: how far the journal had come is not known"),
             Self::Unreadable { what, why } => write!(formatter, "{what} cannot be read to its end: {why}"),
+            Self::File(why) => write!(formatter, "a large value is lost: {why}"),
             Self::Unparsed { position, run, why } => {
                 write!(formatter, "row {position} of the journal (run {run}) cannot be understood: {why}")
             }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::encode::{Append, Change, bytes_of};
 use crate::model::id::{EventId, RunId};
@@ -72,6 +72,8 @@ impl Work {
 pub(super) struct Queue {
     state: Mutex<State>,
     wake: Condvar,
+    /// Why it is broken, for whoever ends the host then.
+    broken: watch::Sender<Option<String>>,
 }
 
 struct State {
@@ -97,7 +99,7 @@ impl Queue {
             closed: false,
             health: Health::Good,
         };
-        Self { state: Mutex::new(state), wake: Condvar::new() }
+        Self { state: Mutex::new(state), wake: Condvar::new(), broken: watch::Sender::new(None) }
     }
 
     /// Gives an order; what comes of it comes through the channel.
@@ -198,6 +200,11 @@ impl Queue {
         self.wake.notify_all();
     }
 
+    /// Tells once it is broken, and why.
+    pub(super) fn broken(&self) -> watch::Receiver<Option<String>> {
+        self.broken.subscribe()
+    }
+
     /// What is known of the store's health.
     pub(super) fn health(&self) -> Health {
         self.state().health.clone()
@@ -215,6 +222,7 @@ impl Queue {
     pub(super) fn break_down(&self, why: &str) {
         let mut state = self.state();
         state.health = Health::Broken(why.to_owned());
+        self.broken.send_replace(Some(why.to_owned()));
         let waiting = std::mem::take(&mut state.waiting);
         // Whoever waits for the end of a tidying hears that there is nobody who does it.
         state.tidied.clear();

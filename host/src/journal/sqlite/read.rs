@@ -142,7 +142,9 @@ pub(super) fn runs(connection: &Connection, query: &RunQuery) -> Result<Vec<RunR
     }
     let limit = if query.limit > 0 { format!(" LIMIT {}", query.limit) } else { String::new() };
     let statement = format!(
-        "SELECT run, pipeline, flow, revision, correlation, parent, event, began, ended, outcome, due, facts FROM runs
+        "SELECT run, pipeline, flow, revision, correlation, parent, event, began, ended, outcome, due,
+            (SELECT first + count FROM journal WHERE journal.run = runs.run ORDER BY first DESC LIMIT 1)
+         FROM runs
          WHERE {conditions} ORDER BY began DESC, run DESC{limit}"
     );
     let read = || {
@@ -167,7 +169,7 @@ fn record(row: &Row<'_>) -> Result<RunRecord, rusqlite::Error> {
         began: time(7)?.unwrap_or(Timestamp::EPOCH),
         ended: time(8)?.zip(outcome),
         due: time(10)?,
-        facts: u64::try_from(row.get::<_, i64>(11)?).unwrap_or_default(),
+        facts: row.get::<_, Option<i64>>(11)?.and_then(|facts| facts.try_into().ok()).unwrap_or_default(),
     })
 }
 

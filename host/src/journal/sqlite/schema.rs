@@ -11,6 +11,7 @@ use super::apply;
 use super::encode::Append;
 use super::guard::{self, Guard};
 use super::payload::Payloads;
+use super::places::Places;
 use super::queue::{Order, Written};
 use super::seal::Sealer;
 use super::walk::End;
@@ -51,7 +52,7 @@ CREATE TABLE journal (
 );
 CREATE INDEX journal_payload ON journal (payload) WHERE payload IS NOT NULL;
 CREATE TABLE runs (
-    run BLOB PRIMARY KEY,
+    run BLOB NOT NULL PRIMARY KEY,
     pipeline TEXT,
     flow TEXT,
     revision TEXT,
@@ -62,16 +63,14 @@ CREATE TABLE runs (
     ended INTEGER,
     outcome TEXT,
     due INTEGER,
-    facts INTEGER NOT NULL,
     epoch INTEGER NOT NULL,
     claims INTEGER NOT NULL DEFAULT 0,
-    digest BLOB AS (row_digest('runs', run, pipeline, flow, revision, correlation, parent, event, began, ended, outcome, due, facts, epoch, claims)) STORED
-);
+    digest BLOB AS (row_digest('runs', run, pipeline, flow, revision, correlation, parent, event, began, ended, outcome, due, epoch, claims)) STORED
+) WITHOUT ROWID;
 CREATE INDEX runs_open ON runs (due, began) WHERE ended IS NULL;
 CREATE INDEX runs_ended ON runs (ended) WHERE ended IS NOT NULL;
 CREATE INDEX runs_began ON runs (began);
 CREATE INDEX runs_correlation ON runs (correlation);
-CREATE INDEX runs_revision ON runs (revision);
 CREATE TABLE inbox (
     event BLOB NOT NULL,
     pipeline TEXT NOT NULL,
@@ -158,6 +157,11 @@ pub(super) fn is_current(path: &Path) -> Result<bool, Failure> {
     let version = || connection::reader(path)?.query_row("PRAGMA user_version", [], |row| row.get::<_, i32>(0));
     let version = version().map_err(|error| connection::of(path, &error))?;
     if version > FORMAT { Err(newer(path, version)) } else { Ok(version == FORMAT) }
+}
+
+/// What is said of a journal that the next start of a host brings to this format, and of one that is empty.
+pub(super) fn older(path: &Path) -> Failure {
+    connection::cannot_open(path, "it is empty, or of an older format", "start a host with it, which brings it to this format")
 }
 
 fn newer(path: &Path, version: i32) -> Failure {
@@ -258,7 +262,8 @@ fn from_0(transaction: &Transaction<'_>, payloads: &Payloads) -> Result<(), Stri
     let text = |error: rusqlite::Error| error.to_string();
     transaction.execute_batch("ALTER TABLE journal RENAME TO journal_0").map_err(text)?;
     transaction.execute_batch(TABLES).map_err(text)?;
-    let mut new = apply::Transaction { connection: transaction, epoch: 0, head: End::default(), payloads };
+    let mut places = Places::default();
+    let mut new = apply::Transaction { connection: transaction, epoch: 0, head: End::default(), payloads, places: &mut places };
     let mut rows = transaction.prepare("SELECT run, first, facts FROM journal_0 ORDER BY rowid").map_err(text)?;
     let mut rows = rows.query([]).map_err(text)?;
     while let Some(row) = rows.next().map_err(text)? {

@@ -11,6 +11,7 @@ use super::chain;
 use super::findings::{Findings, Problem};
 use super::guard::{self, uncounted};
 use super::mark::{Mark, Reading};
+use super::payload::Payloads;
 use super::sum::{RowDigest, Sum};
 use super::walk::{End, Gap, Walk};
 use super::{connection, indexes};
@@ -49,8 +50,12 @@ pub(super) fn examine(path: &Path, depth: Depth) -> Result<Findings, Failure> {
         // All is read as it was at one moment.
         connection.execute_batch("BEGIN").map_err(refuse)?;
         let mut findings = Findings::default();
-        let end = walk(&connection, depth, &mut findings);
+        let payloads = (depth == Depth::Whole).then(|| Payloads::of(path.parent().unwrap_or(Path::new("")), false));
+        let end = walk(&connection, payloads.as_ref(), &mut findings);
         compare(&connection, &end, mark, &mut findings);
+        if let Some(payloads) = &payloads {
+            files(&connection, payloads, &mut findings);
+        }
         match structure.join() {
             Ok(problems) => problems.into_iter().for_each(|problem| findings.add_first(problem)),
             Err(_) => findings.add(Problem::Structure("looking at it broke off".to_owned())),
@@ -85,7 +90,7 @@ fn structure(path: &Path, depth: Depth) -> Vec<Problem> {
 }
 
 /// Goes along the journal; returns where it ends, if all of it could be read.
-fn walk(connection: &Connection, depth: Depth, findings: &mut Findings) -> Option<End> {
+fn walk(connection: &Connection, payloads: Option<&Payloads>, findings: &mut Findings) -> Option<End> {
     let mut walk = Walk::default();
     let mut whole = true;
     let mut go = || {
@@ -101,7 +106,7 @@ fn walk(connection: &Connection, depth: Depth, findings: &mut Findings) -> Optio
                 walk.gap(before);
                 gap = next_gap(&mut gaps)?;
             }
-            look(row, position, &mut walk, depth, findings);
+            look(row, position, &mut walk, payloads, findings);
         }
         while let Some(behind) = gap {
             walk.gap(behind);
@@ -122,7 +127,7 @@ fn walk(connection: &Connection, depth: Depth, findings: &mut Findings) -> Optio
 }
 
 /// Looks at one row of the journal.
-fn look(row: &Row<'_>, position: i64, walk: &mut Walk, depth: Depth, findings: &mut Findings) {
+fn look(row: &Row<'_>, position: i64, walk: &mut Walk, payloads: Option<&Payloads>, findings: &mut Findings) {
     let stored = row.get::<_, [u8; 32]>(5).ok().map(Digest::from_bytes);
     let known = || {
         let run = RunId::new(Uuid::from_bytes(row.get(1).ok()?));
@@ -132,10 +137,17 @@ fn look(row: &Row<'_>, position: i64, walk: &mut Walk, depth: Depth, findings: &
         Some(chain::Row { position, run, first, count, content })
     };
     let (Some(stored), Some(known)) = (stored, known()) else { return walk.unreadable(position, stored) };
-    if !walk.row(&known, stored) || depth == Depth::Start {
-        return;
-    }
-    let parsed = serde_json::from_str::<Vec<Fact>>(known.content).map_err(|error| error.to_string());
+    let fits = walk.row(&known, stored);
+    let Some(payloads) = payloads.filter(|_| fits) else { return };
+    let text = match row.get_ref(6) {
+        Ok(ValueRef::Null) => Ok(known.content.to_owned()),
+        // Its file is looked at with all others; what is wrong with it is told there.
+        _ => match payloads.get(known.content) {
+            Ok(bytes) => String::from_utf8(bytes).map_err(|_| "its file holds no text".to_owned()),
+            Err(_) => return,
+        },
+    };
+    let parsed = text.and_then(|text| serde_json::from_str::<Vec<Fact>>(&text).map_err(|error| error.to_string()));
     match parsed {
         Ok(facts) if facts.len() as u64 == known.count => {}
         Ok(facts) => {
@@ -213,6 +225,30 @@ fn sum(connection: &Connection, table: &'static str, findings: &mut Findings) ->
             None
         }
     }
+}
+
+/// Looks at the file of each large value.
+fn files(connection: &Connection, payloads: &Payloads, findings: &mut Findings) {
+    match names(connection) {
+        Ok(names) => {
+            for why in names.iter().filter_map(|name| payloads.get(name).err()) {
+                findings.add(Problem::File(why));
+            }
+        }
+        Err(error) => findings.add(Problem::File(format!("the names of its files cannot be read: {error}"))),
+    }
+}
+
+/// The files of large values that a journal names.
+///
+/// # Errors
+/// What SQLite says.
+pub(super) fn names(connection: &Connection) -> Result<Vec<String>, Error> {
+    let mut statement = connection.prepare(
+        "SELECT payload FROM journal WHERE payload IS NOT NULL UNION SELECT payload FROM events WHERE payload IS NOT NULL
+         UNION SELECT payload FROM kept WHERE payload IS NOT NULL UNION SELECT payload FROM bundle_files WHERE payload IS NOT NULL",
+    )?;
+    statement.query_map([], |row| row.get(0))?.collect()
 }
 
 /// The columns of a table as they are written, that is without the digest of the row.

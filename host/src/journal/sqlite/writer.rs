@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use rusqlite::{Connection, TransactionBehavior};
+use tokio::sync::oneshot;
 
 use super::apply::Transaction;
 use super::connection::Trouble;
@@ -11,14 +12,20 @@ use super::guard::Guard;
 use super::marking::Marking;
 use super::opening::Parts;
 use super::payload::Payloads;
-use super::queue::{Queue, Waiting, Work, Written};
+use super::places::Places;
+use super::queue::{Order, Queue, Waiting, Work, Written};
 use super::retention::{self, Retention};
 use super::shortage::Shortage;
 use super::walk::End;
+use crate::model::id::Digest;
 use crate::model::port::{Clock, Health, StoreError};
+use crate::telemetry::failpoint;
 
 /// So many frames of the write-ahead log are written between two steps of taking them over into the file: 4 MiB of it.
 const STEP: i32 = 1_000;
+
+/// So many messages the defect of answering early holds back.
+const LATE: usize = 32;
 
 /// What the thread that writes holds.
 pub(super) struct Writer {
@@ -27,12 +34,15 @@ pub(super) struct Writer {
     head: End,
     guard: Guard,
     marking: Marking,
+    places: Places,
     around: Around,
     /// How many frames the write-ahead log has.
     frames: Arc<AtomicI32>,
     next_step: i32,
     /// Whether files that no row names were looked for since the start.
     swept: bool,
+    /// What was answered and is not written: nothing, but with a planted defect.
+    behind: Vec<Waiting>,
     /// How many pages the file may have; 0 is as many as it likes.
     #[cfg(test)]
     pages: Arc<AtomicI32>,
@@ -67,10 +77,12 @@ impl Writer {
             head,
             guard,
             marking,
+            places: Places::default(),
             around,
             frames,
             next_step: STEP,
             swept: false,
+            behind: Vec::new(),
             #[cfg(test)]
             pages: Arc::default(),
         })
@@ -113,6 +125,9 @@ impl Writer {
 
     /// Writes all of it, or holds it until there is room.
     fn carry_out(&mut self, work: &mut Work) {
+        if failpoint::is_planted("early_answer") {
+            return self.answer_early(work);
+        }
         let mut is_last = false;
         loop {
             let trouble = match self.write(work) {
@@ -147,6 +162,19 @@ impl Writer {
         }
     }
 
+    /// A defect that tests plant: what is answered is written some time later.
+    fn answer_early(&mut self, work: &mut Work) {
+        for Waiting { order, answer } in work.orders.drain(..) {
+            let (nobody, _) = oneshot::channel();
+            let _ = answer.send(if matches!(order, Order::Claim(_)) { Written::Claimed(1) } else { Written::Done });
+            self.behind.push(Waiting { order, answer: nobody });
+        }
+        if self.behind.len() >= LATE {
+            let late = Work { orders: std::mem::take(&mut self.behind), ..Work::default() };
+            let _ = self.write(&late);
+        }
+    }
+
     fn write(&mut self, work: &Work) -> Result<Vec<Written>, Trouble> {
         self.transact(|transaction| {
             let mut written = Vec::with_capacity(work.orders.len());
@@ -160,6 +188,14 @@ impl Writer {
 
     /// One transaction. What is refused in it has changed nothing; all else stands when this ends well, and nothing otherwise.
     fn transact<T>(&mut self, work: impl FnOnce(&mut Transaction<'_>) -> Result<T, Trouble>) -> Result<T, Trouble> {
+        let done = self.attempt(work);
+        if done.is_err() {
+            self.places.clear();
+        }
+        done
+    }
+
+    fn attempt<T>(&mut self, work: impl FnOnce(&mut Transaction<'_>) -> Result<T, Trouble>) -> Result<T, Trouble> {
         #[cfg(test)]
         self.connection.execute_batch(&format!(
             "PRAGMA max_page_count = {}",
@@ -172,14 +208,24 @@ impl Writer {
         let begun = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         // Read under the lock of the transaction: whoever has opened the file since has counted it up.
         let newest: i64 = begun.prepare_cached("SELECT value FROM meta WHERE name = 'epoch'")?.query_row([], |row| row.get(0))?;
-        if newest != self.epoch {
+        if newest != self.epoch && !failpoint::is_planted("no_epoch_check") {
             return Err(Trouble::Taken);
         }
-        let mut transaction = Transaction { connection: &begun, epoch: self.epoch, head: self.head, payloads: &self.around.payloads };
+        if newest != self.epoch {
+            // Whoever plants that has a store that knows of no other host, and yet writes behind its last row.
+            self.places.clear();
+            self.head = begun.query_row("SELECT position, digest FROM journal ORDER BY position DESC LIMIT 1", [], |row| {
+                Ok(End { position: row.get(0)?, digest: Digest::from_bytes(row.get(1)?) })
+            })?;
+        }
+        let (head, payloads, places) = (self.head, &self.around.payloads, &mut self.places);
+        let mut transaction = Transaction { connection: &begun, epoch: self.epoch, head, payloads, places };
         let done = work(&mut transaction)?;
         let head = transaction.head;
         self.guard.enter(&begun, head)?;
+        failpoint::reach("journal.before_commit");
         begun.commit()?;
+        failpoint::reach("journal.after_commit");
         self.head = head;
         // Nothing may be acknowledged that no mark would miss.
         let marked = self.marking.set(self.guard.committed());
@@ -195,6 +241,8 @@ impl Writer {
                 tidied.files.extend(self.around.payloads.names());
             }
             retention::collect(&self.connection, &self.around.payloads, tidied.files)?;
+            // Runs may have gone that were looked at again.
+            self.places.clear();
             Ok(tidied.more)
         });
         match tidied {

@@ -236,6 +236,7 @@ impl fmt::Display for StoreError {
 impl std::error::Error for StoreError {}
 
 /// The methods of [`Store`] that a store round another one leaves to it: all but `commit`, and but `facts` where that is not named.
+#[cfg(test)]
 macro_rules! forward_store {
     ($inner:tt: facts) => {
         fn facts(&self, run: $crate::model::id::RunId) -> $crate::model::port::Answer<Vec<$crate::model::record::Fact>> {
@@ -297,4 +298,5 @@ macro_rules! forward_store {
         }
     };
 }
+#[cfg(test)]
 pub(crate) use forward_store;

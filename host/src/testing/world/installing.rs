@@ -8,7 +8,6 @@ use super::{Halt, World};
 use crate::bus::Bus;
 use crate::clock::SeededRandom;
 use crate::engine::{Engine, Ports};
-use crate::journal::memory::MemoryStore;
 use crate::model::bundle::Bundle;
 use crate::model::diagnostic::Place;
 use crate::model::event::Scope;
@@ -26,12 +25,11 @@ use crate::testing::double::{Double, Otherwise, Stage};
 use crate::testing::real::{OwnRegistry, reaches_outside, works_on_its_host};
 
 /// A host: an engine over the test's store, with buses and policies of its own.
-pub(super) fn host(stage: &Stage, random: &Arc<SeededRandom>, store: &MemoryStore, cliff: &Arc<Cliff>) -> Engine {
+pub(super) fn host(stage: &Stage, random: &Arc<SeededRandom>, store: Arc<dyn Store>, cliff: &Arc<Cliff>) -> Engine {
     let clock: Arc<dyn Clock> = Arc::new(stage.clock.clone());
     let (sink, activity) = (Arc::clone(&stage.witness) as Arc<dyn Sink>, stage.activity.clone());
     let bus = Bus::counted_by(Arc::clone(&clock), Arc::clone(&sink), activity.clone());
-    let store =
-        SeenStore { store: store.clone(), witness: Arc::clone(&stage.witness), activity: activity.clone(), cliff: Arc::clone(cliff) };
+    let store = SeenStore { store, witness: Arc::clone(&stage.witness), activity: activity.clone(), cliff: Arc::clone(cliff) };
     Engine::new(Ports {
         store: Arc::new(store) as Arc<dyn Store>,
         clock: Arc::clone(&clock),

@@ -108,6 +108,16 @@ pub(in crate::journal::sqlite) async fn read(store: &dyn Store, runs: u128) -> C
 }
 
 impl Content {
+    /// The facts of that run.
+    pub(in crate::journal::sqlite) fn facts_of(&self, number: u128) -> Option<Given<Vec<Fact>>> {
+        self.facts.get(usize::try_from(number.checked_sub(1)?).ok()?).cloned()
+    }
+
+    /// What is in all rooms.
+    pub(in crate::journal::sqlite) const fn everything_kept(&self) -> &Vec<Given<Vec<Kept>>> {
+        &self.kept
+    }
+
     /// Whether this is what that was, as far as it is given: nothing is missing or changed without a word.
     pub(in crate::journal::sqlite) fn keeps(&self, whole: &Self) -> bool {
         fn same<T: PartialEq>(one: &Given<T>, other: &Given<T>) -> bool {

@@ -229,3 +229,39 @@ async fn a_row_that_does_not_parse_stalls_its_run_and_nothing_else() {
     assert!(matches!(store.facts(run(1)).await, Err(StoreError::Unreadable(_))));
     assert_eq!(store.facts(run(2)).await.map(|facts| facts.len()), Ok(5));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes a minute: cargo test --release -p pipehost --lib hundred_thousand_waiting -- --ignored --nocapture"]
+async fn a_start_with_a_hundred_thousand_waiting_runs_looks_at_all_of_them_in_about_a_second() {
+    use crate::journal::conformance::{began, filler};
+    use crate::model::record::Fact;
+    const WAITING: u128 = 100_000;
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open(folder.path()).expect("it can be opened");
+    let mut commits = Vec::new();
+    for number in 1..=WAITING {
+        let due = Some(crate::model::time::Timestamp::from_nanos(u64::try_from(number).expect("it is small")));
+        let first = Batch::of(run(number), 0, std::sync::Arc::new(vec![Fact::Began(std::sync::Arc::new(began(number % 90 + 1, None)))]));
+        let first = Batch { run: run(number), ..first };
+        commits.push(store.commit(first));
+        commits.push(store.commit(Batch { due, ..Batch::of(run(number), 1, std::sync::Arc::new(vec![filler(&"x".repeat(300))])) }));
+        if commits.len() >= 10_000 {
+            for commit in commits.drain(..) {
+                commit.await.expect("it follows");
+            }
+        }
+    }
+    store.close();
+    drop(store);
+    let clock = crate::clock::RealClock::new();
+    let clock: &dyn crate::model::port::Clock = &clock;
+    for depth in [Depth::Start, Depth::Whole] {
+        let before = clock.now();
+        let findings = examine(&folder.path().join(FILE), depth).expect("it can be opened");
+        let took = clock.now().since(before).as_secs_f64();
+        assert_eq!(findings.problems, []);
+        let rows = findings.rows + u64::try_from(WAITING).expect("it is small");
+        let bytes = std::fs::metadata(folder.path().join(FILE)).expect("it is there").len() >> 20;
+        println!("{depth:?}: {rows} rows, {bytes} MiB in {took:.2} s: {:.0} rows/s", rows as f64 / took);
+    }
+}

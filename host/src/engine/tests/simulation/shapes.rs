@@ -1,0 +1,150 @@
+//! Pipelines that are put together by chance, out of a few shapes of steps.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::clock::SeededRandom;
+use crate::engine::fixture::description;
+use crate::model::bundle::{Bundle, FORMAT};
+use crate::model::executor::{Description, ExecutorReference};
+use crate::model::id::Digest;
+use crate::model::port::{Catalog, CatalogProblem, Random};
+use crate::plan::pipeline::Pipeline;
+use crate::plan::{Environment, load_bundle};
+
+/// Chance that can be repeated.
+pub struct Draw(SeededRandom);
+
+impl Draw {
+    pub fn new(seed: u64) -> Self {
+        Self(SeededRandom::new(seed))
+    }
+
+    /// A number below this one, which is not 0.
+    pub fn below(&self, most: u64) -> u64 {
+        ((self.0.fraction() * most as f64) as u64).min(most - 1)
+    }
+
+    pub fn chance(&self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+}
+
+/// Knows one executor, of which it knows nothing.
+struct OneWorker;
+
+impl Catalog for OneWorker {
+    fn describe(&self, _: &ExecutorReference) -> Result<Description, CatalogProblem> {
+        Ok(description())
+    }
+
+    fn builtins(&self) -> Vec<(&'static str, bool)> {
+        vec![("sim.work", false)]
+    }
+}
+
+/// What every pipeline has beside its `main`: a flow that is called, one that answers questions, one that counts events, one that answers repeats,
+/// and one that nobody starts, which emits what others hear.
+const OTHERS: &str = "
+  child:
+    trigger: manual
+    steps:
+      - { id: inner, run: work, retry: { max_retries: 9 } }
+      - set: { count: '${state.count + 1}' }
+      - reply: { done: true }
+  answers:
+    trigger: { event: Asked, mode: direct }
+    steps:
+      - { id: think, run: work, retry: { max_retries: 9 } }
+      - emit: { Answer: { request: '${event.data.request}' } }
+  note:
+    trigger: { event: Noted, mode: direct }
+    steps:
+      - set: { noted: '${state.noted + 1}' }
+  told:
+    trigger: manual
+    steps:
+      - emit: { Asked: { request: nobody } }
+      - emit: { Noted: { by: nobody } }
+  once:
+    trigger: manual
+    idempotency: { key: order, retention: 24h }
+    steps:
+      - { id: inner, run: work, retry: { max_retries: 9 } }
+      - set: { count: '${state.count + 1}' }
+      - reply: { done: true }
+";
+
+/// How many shapes [`step`] knows.
+const SHAPES: u64 = 12;
+
+fn step(shape: u64, number: usize) -> String {
+    let n = number;
+    match shape {
+        0 => format!("      - {{ id: s{n}, run: work, retry: {{ max_retries: 9 }} }}\n"),
+        1 => {
+            format!("      - {{ id: s{n}, run: work, retry: {{ max_retries: 9 }}, undo: {{ run: work, retry: {{ max_retries: 9 }} }} }}\n")
+        }
+        2 => "      - set: { count: '${state.count + 1}' }\n".to_owned(),
+        3 => format!(
+            "      - emit: {{ Asked: {{ request: '${{run.id}}.{n}' }} }}
+      - id: w{n}
+        wait:
+          event: Answer
+          match: {{ request: '${{run.id}}.{n}' }}
+          timeout: 1h
+          on_timeout: [{{ id: t{n}, run: work, retry: {{ max_retries: 9 }} }}]
+"
+        ),
+        4 => format!(
+            "      - id: p{n}
+        parallel:
+          a: [{{ id: pa{n}, run: work, retry: {{ max_retries: 9 }} }}, {{ set: {{ count: '${{state.count + 1}}' }} }}]
+          b: [{{ id: pb{n}, run: work, retry: {{ max_retries: 9 }} }}]
+"
+        ),
+        5 => format!(
+            "      - id: p{n}
+        parallel:
+          a: [{{ id: pa{n}, run: work, retry: {{ max_retries: 9 }} }}]
+          b: [{{ id: pb{n}, run: work, retry: {{ max_retries: 9 }} }}]
+        join: first
+"
+        ),
+        6 => format!("      - {{ id: d{n}, dispatch: work, retry: {{ max_retries: 9 }} }}\n"),
+        7 => format!("      - {{ id: c{n}, call: child }}\n"),
+        8 => format!("      - {{ id: k{n}, run: work, retry: {{ max_retries: 9 }}, cache: {{ key: shared, ttl: 10m }} }}\n"),
+        9 => format!("      - {{ id: u{n}, run: work, policy: order, on_error: ignore }}\n"),
+        10 => format!(
+            "      - {{ id: o{n}, run: work, retry: {{ max_retries: 9 }}, optimistic: {{ promised: '${{state.promised + 1}}' }}, on_error: ignore }}\n"
+        ),
+        _ => "      - emit: { Noted: { by: '${run.id}' } }\n      - sleep: 2m\n".to_owned(),
+    }
+}
+
+/// The pipeline of a seed.
+pub fn pipeline(seed: u64) -> Arc<Pipeline> {
+    let draw = Draw::new(seed);
+    let steps: String = (0..=draw.below(4) as usize).map(|number| step(draw.below(SHAPES), number)).collect();
+    let text = format!(
+        "pipeline: p
+state: {{ initial: {{ count: 0, promised: 0, noted: 0 }} }}
+events: {{ Asked: {{ request: string }}, Answer: {{ request: string }}, Noted: {{ by: string }} }}
+executors: {{ work: {{ builtin: sim.work }} }}
+policies: {{ order: {{ retry: {{ max_retries: 9 }}, dedup: {{ key: order, while: 24h }} }} }}
+flows:
+  main:
+    trigger: manual
+    input: {{ fails: bool }}
+    steps:
+{steps}      - {{ when: input.fails, fail: {{ kind: permanent, message: as asked }} }}
+      - reply: {{ done: true }}
+{OTHERS}"
+    );
+    let file = PathBuf::from("/simulated.yaml");
+    let files = vec![(file.clone(), Arc::from(text.as_bytes()))];
+    let bundle = Bundle { format: FORMAT, revision: Digest::of(text.as_bytes()), pipeline: "p".into(), file, files };
+    let loaded = load_bundle(&Arc::new(bundle), &OneWorker, &Environment::default());
+    let plan = loaded.plan.unwrap_or_else(|| panic!("{:#?}\n{text}", loaded.diagnostics));
+    plan.pipelines.into_values().next().expect("there is one")
+}

@@ -1,0 +1,114 @@
+//! `pipehost store`, over a folder that a host has left.
+
+use std::fs;
+
+use serde_json::Value as Json;
+
+use super::{RUN, bench, delete, ended, exported, lines, lost};
+use crate::program::Bench;
+
+const VERIFY: [&str; 4] = ["store", "verify", "--data", "data"];
+const ACCEPT: [&str; 4] = ["store", "accept-loss", "--data", "data"];
+
+/// A bench in which a host has answered some lines.
+fn used() -> (Bench, Vec<Json>) {
+    let bench = bench();
+    let finished = bench.run(&RUN, &lines(10));
+    finished.ends_with(0);
+    let events = finished.objects();
+    assert_eq!(ended(&events).len(), 10, "{}", finished.out);
+    (bench, events)
+}
+
+#[test]
+fn what_a_host_has_left_is_all_there_and_can_be_exported_and_copied() {
+    let (bench, events) = used();
+    let verified = bench.run(&VERIFY, b"");
+    verified.ends_with(0);
+    assert!(verified.out.starts_with("All is there: "), "{}", verified.out);
+    assert_eq!(lost(&events, &bench.path("data")), Vec::<String>::new());
+    let kept = exported(&bench.path("data"));
+    let first = kept.iter().find(|line| line["run"] == ended(&events)[0].as_str()).expect("it is there");
+    assert_eq!((&first["pipeline"], &first["facts"][0]["input"]["text"]), (&Json::from("notes"), &Json::from("line 0")));
+    bench.run(&["store", "backup", "copy", "--data", "data"], b"").ends_with(0);
+    assert_eq!(exported(&bench.path("copy")), kept);
+    bench.run(&["store", "verify", "--data", "copy"], b"").ends_with(0);
+    bench.run(&["run", "notes.yaml", "--data", "copy"], b"one more\n").ends_with(0);
+    bench.run(&["store", "verify", "--data", "copy"], b"").ends_with(0);
+    bench.run(&["store", "backup", "copy", "--data", "data"], b"").ends_with(3).says(&["error[E0737]", "there is something in it"]);
+}
+
+#[test]
+fn a_host_that_may_have_lost_something_says_so_takes_nothing_and_goes_on_once_it_is_accepted() {
+    let (bench, events) = used();
+    delete(&bench.path("data"), "position = 2");
+    let verified = bench.run(&VERIFY, b"");
+    verified.ends_with(1);
+    assert!(verified.out.contains("error[E0735]") && verified.out.contains("row 2 of the journal is missing"), "{}", verified.out);
+    let found: Json = serde_json::from_str(&bench.run(&["store", "verify", "--json", "--data", "data"], b"").out).expect("it is JSON");
+    assert_eq!((&found["good"], &found["data_loss_suspected"]), (&Json::Bool(false), &Json::Bool(true)), "{found}");
+    let refused = bench.run(&RUN, b"a\n");
+    refused.ends_with(1).says(&["error[E0735]", "row 2 of the journal is missing", "pipehost store accept-loss"]);
+    assert!(refused.out.contains("\"not_admitted\"") && ended(&refused.objects()).is_empty(), "{}", refused.out);
+    #[cfg(unix)]
+    {
+        let host = bench.start(&RUN);
+        host.errors.expect("Reading messages");
+        let listed = bench.run(&["runs", "list", "--data", "data"], b"");
+        listed.ends_with(0);
+        assert!(listed.out.contains(&ended(&events)[9]), "{}", listed.out);
+        drop(host.finish());
+    }
+    bench.run(&ACCEPT, b"").ends_with(1).says(&["row 2 of the journal is missing", "--yes"]);
+    assert!(!bench.path("data/journal.lost-1").exists(), "nothing was said yet");
+    let accepted = bench.run(&["store", "accept-loss", "--yes", "--data", "data"], b"");
+    accepted.ends_with(0);
+    assert!(accepted.out.contains("run ") && accepted.out.contains("journal.lost-1"), "{}", accepted.out);
+    assert!(bench.path("data/journal.lost-1/journal.db").exists());
+    bench.run(&VERIFY, b"").ends_with(0);
+    assert!(lost(&events, &bench.path("data")).len() <= 1, "only the run whose row is gone");
+    bench.run(&RUN, b"a\n").ends_with(0);
+    let nothing = bench.run(&["store", "accept-loss", "--yes", "--data", "data"], b"");
+    nothing.ends_with(0);
+    assert!(nothing.out.contains("Nothing is lost"), "{}", nothing.out);
+}
+
+#[test]
+fn nothing_is_accepted_while_a_host_uses_the_folder_and_all_else_can_be_done() {
+    let (bench, _) = used();
+    let host = bench.start(&RUN);
+    host.errors.expect("Reading messages");
+    bench.run(&ACCEPT, b"").ends_with(3).says(&["error[E0720]", &format!("process {}", host_id(&host))]);
+    bench.run(&VERIFY, b"").ends_with(0);
+    bench.run(&["store", "backup", "copy", "--data", "data"], b"").ends_with(0);
+    assert_eq!(exported(&bench.path("copy")).len(), exported(&bench.path("data")).len());
+    host.finish().ends_with(0);
+}
+
+#[cfg(target_os = "linux")]
+fn host_id(host: &crate::program::Program) -> u32 {
+    host.id()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn host_id(_: &crate::program::Program) -> &'static str {
+    ""
+}
+
+#[test]
+fn a_folder_without_a_journal_and_one_of_a_newer_pipehost_are_told() {
+    let (bench, _) = used();
+    for command in ["verify", "export", "accept-loss"] {
+        bench.run(&["store", command, "--data", "elsewhere"], b"").ends_with(3).says(&["error[E0736]", "elsewhere", "--data DIR"]);
+    }
+    let journal = rusqlite::Connection::open(bench.path("data/journal.db")).expect("it is a SQLite file");
+    journal.execute_batch("PRAGMA user_version = 9").expect("changed");
+    drop(journal);
+    for arguments in [&VERIFY[..], &ACCEPT, &RUN] {
+        bench.run(arguments, b"").ends_with(3).says(&["error[E0731]", "format 9"]);
+    }
+    fs::write(bench.path("data/journal.db"), "no journal".repeat(1_000)).expect("written");
+    bench.run(&RUN, b"").ends_with(3).says(&["error[E0730]", "journal.db"]);
+    bench.run(&["store", "accept-loss", "--yes", "--data", "data"], b"").ends_with(0);
+    bench.run(&RUN, b"a\n").ends_with(0);
+}
