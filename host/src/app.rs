@@ -2,6 +2,7 @@
 //!
 //! Who shows something to people holds an [`App`] and uses its views and subscriptions, never the insides.
 
+mod asked;
 mod commands;
 mod data;
 pub mod explain;
@@ -24,7 +25,7 @@ use crate::bus::Bus;
 use crate::clock::{Activity, RealClock, SystemRandom};
 use crate::engine::{Engine, Ports};
 use crate::executor::registry::{Registry, RegistrySettings, SecretSource};
-use crate::journal::sqlite::{Options, Secrets, SqliteStore};
+use crate::journal::sqlite::{Options, SqliteStore};
 use crate::model::cancel::CancelSignal;
 use crate::model::failure::Failure;
 use crate::model::id::{FlowName, PipelineName};
@@ -37,9 +38,11 @@ use crate::reload::{Parts, Rebuilder, Reload};
 use crate::telemetry::{Detail, Subscription, Telemetry};
 
 pub use crate::engine::Recovered;
-pub use crate::journal::sqlite::{CANNOT_OPEN as JOURNAL_UNUSABLE, Integrity};
+pub use crate::journal::sqlite::CANNOT_OPEN as JOURNAL_UNUSABLE;
+pub use crate::journal::sqlite::Integrity;
 pub use crate::reload::{Outcome, Report};
-pub use commands::{Asked, Commands, ENDED, NOT_SENDABLE, is_manual};
+pub use asked::{Asked, ENDED};
+pub use commands::{Commands, NOT_SENDABLE, is_manual};
 pub use data::{DATA_FOLDER, NETWORK, NOT_A_FOLDER, NOT_WRITABLE, default_folder};
 pub use hearing::{Hearer, hearers};
 pub use migrating::{MigrationRow, MigrationWanted, MigrationWord};
@@ -121,8 +124,8 @@ impl App {
         let environment = Arc::new(settings.environment);
         let registry = Arc::new(registry(&data, &environment, &clock, &sink)?);
         let activity = Activity::new();
-        let options = Options { integrity: settings.integrity, ..Options::default() };
-        let store = SqliteStore::open(&data, &clock, source(&environment), options)?;
+        let store =
+            SqliteStore::open(&data, &clock, secrets(&environment), Options { integrity: settings.integrity, ..Options::default() })?;
         let of_engine: Arc<dyn Store> = Arc::new(store.clone());
         let engine = Engine::new(Ports {
             store: Arc::clone(&of_engine),
@@ -305,12 +308,11 @@ pub fn look(files: &[PathBuf], data: Option<PathBuf>, environment: Environment) 
 
 fn registry(data: &Path, environment: &Arc<Environment>, clock: &Arc<dyn Clock>, sink: &Arc<dyn Sink>) -> Result<Registry, Failure> {
     let (data, clock, sink, environment) = (data.to_owned(), Arc::clone(clock), Arc::clone(sink), Arc::clone(environment));
-    let secrets: SecretSource = source(&environment);
-    Registry::new(RegistrySettings { data, secrets, clock, sink })
+    Registry::new(RegistrySettings { data, secrets: secrets(&environment), clock, sink })
 }
 
-/// Where secrets are read by their names.
-fn source(environment: &Arc<Environment>) -> Secrets {
+/// Where the values of secrets come from: by their names.
+fn secrets(environment: &Arc<Environment>) -> SecretSource {
     let environment = Arc::clone(environment);
-    Arc::new(move |name: &str| environment.secrets.get(name).or_else(|| environment.variables.get(name)).cloned())
+    Arc::new(move |name| environment.secrets.get(name).or_else(|| environment.variables.get(name)).cloned())
 }

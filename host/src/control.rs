@@ -11,6 +11,8 @@ mod socket;
 
 pub use client::{Client, LONGEST_LIST};
 pub use look::{Looked, look};
-pub use request::{Answer, FewRequest, LONGEST_ANSWER, LONGEST_REQUEST, NOT_UNDERSTOOD, OneRequest, Request, SendRequest, VERSION};
+pub use request::{
+    Answer, FewRequest, LONGEST_ANSWER, LONGEST_REQUEST, NOT_UNDERSTOOD, OneRequest, Request, RetryRequest, SendRequest, VERSION,
+};
 pub use server::{CONNECTIONS, Control};
 pub use socket::{NO_HOST, NO_SOCKET};

@@ -12,6 +12,7 @@ const BUY: &str = "pipeline: buy
 events:
   Approved: { request: string, approved: bool, note: { type: string, default: '' } }
   Bought: { order: string }
+  Sulked: { why: string }
 flows:
   order:
     trigger: manual
@@ -47,6 +48,13 @@ flows:
     steps:
       - wait: { event: Approved, match: { request: '${run.id}' }, timeout: 1ms, on_timeout: [{ set: { late: true } }] }
       - sleep: 4h
+  sulk:
+    trigger: manual
+    steps: [{ emit: { Sulked: { why: rain } } }]
+  sulks:
+    trigger: { event: Sulked, mode: direct }
+    input: { why: string }
+    steps: [{ id: broken, run: broken }]
   fails:
     trigger: manual
     steps:
@@ -253,6 +261,72 @@ fn what_is_not_known_or_not_meant_by_one_is_said() {
     refused(&["runs", "show", "order"], "error[E0765]: \"order\" is no id");
     ask(&bench, &["runs", "show", &runs[0].replace('-', "")]).ends_with(0);
     ask(&bench, &["runs"]).ends_with(2);
+}
+
+#[test]
+fn what_a_host_left_is_looked_at_without_it_and_the_next_one_goes_on() {
+    let (bench, program) = started();
+    let run = waiting(&bench, &program, "waits", "{}");
+    program.signal("TERM");
+    program.finish().ends_with(0);
+    let listed = ask(&bench, &["runs", "list", "--json"]);
+    listed.ends_with(0).says(&["no host runs on the data folder .pipehost; this is what the last one left"]);
+    let row = listed.objects().remove(0);
+    assert_eq!((text(&row, "run"), text(&row, "status")), (run.as_str(), "stalled"));
+    assert!(text(&row, "reason").starts_with("no host runs; it was waiting for Approved until "), "{row}");
+    let shown = ask(&bench, &["runs", "show", &run]);
+    assert!(shown.ends_with(0).out.contains("  for Approved with request = "), "{}", shown.out);
+    assert!(ask(&bench, &["trace", &run]).ends_with(0).out.starts_with(&format!("run buy.waits {run}  ")));
+    ask(&bench, &["runs", "cancel", &run]).ends_with(3).says(&["error[E0722]"]);
+
+    let program = bench.start(&["run", "buy.yaml", "--events", "json"]);
+    program.errors.expect("It stays until");
+    let taken = ask(&bench, &["signal", &run, "Approved", r#"{"approved":true}"#]);
+    assert_eq!(taken.ends_with(0).out, format!("run {run} took Approved and goes on\n"));
+    program.event("run_ended");
+    let story = ask(&bench, &["runs", "show", &run, "--json"]).ends_with(0).objects().remove(0);
+    assert_eq!(text(&story, "steps/0/wait/answers/0/caller/id"), "robin");
+}
+
+#[test]
+fn a_run_that_nobody_waits_for_leaves_a_dead_letter_that_is_replayed_and_dropped() {
+    let (bench, program) = started();
+    begin(&bench, "sulk", "{}");
+    program.event("run_ended");
+    program.event("run_ended");
+    let letter = ask(&bench, &["dlq", "list", "--json"]).ends_with(0).objects().remove(0);
+    let id = text(&letter, "letter").to_owned();
+    assert_eq!((text(&letter, "owner"), text(&letter, "failure/message")), ("buy.sulks", "it is gone"));
+    let shown = ask(&bench, &["dlq", "show", &id]);
+    for words in [format!("letter {id}\n"), format!("run {id}\n"), "  event      Sulked ".to_owned(), "✗ broken".to_owned()] {
+        assert!(shown.ends_with(0).out.contains(&words), "{words:?} is not in {}", shown.out);
+    }
+    let replayed = ask(&bench, &["dlq", "replay", &id, "--json"]).ends_with(0).objects().remove(0);
+    program.event("run_ended");
+    // It failed again.
+    let again = ask(&bench, &["dlq", "list", "--json"]).ends_with(0).objects();
+    assert_eq!(again.iter().map(|letter| text(letter, "letter")).collect::<Vec<_>>(), [text(&replayed, "begun")]);
+    ask(&bench, &["dlq", "show", &id]).ends_with(1).says(&[&format!("error[E0772]: there is no dead letter {id}")]);
+    let dropped = ask(&bench, &["dlq", "drop", text(&replayed, "begun")]);
+    assert!(dropped.ends_with(0).out.contains(": it is dropped"), "{}", dropped.out);
+    ask(&bench, &["dlq", "list"]).ends_with(0).says(&["no dead letters"]);
+}
+
+#[test]
+fn a_run_that_has_ended_is_done_again_and_says_of_which_run() {
+    let (bench, program) = started();
+    let run = begin(&bench, "fails", "{}");
+    program.event("run_ended");
+    let again = ask(&bench, &["runs", "retry", &run, "--from", "broken", "--json"]).ends_with(0).objects().remove(0);
+    program.event("run_ended");
+    let story = ask(&bench, &["runs", "show", text(&again, "begun"), "--json"]).ends_with(0).objects().remove(0);
+    assert_eq!((text(&story, "retry_of"), text(&story, "status")), (run.as_str(), "failed"));
+    ask(&bench, &["runs", "retry", &run, "--from", "nothing"]).ends_with(1).says(&["nothing"]);
+    ask(&bench, &["runs", "resume", &run]).ends_with(1).says(&["error[E0754]"]);
+    ask(&bench, &["runs", "migrate", "--all", "--to", "current", "--dry-run"])
+        .ends_with(0)
+        .says(&["every run belongs to the revision in force"]);
+    ask(&bench, &["runs", "migrate", "--all", "--to", "yesterday"]).ends_with(2);
 }
 
 #[test]

@@ -121,7 +121,7 @@ fn a_job_that_is_under_way_when_the_host_stops_hangs_up_and_is_done_by_the_next_
     assert!(!out.contains(r#""event":"job_ended""#), "stopping is no end: {out}");
     service.wait_for_hang_ups(1);
     // The next host makes the attempt again.
-    let mut program = bench.start(&["run", FILE, "--events", "json"]);
+    let program = bench.start(&["run", FILE, "--events", "json"]);
     service.wait_until_asked("/silent", 2);
     program.signal("TERM");
     program.finish();

@@ -4,9 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::commands::Commands;
 use super::views::Status;
-use crate::engine::{Migrated, MigrationOutcome};
 use crate::model::failure::{Failure, FailureKind};
-use crate::model::id::{Digest, RunId, StepId};
+use crate::model::id::{RunId, StepId};
 
 /// The code of something that is asked of a run which has ended.
 pub const ENDED: &str = "E0768";
@@ -21,52 +20,6 @@ pub struct Asked {
     pub begun: Option<RunId>,
     /// What was done, in words.
     pub done: String,
-}
-
-/// What became of a run that was asked to go over to the revision in force.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct MigrationTold {
-    /// The run.
-    pub run: RunId,
-    /// Its pipeline and flow, as `pipeline.flow`.
-    pub flow: String,
-    /// The revision that it belongs to, or belonged to.
-    pub from: Digest,
-    /// The revision in force; absent if its pipeline is not.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub to: Option<Digest>,
-    /// What became of it.
-    pub outcome: MigrationWord,
-    /// Everything that hinders it, for people.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub hindrances: Vec<String>,
-}
-
-/// The word for what became of a run that was asked to go over.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MigrationWord {
-    /// It belongs to that revision.
-    Already,
-    /// It could; nothing was changed.
-    Possible,
-    /// It did.
-    Migrated,
-    /// It cannot.
-    Hindered,
-}
-
-impl From<Migrated> for MigrationTold {
-    fn from(migrated: Migrated) -> Self {
-        let Migrated { run, target, from, to, outcome } = migrated;
-        let (outcome, hindrances) = match outcome {
-            MigrationOutcome::Already => (MigrationWord::Already, Vec::new()),
-            MigrationOutcome::Possible => (MigrationWord::Possible, Vec::new()),
-            MigrationOutcome::Done => (MigrationWord::Migrated, Vec::new()),
-            MigrationOutcome::Hindered(hindrances) => (MigrationWord::Hindered, hindrances),
-        };
-        Self { run, flow: target, from, to, outcome, hindrances }
-    }
 }
 
 impl Commands {
@@ -103,18 +56,6 @@ impl Commands {
         let begun = self.engine.retry(run, from).await?;
         let from = from.map_or_else(String::new, |step| format!(" from the step {step} on"));
         Ok(Asked { begun: Some(begun), ..of_run(run, &format!("run {begun} does it again{from}")) })
-    }
-
-    /// Has a run, or all open ones of older revisions, go over to the revision in force; or only looks whether they could.
-    ///
-    /// # Errors
-    /// As [`Views::find`](super::views::Views::find) and [`Engine::migrate`](crate::engine::Engine::migrate).
-    pub async fn migrate(&self, id: Option<&str>, dry_run: bool) -> Result<Vec<MigrationTold>, Failure> {
-        let run = match id {
-            Some(id) => Some(self.views.find(id).await?),
-            None => None,
-        };
-        Ok(self.engine.migrate(run, dry_run).await?.into_iter().map(MigrationTold::from).collect())
     }
 
     /// Does what a dead letter is about again, and drops it.

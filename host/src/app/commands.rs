@@ -3,39 +3,20 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use crate::engine::Engine;
 use crate::model::activation::{Activation, Admission, Patience, Requester};
 use crate::model::event::Caller;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::id::{FlowName, PipelineName, RunId};
-use crate::model::job::CancelReason;
 use crate::model::port::{Activate, Clock};
 use crate::model::types::Origin;
 use crate::model::value::Value;
 use crate::plan::pipeline::{Flow, Pipeline, Trigger};
 
-use super::views::{Status, Views};
+use super::views::Views;
 
 /// The code of something sent to a flow that there is not, or that is not started by name.
 pub const NOT_SENDABLE: &str = "E0723";
-/// The code of something that is asked of a run which has ended.
-pub const ENDED: &str = "E0768";
-
-/// What was done with a run that somebody asked something of.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Asked {
-    /// The run.
-    pub run: RunId,
-    /// What, in words.
-    pub done: String,
-}
-
-pub(super) fn ended(run: RunId, status: &Status) -> Failure {
-    let message = format!("run {run} has ended already ({status}); pipehost runs show {run} tells how");
-    Failure::new(FailureKind::Conflict, message).with_code(ENDED)
-}
 
 /// Commands and views of a running app. Clones speak to the same.
 #[derive(Clone)]
@@ -67,20 +48,6 @@ impl Commands {
     /// What can be seen of runs.
     pub const fn views(&self) -> &Views {
         &self.views
-    }
-
-    /// Asks a run to stop, by its id or the beginning of it: what it has under way is cancelled, its `undo` and `finally` are done. Returns at
-    /// once, with the run as it stands then.
-    ///
-    /// # Errors
-    /// As [`Views::find`]; `conflict` with [`ENDED`].
-    pub async fn cancel(&self, id: &str) -> Result<Asked, Failure> {
-        let story = self.views.run(id).await?;
-        if !story.row.status.is_open() {
-            return Err(ended(story.row.run, &story.row.status));
-        }
-        self.engine.cancel(story.row.run, CancelReason::Requested);
-        Ok(Asked { run: story.row.run, done: "it is being cancelled: what it did is undone, and its finally is done".to_owned() })
     }
 
     /// Starts the flow of that name, `pipeline.flow`, or `pipeline` if one flow of it is started by name. Returns when it was admitted;

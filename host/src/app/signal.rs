@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::commands::{Commands, ended};
+use super::asked::ended;
+use super::commands::Commands;
 use super::views::{AnswerStory, RunStory, WaitStory};
 use crate::engine::listens;
 use crate::model::event::Caller;

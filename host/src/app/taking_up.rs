@@ -72,7 +72,13 @@ flows:
     async fn started(folder: &std::path::Path) -> App {
         let file = folder.join("waiting.yaml");
         std::fs::write(&file, PIPELINE).expect("written");
-        let settings = Settings { files: vec![file], data: Some(folder.join("data")), watch: false, integrity: Default::default(), environment: Environment::default() };
+        let settings = Settings {
+            files: vec![file],
+            data: Some(folder.join("data")),
+            watch: false,
+            integrity: crate::app::Integrity::default(),
+            environment: Environment::default(),
+        };
         let mut app = App::new(settings).expect("it can be made");
         app.start().await.expect("the first start");
         app

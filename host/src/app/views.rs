@@ -30,7 +30,6 @@ pub use status::Status;
 pub use story::{AnswerStory, AttemptStory, EventStory, MigrationStory, RunRow, RunStory, StepState, StepStory, WaitStory};
 pub use trace::{MOST_RUNS, Trace, TraceKind, TraceNode};
 
-use beside::Stalled;
 use fold::Fold;
 use names::Names;
 
@@ -49,8 +48,8 @@ trait Beside: Send + Sync {
     /// The pipeline as it was in that revision, for the names in it; `None` if nobody has it any more.
     fn pipeline(&self, name: PipelineName, revision: Digest) -> BoxFuture<'_, Option<Arc<Pipeline>>>;
 
-    /// Which of the runs that have not ended do not go on.
-    fn stalled(&self) -> BoxFuture<'_, Stalled>;
+    /// Why a run that has not ended does not go on; `None` if it does.
+    fn stalled(&self, run: RunId, status: &Status) -> Option<String>;
 }
 
 /// Which runs a list shall have.
@@ -108,10 +107,9 @@ impl Views {
             limit: if is_ended || word.is_none() { limit + 1 } else { 0 },
             ..RunQuery::default()
         };
-        let stalled = self.beside.stalled().await;
         let mut items = Vec::new();
         for record in self.store.runs(query).await.map_err(|error| unreadable(&error))? {
-            let Some(row) = self.row(record, &stalled).await? else { continue };
+            let Some(row) = self.row(record).await? else { continue };
             if word.is_some_and(|word| !row.status.is(word)) {
                 continue;
             }
@@ -129,7 +127,7 @@ impl Views {
     /// As [`find`](Self::find).
     pub async fn run(&self, id: &str) -> Result<RunStory, Failure> {
         let record = self.record(id).await?;
-        self.story(&record, &self.beside.stalled().await).await?.ok_or_else(|| unknown(id))
+        self.story(&record).await?.ok_or_else(|| unknown(id))
     }
 
     /// The run with that id, or the one whose id begins so.
@@ -159,10 +157,9 @@ impl Views {
         records.sort_by_key(|record| (record.began, record.run));
         let left_out = records.len().saturating_sub(MOST_RUNS);
         records.truncate(MOST_RUNS);
-        let stalled = self.beside.stalled().await;
         let mut stories = Vec::with_capacity(records.len());
         for record in &records {
-            stories.extend(self.story(record, &stalled).await?);
+            stories.extend(self.story(record).await?);
         }
         Ok(Trace::of(correlation, stories, left_out))
     }
@@ -190,10 +187,10 @@ impl Views {
         self.store.runs(query).await.map_err(|error| unreadable(&error))
     }
 
-    async fn row(&self, record: RunRecord, stalled: &Stalled) -> Result<Option<RunRow>, Failure> {
+    async fn row(&self, record: RunRecord) -> Result<Option<RunRow>, Failure> {
         let ended = record.ended.as_ref().and_then(|(at, word)| Some((*at, Status::of_word(word)?)));
         let Some((at, status)) = ended else {
-            return Ok(self.story(&record, stalled).await?.map(|story| story.row));
+            return Ok(self.story(&record).await?.map(|story| story.row));
         };
         Ok(Some(RunRow {
             run: record.run,
@@ -210,12 +207,14 @@ impl Views {
     }
 
     /// `None` if the store has forgotten the run since it told of it.
-    async fn story(&self, record: &RunRecord, stalled: &Stalled) -> Result<Option<RunStory>, Failure> {
+    async fn story(&self, record: &RunRecord) -> Result<Option<RunStory>, Failure> {
         let facts = self.store.facts(record.run).await.map_err(|error| unreadable(&error))?;
         let names = Names::of(self.beside.pipeline(record.pipeline.clone(), record.revision).await, &record.flow);
         let Some(mut story) = Fold::story(&facts, &names) else { return Ok(None) };
-        if let Some(status) = stalled.status(record.run, &story.row.status) {
-            story.row.status = status;
+        if story.row.status.is_open()
+            && let Some(reason) = self.beside.stalled(record.run, &story.row.status)
+        {
+            story.row.status = Status::Stalled { reason };
         }
         Ok(Some(story))
     }

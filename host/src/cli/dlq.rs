@@ -5,7 +5,7 @@ use std::io;
 use super::arguments::{Dlq, DlqCommand, Few, OneLetter};
 use super::asking::{Broken, Source, ask, print, print_json};
 use super::exit::{Exit, say};
-use super::runs::{described, story};
+use super::runs::{described, story, tell};
 use super::style::{Style, harmless};
 use super::words::{cut, table};
 use crate::app::views::{LetterRow, LetterStory};
@@ -15,8 +15,15 @@ use crate::control::{FewRequest, OneRequest, Request};
 pub(super) fn dlq(arguments: &Dlq) -> Exit {
     match &arguments.command {
         DlqCommand::List(arguments) => ask(&arguments.asking, async |source| list(arguments, source).await),
+        DlqCommand::Replay(arguments) => one(arguments, Request::Replay),
+        DlqCommand::Drop(arguments) => one(arguments, Request::Drop),
         DlqCommand::Show(arguments) => ask(&arguments.asking, async |source| show(arguments, source).await),
     }
+}
+
+fn one(arguments: &OneLetter, request: impl FnOnce(OneRequest) -> Request) -> Exit {
+    let request = request(OneRequest { id: arguments.letter.clone() });
+    ask(&arguments.asking, async |source| tell("letter", &arguments.asking, source, &request).await)
 }
 
 async fn list(arguments: &Few, source: &Source) -> Result<Exit, Broken> {

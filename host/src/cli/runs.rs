@@ -13,7 +13,7 @@ use super::style::{Style, harmless};
 use super::words::{duration, table};
 use crate::app::views::{RunRow, RunStory};
 use crate::app::{Asked, RunsWanted};
-use crate::control::{OneRequest, Request};
+use crate::control::{OneRequest, Request, RetryRequest};
 pub(super) use story::described;
 
 /// Does what is asked about runs, or of one.
@@ -21,12 +21,19 @@ pub(super) fn runs(arguments: &Runs) -> Exit {
     match &arguments.command {
         RunsCommand::List(arguments) => ask(&arguments.asking, async |source| list(arguments, source).await),
         RunsCommand::Show(arguments) => ask(&arguments.asking, async |source| show(arguments, source).await),
-        RunsCommand::Cancel(arguments) => ask(&arguments.asking, async |source| {
-            let request = Request::Cancel(OneRequest { id: arguments.run.clone() });
-            tell(&arguments.asking, source, &request).await
+        RunsCommand::Cancel(arguments) => one(&arguments.run, &arguments.asking, Request::Cancel),
+        RunsCommand::Resume(arguments) => one(&arguments.run, &arguments.asking, Request::Resume),
+        RunsCommand::Retry(arguments) => ask(&arguments.asking, async |source| {
+            let request = RetryRequest { id: arguments.run.clone(), from: arguments.from.as_deref().map(Into::into) };
+            tell("run", &arguments.asking, source, &Request::Retry(request)).await
         }),
         RunsCommand::Migrate(arguments) => ask(&arguments.asking, async |source| migrate::migrate(arguments, source).await),
     }
+}
+
+fn one(run: &str, asking: &Asking, request: impl FnOnce(OneRequest) -> Request) -> Exit {
+    let request = request(OneRequest { id: run.to_owned() });
+    ask(asking, async |source| tell("run", asking, source, &request).await)
 }
 
 async fn list(arguments: &List, source: &Source) -> Result<Exit, Broken> {
@@ -67,13 +74,13 @@ async fn show(arguments: &ShowRun, source: &Source) -> Result<Exit, Broken> {
     Ok(Exit::Good)
 }
 
-/// Asks something of a run, and says what was done.
-pub(super) async fn tell(asking: &Asking, source: &Source, request: &Request) -> Result<Exit, Broken> {
+/// Asks something of a run or a dead letter, and says what was done.
+pub(super) async fn tell(what: &str, asking: &Asking, source: &Source, request: &Request) -> Result<Exit, Broken> {
     let asked: Asked = source.one(request).await?;
     if asking.json {
         print_json(&[asked])?;
     } else {
-        print(&format!("run {}: {}\n", asked.run, harmless(&asked.done)))?;
+        print(&format!("{what} {}: {}\n", asked.id, harmless(&asked.done)))?;
     }
     Ok(Exit::Good)
 }

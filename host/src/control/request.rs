@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json};
 use crate::app::{MigrationWanted, RunsWanted, Signal};
 use crate::model::activation::RunOutcome;
 use crate::model::failure::{Failure, FailureKind};
-use crate::model::id::RunId;
+use crate::model::id::{RunId, StepId};
 use crate::model::value::Value;
 
 /// The version of what is said. A host refuses every other one by its number, so that an old client is told to become newer.
@@ -40,10 +40,29 @@ pub enum Request {
     Letter(OneRequest),
     /// Ask a run to stop.
     Cancel(OneRequest),
+    /// Have a parked or stalled run go on.
+    Resume(OneRequest),
+    /// Do a run again.
+    Retry(RetryRequest),
+    /// Do what a dead letter is about again.
+    Replay(OneRequest),
+    /// Forget a dead letter.
+    Drop(OneRequest),
     /// Answer a run that waits.
     Signal(Signal),
     /// Have runs go over to the revision in force: an `item` each.
     Migrate(MigrationWanted),
+}
+
+/// A wish to do a run again.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetryRequest {
+    /// The run's id, or the beginning of it.
+    pub id: String,
+    /// The step to begin with; the first one if it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<StepId>,
 }
 
 /// A wish that concerns one run, request or dead letter.
@@ -156,6 +175,10 @@ impl Request {
             "letters" => body(word, "limit", object).map(Self::Letters),
             "letter" => body(word, "id", object).map(Self::Letter),
             "cancel" => body(word, "id", object).map(Self::Cancel),
+            "resume" => body(word, "id", object).map(Self::Resume),
+            "retry" => body(word, "id and from", object).map(Self::Retry),
+            "replay" => body(word, "id", object).map(Self::Replay),
+            "drop" => body(word, "id", object).map(Self::Drop),
             "signal" => body(word, "run, event, data and caller", object).map(Self::Signal),
             "migrate" => body(word, "run and dry_run", object).map(Self::Migrate),
             _ => Err(refuse(&format!("this host does not know that request; it knows {KNOWN}"))),
@@ -177,6 +200,10 @@ impl Request {
             Self::Letters(few) => ("letters", serde_json::to_value(few)),
             Self::Letter(one) => ("letter", serde_json::to_value(one)),
             Self::Cancel(one) => ("cancel", serde_json::to_value(one)),
+            Self::Resume(one) => ("resume", serde_json::to_value(one)),
+            Self::Retry(retry) => ("retry", serde_json::to_value(retry)),
+            Self::Replay(one) => ("replay", serde_json::to_value(one)),
+            Self::Drop(one) => ("drop", serde_json::to_value(one)),
             Self::Signal(signal) => ("signal", serde_json::to_value(signal)),
             Self::Migrate(wanted) => ("migrate", serde_json::to_value(wanted)),
         };
@@ -208,7 +235,7 @@ impl Answer {
 }
 
 /// The words of all requests.
-const KNOWN: &str = "send, runs, run, trace, letters, letter, cancel, signal and migrate";
+const KNOWN: &str = "send, runs, run, trace, letters, letter, cancel, resume, retry, migrate, replay, drop and signal";
 
 fn body<T: DeserializeOwned>(word: &str, fields: &str, object: Map<String, Json>) -> Result<T, Failure> {
     let wrong = |_| refuse(&format!("the request `{word}` has {fields}, and nothing else"));
@@ -243,8 +270,12 @@ mod tests {
             Request::Letters(FewRequest { limit: 3 }),
             Request::Letter(one()),
             Request::Cancel(one()),
-            Request::Signal(signal),
+            Request::Resume(one()),
+            Request::Retry(RetryRequest { id: "01".to_owned(), from: Some("pay".into()) }),
             migrate,
+            Request::Replay(one()),
+            Request::Drop(one()),
+            Request::Signal(signal),
         ];
         for request in others.into_iter().chain([request]) {
             let line = request.line();

@@ -17,8 +17,12 @@ pub(super) async fn answer(request: Request, commands: &Commands, out: &mut Out<
     match request {
         Request::Send(request) => send(request, commands, out).await,
         Request::Cancel(one) => items(item(commands.cancel(&one.id).await), out).await,
-        Request::Signal(signal) => items(item(commands.signal(signal).await), out).await,
+        Request::Resume(one) => items(item(commands.resume(&one.id).await), out).await,
+        Request::Retry(retry) => items(item(commands.retry(&retry.id, retry.from.as_ref()).await), out).await,
         Request::Migrate(wanted) => items(several(commands.migrate(&wanted).await.map(|rows| (rows, 0))), out).await,
+        Request::Replay(one) => items(item(commands.replay(&one.id).await), out).await,
+        Request::Drop(one) => items(item(commands.drop_letter(&one.id).await), out).await,
+        Request::Signal(signal) => items(item(commands.signal(signal).await), out).await,
         looks => match look(&looks, commands.views()).await {
             Some(looked) => items(looked, out).await,
             // Whatever does something stands above.

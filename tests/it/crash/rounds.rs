@@ -25,6 +25,8 @@ const SENDERS: usize = 4;
 const ORDERS: u64 = 120;
 /// So often it is asked whether all is done before something is called stuck. Each time takes about as long as the host takes to answer.
 const LOOKS: usize = 20_000;
+/// So many looks at which nothing has changed and no run is open are the end.
+const IDLE: usize = 1_000;
 
 /// How a round ends.
 pub(super) enum Death {
@@ -247,16 +249,22 @@ impl Rounds {
 
     /// Waits until no run is open and every order is done. Returns what is left, if it comes to no end.
     fn settle(&self) -> Vec<String> {
-        let mut left = Vec::new();
+        let (mut left, mut seen, mut same) = (Vec::new(), (0, 0), 0);
         for _ in 0..LOOKS {
             // The orders first: between two flows an order has no run for a moment.
             let effects = self.ledger.effects();
             let done = |order: &String| effects.contains_key(&("complete".to_owned(), order.clone()));
             left = self.acknowledged.iter().filter(|order| !done(order)).cloned().collect();
-            left.extend(if left.is_empty() { open_runs(&self.bench.path("data")) } else { Vec::new() });
-            if left.is_empty() {
+            let open = open_runs(&self.bench.path("data"));
+            let now = (effects.len(), open.len());
+            same = if now == seen { same + 1 } else { 0 };
+            seen = now;
+            // Where no run is open, nothing more comes; an open one may wait for its next attempt.
+            if (left.is_empty() && open.is_empty()) || same > if open.is_empty() { IDLE } else { IDLE * 5 } {
+                left.extend(open);
                 break;
             }
+            left.extend(open);
         }
         left
     }

@@ -1,6 +1,5 @@
 //! What is known of runs beside the store: by a host that carries them out, or by nobody.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,7 +10,7 @@ use super::status::Status;
 use super::{Beside, Views};
 use crate::app::registry;
 use crate::clock::RealClock;
-use crate::engine::{Engine, RunStatus};
+use crate::engine::Engine;
 use crate::journal::sqlite::Archive;
 use crate::model::failure::Failure;
 use crate::model::id::{Digest, PipelineName, RunId};
@@ -19,25 +18,6 @@ use crate::model::port::{Clock, Sink, Store};
 use crate::plan::Environment;
 use crate::plan::pipeline::Pipeline;
 use crate::telemetry::Telemetry;
-
-/// Which open runs do not go on.
-pub(super) enum Stalled {
-    /// These, and why.
-    Some(HashMap<RunId, String>),
-    /// All: no host runs.
-    All,
-}
-
-impl Stalled {
-    /// How a run stands, if it does not go on.
-    pub(super) fn status(&self, run: RunId, status: &Status) -> Option<Status> {
-        match self {
-            _ if !status.is_open() => None,
-            Self::Some(runs) => runs.get(&run).map(|reason| Status::Stalled { reason: reason.clone() }),
-            Self::All => Some(Status::Stalled { reason: format!("no host runs; it was {status}") }),
-        }
-    }
-}
 
 /// Views of the runs of a host.
 pub(in crate::app) fn of_host(engine: Engine, store: Arc<dyn Store>, pinned: Pinned) -> Views {
@@ -59,14 +39,8 @@ impl Beside for Host {
         })
     }
 
-    fn stalled(&self) -> BoxFuture<'_, Stalled> {
-        Box::pin(async {
-            let stalled = self.engine.views().await.into_iter().filter_map(|view| match view.status {
-                RunStatus::Stalled { reason } => Some((view.run, reason)),
-                _ => None,
-            });
-            Stalled::Some(stalled.collect())
-        })
+    fn stalled(&self, run: RunId, _: &Status) -> Option<String> {
+        self.engine.why_stalled(run)
     }
 }
 
@@ -92,8 +66,9 @@ impl Beside for Nobody {
         Box::pin(self.pinned.find(revision))
     }
 
-    fn stalled(&self) -> BoxFuture<'_, Stalled> {
-        Box::pin(std::future::ready(Stalled::All))
+    /// Nothing goes on.
+    fn stalled(&self, _: RunId, status: &Status) -> Option<String> {
+        Some(format!("no host runs; it was {status}"))
     }
 }
 
@@ -146,16 +121,5 @@ mod tests {
         let story = views.run("00000000-0000-0000-0000-000000000007").await.expect("it is there");
         assert_eq!(story.input.text(), r#"{"order":"o1"}"#);
         assert_eq!(views.letters(5).await.expect("it can be read").items, []);
-    }
-
-    #[test]
-    fn without_a_host_no_open_run_goes_on() {
-        let run = RunId::new(uuid::Uuid::nil());
-        let told = |stalled: &Stalled, status: &Status| stalled.status(run, status).map(|status| status.to_string());
-        assert_eq!(told(&Stalled::All, &Status::Running), Some("stalled (no host runs; it was running)".to_owned()));
-        assert_eq!(told(&Stalled::All, &Status::Failed), None);
-        assert_eq!(told(&Stalled::Some(HashMap::new()), &Status::Running), None);
-        let one = Stalled::Some(HashMap::from([(run, "its bundle is gone".to_owned())]));
-        assert_eq!(told(&one, &Status::Queued), Some("stalled (its bundle is gone)".to_owned()));
     }
 }

@@ -28,7 +28,11 @@ const RUNS_EXAMPLES: &str = "Examples:
 pub(in crate::cli) enum RunsCommand {
     List(List),
     Show(Show),
+    /// Stop a run: what it has under way is cancelled, what it did is undone, and its finally is done
     Cancel(One),
+    /// Have a parked run go on with what could not be undone, or a stalled one be tried again
+    Resume(One),
+    Retry(Retry),
     Migrate(Migrate),
 }
 
@@ -77,9 +81,8 @@ const SHOW_EXAMPLES: &str = "Examples:
   pipehost runs show 01a1fe73
   pipehost runs show 01a1fe73 --json | jq '.steps[].wait.answers'      who answered, and what was decided";
 
-/// Stop a run: what it has under way is cancelled, what it did is undone, and its finally is done.
 #[derive(Args, Debug)]
-#[command(after_help = CANCEL_EXAMPLES, after_long_help = format!("{CANCEL_EXAMPLES}\n\n{EXIT_CODES}"))]
+#[command(after_help = ONE_EXAMPLES, after_long_help = format!("{ONE_EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(in crate::cli) struct One {
     /// The run's id, or the beginning of it
     #[arg(value_name = "RUN")]
@@ -88,8 +91,29 @@ pub(in crate::cli) struct One {
     pub(in crate::cli) asking: Asking,
 }
 
-const CANCEL_EXAMPLES: &str = "Examples:
-  pipehost runs cancel 01a1fe73";
+const ONE_EXAMPLES: &str = "Examples:
+  pipehost runs cancel 01a1fe73
+  pipehost runs resume 01a1fe73                        once the reason is gone";
+
+/// Do a run that has ended again, as a new run of what is in force now, with the same input.
+///
+/// With --from it begins with that step; what the steps before it gave is taken over from the run that is done again.
+#[derive(Args, Debug)]
+#[command(after_help = RETRY_EXAMPLES, after_long_help = format!("{RETRY_EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(in crate::cli) struct Retry {
+    /// The run's id, or the beginning of it
+    #[arg(value_name = "RUN")]
+    pub(in crate::cli) run: String,
+    /// The step to begin with [default: the first]
+    #[arg(long, value_name = "STEP")]
+    pub(in crate::cli) from: Option<String>,
+    #[command(flatten)]
+    pub(in crate::cli) asking: Asking,
+}
+
+const RETRY_EXAMPLES: &str = "Examples:
+  pipehost runs retry 01a1fe73
+  pipehost runs retry 01a1fe73 --from save             the answer is there, only saving it failed";
 
 /// Look at dead letters: what nobody could bring to a good end.
 ///
@@ -109,7 +133,12 @@ const DLQ_EXAMPLES: &str = "Examples:
 #[derive(Subcommand, Debug)]
 pub(in crate::cli) enum DlqCommand {
     List(Few),
+    /// Tell why a dead letter is here, with the story of its run
     Show(OneLetter),
+    /// Do what it is about again, with the same input, as a new run of what is in force now, and drop it
+    Replay(OneLetter),
+    /// Forget it
+    Drop(OneLetter),
 }
 
 /// List dead letters, the newest in front.
@@ -127,9 +156,8 @@ const DLQ_LIST_EXAMPLES: &str = "Examples:
   pipehost dlq list
   pipehost dlq list --json | jq -r '.failure.message'";
 
-/// Tell why a dead letter is here, with the story of its run.
 #[derive(Args, Debug)]
-#[command(after_help = DLQ_SHOW_EXAMPLES, after_long_help = format!("{DLQ_SHOW_EXAMPLES}\n\n{EXIT_CODES}"))]
+#[command(after_help = LETTER_EXAMPLES, after_long_help = format!("{LETTER_EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(in crate::cli) struct OneLetter {
     /// The letter's id, or the beginning of it
     #[arg(value_name = "LETTER")]
@@ -138,9 +166,10 @@ pub(in crate::cli) struct OneLetter {
     pub(in crate::cli) asking: Asking,
 }
 
-const DLQ_SHOW_EXAMPLES: &str = "Examples:
+const LETTER_EXAMPLES: &str = "Examples:
   pipehost dlq show 01a1fe73
-  pipehost dlq show 01a1fe73 --json | jq .history.steps";
+  pipehost dlq show 01a1fe73 --json | jq .history.steps
+  pipehost dlq replay 01a1fe73                         once the reason is gone";
 
 /// Show all that belongs to one request as a tree: runs, their jobs and waits, the events that went out, the runs that those started.
 ///
