@@ -121,9 +121,12 @@ async fn host(folder: &Path) -> (Engine, SqliteStore) {
 
 /// The raw twin: one thread appends what waits and makes it last.
 struct Raw {
-    waiting: Mutex<(Vec<(Arc<[u8]>, oneshot::Sender<()>)>, bool)>,
+    waiting: Mutex<(Vec<Appending>, bool)>,
     wake: Condvar,
 }
+
+/// A record that is to last, and who waits for that.
+type Appending = (Arc<[u8]>, oneshot::Sender<()>);
 
 /// The length of its file.
 const LENGTH: u64 = 256 << 20;
@@ -194,9 +197,9 @@ impl Measured {
 }
 
 /// So many at once do the same again and again for a round.
-async fn round<F: Future<Output = ()> + Send>(measured: &mut Measured, in_flight: usize, work: impl Fn() -> F + Clone + Send + 'static)
+async fn round<F>(measured: &mut Measured, in_flight: usize, work: impl Fn() -> F + Clone + Send + 'static)
 where
-    F: 'static,
+    F: Future<Output = ()> + Send + 'static,
 {
     let began = Instant::now();
     let walkers: Vec<_> = (0..in_flight)

@@ -16,6 +16,7 @@ use rounds::{Death, Rounds};
 const POINTS: [&str; 6] =
     ["journal.before_commit", "journal.after_commit", "run.kept", "run.published", "recovery.reading", "recovery.claimed"];
 
+#[expect(clippy::disallowed_methods, reason = "the seed and the number of rounds of this test are variables")]
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }

@@ -83,17 +83,25 @@ fn explain_is_json_for_programs_and_refuses_parts_that_there_are_not() {
     bench.run(&["explain", "broken.yaml"], b"").ends_with(1).says(&["error[E0206]"]);
 }
 
+/// Shipped files that call flows of others, and those.
+const CALLERS: [(&str, &[&str]); 1] = [("pipelines/purchase.yaml", &["pipelines/basket.yaml", "pipelines/catalog.yaml"])];
+
 #[test]
 fn what_show_prints_is_the_same_pipeline_again() {
     let bench = Bench::chatbot().with("OPENAI_API_KEY", "hunter2").with("OPENAI_MODEL", "tiny");
     for file in shipped() {
         let name = format!("pipelines/{}", file.file_name().expect("a name").to_string_lossy());
-        let shown = bench.run(&["show", &name], b"").ends_with(0).out.clone();
+        let beside = CALLERS.iter().find(|(caller, _)| *caller == name).map_or(&[][..], |(_, called)| called);
+        let on = |command, file| [&[command, file][..], beside].concat();
+        let shown = bench.run(&on("show", &name), b"").ends_with(0).out.clone();
         assert!(!shown.contains("hunter2") && !shown.contains("tiny"), "{shown}");
         bench.write("pipelines/shown.yaml", &shown);
-        bench.run(&["check", "pipelines/shown.yaml"], b"").ends_with(0);
-        let again = bench.run(&["show", "pipelines/shown.yaml"], b"").ends_with(0).out.clone();
+        bench.run(&on("check", "pipelines/shown.yaml"), b"").ends_with(0);
+        let again = bench.run(&on("show", "pipelines/shown.yaml"), b"").ends_with(0).out.clone();
         assert_eq!(again, shown, "what is expanded is not expanded further");
+    }
+    for (caller, _) in CALLERS {
+        bench.run(&["show", caller], b"").ends_with(1).says(&["error[E0221]", "beside this one"]);
     }
     let shown = bench.run(&["show", CHATBOT], b"").ends_with(0).out.clone();
     for words in ["api_key: '${secret.OPENAI_API_KEY ?? null}'", "max_delay: 30s", "durable: true", "call_depth: 64"] {

@@ -2,7 +2,7 @@
 
 mod commands;
 #[cfg(target_os = "linux")]
-mod disk;
+pub(crate) mod disk;
 
 use std::path::Path;
 

@@ -167,12 +167,16 @@ pub(super) struct Show {
     /// The pipeline's YAML file
     #[arg(value_name = "FILE")]
     pub(super) file: PathBuf,
+    /// The files or folders of the pipelines whose flows it calls
+    #[arg(value_name = "NEIGHBOUR")]
+    pub(super) neighbours: Vec<PathBuf>,
     #[command(flatten)]
     pub(super) places: Places,
 }
 
 const SHOW_EXAMPLES: &str = "Examples:
-  pipehost show pipelines/chatbot.yaml";
+  pipehost show pipelines/chatbot.yaml
+  pipehost show pipelines/purchase.yaml pipelines/basket.yaml pipelines/catalog.yaml      it calls flows of the others";
 
 /// Print the language as a JSON Schema, for editors.
 ///

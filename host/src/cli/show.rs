@@ -1,6 +1,8 @@
 //! `pipehost show`: the file as it is meant, with aliases, short forms and defaults written out.
 
 use std::io::{self, Write};
+use std::iter;
+use std::path::PathBuf;
 
 use super::arguments::Show;
 use super::exit::{Exit, after_writing, not_started, say};
@@ -11,8 +13,9 @@ use crate::plan::{Sources, expanded};
 
 /// Writes the expanded file to standard output; what is wrong with it to standard error.
 pub(super) fn show(arguments: &Show) -> Exit {
+    let files: Vec<PathBuf> = iter::once(&arguments.file).chain(&arguments.neighbours).cloned().collect();
     let looked = environment::read(arguments.places.secrets.as_deref())
-        .and_then(|environment| app::look(std::slice::from_ref(&arguments.file), arguments.places.data.clone(), environment));
+        .and_then(|environment| app::look(&files, arguments.places.data.clone(), environment));
     let loaded = match looked {
         Ok(loaded) => loaded,
         Err(failure) => return not_started(&failure),

@@ -2,6 +2,7 @@
 
 use super::arguments::SignalTo;
 use super::asking::{Broken, Source, ask, print, print_json};
+use super::environment;
 use super::exit::{Exit, refused, say};
 use crate::app::{REFUSED, Signal, Signalled, Verdict};
 use crate::control::Request;
@@ -42,5 +43,6 @@ async fn answer(arguments: &SignalTo, signal: Signal, source: &Source) -> Result
 
 /// The name of whoever uses the program, as the system tells it.
 fn user() -> Option<String> {
-    ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()))
+    let variables = environment::read(None).ok()?.variables;
+    ["USER", "LOGNAME"].iter().find_map(|name| variables.get(*name).filter(|user| !user.is_empty()).cloned())
 }

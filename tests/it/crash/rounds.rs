@@ -67,9 +67,10 @@ pub(super) struct Rounds {
 }
 
 impl Rounds {
+    #[expect(clippy::print_stderr, reason = "whoever repeats this test needs its seed")]
     pub(super) fn start(name: &'static str) -> Self {
         let seed = number("PIPEHOST_SEED").unwrap_or_else(|| u64::from(std::process::id()));
-        println!("{name}: PIPEHOST_SEED={seed}");
+        eprintln!("{name}: PIPEHOST_SEED={seed}");
         let bench = Bench::empty();
         let ledger = Ledger::start(&bench.path("ledger.log"));
         bench.write("orders.yaml", pipeline(ledger.origin()));
@@ -193,6 +194,7 @@ impl Rounds {
     }
 
     /// Starts the host once more, waits until it has done all that is left, and says what is wrong.
+    #[expect(clippy::print_stderr, reason = "how much was looked at is what the long form is run for")]
     pub(super) fn end(self) -> Found {
         let program = self.bench.start_with(&[], &["run", "orders.yaml", "--data", "data", "--no-watch"]);
         let mut wrong = Vec::new();
@@ -219,7 +221,7 @@ impl Rounds {
             }
         }
         let repeated = effects.values().flat_map(BTreeMap::values).filter(|calls| **calls > 1).count();
-        println!(
+        eprintln!(
             "{}: {} orders acknowledged, {} effects, {repeated} of them told more than once under their key",
             self.name,
             self.acknowledged.len(),

@@ -11,7 +11,7 @@ use super::{NOTES, RUN, bench, ended, lines, lost};
 use crate::program::{Bench, Program};
 
 /// The disk, compiled once for all tests.
-fn shim() -> String {
+pub(crate) fn shim() -> String {
     static SHIM: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
     let (_, file) = SHIM.get_or_init(|| {
         let folder = tempfile::tempdir().expect("a folder");

@@ -6,6 +6,7 @@
  *   SHIM_SHADOW=DIR    after each that is carried out, DIR has a copy of the file: what a power cut would leave
  *   SHIM_BUDGET=BYTES  files may grow by so much together; then writes fail with ENOSPC. What is deleted or cut gives room back
  *   SHIM_ROOM=FILE     as long as this file is there, there is room again
+ *   SHIM_BROKEN=FILE   as long as this file is there, writes fail with EIO
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -112,16 +113,27 @@ static off_t place(int file) {
     return at < 0 ? 0 : at;
 }
 
+static int is_broken(int file) {
+    const char *broken = getenv("SHIM_BROKEN");
+    char path[PATH_MAX];
+    if (!broken || access(broken, F_OK) != 0 || !concerned(file, path)) return 0;
+    errno = EIO;
+    return 1;
+}
+
 ssize_t write(int file, const void *bytes, size_t length) {
+    if (is_broken(file)) return -1;
     if (number("SHIM_BUDGET") >= 0 && !may_grow(file, place(file) + (off_t)length)) return -1;
     return NEXT(write)(file, bytes, length);
 }
 
 ssize_t pwrite(int file, const void *bytes, size_t length, off_t at) {
+    if (is_broken(file)) return -1;
     return may_grow(file, at + (off_t)length) ? NEXT(pwrite)(file, bytes, length, at) : -1;
 }
 
 ssize_t pwrite64(int file, const void *bytes, size_t length, off64_t at) {
+    if (is_broken(file)) return -1;
     return may_grow(file, (off_t)at + (off_t)length) ? NEXT(pwrite64)(file, bytes, length, at) : -1;
 }
 

@@ -135,7 +135,7 @@ impl<'a> Fold<'a> {
                 (story.state, story.due) = (StepState::Sleeping, Some(*due));
             }
             Fact::WaitBegan { .. } | Fact::Reminded { .. } | Fact::WaitEnded { .. } | Fact::AnswerRefused { .. } => {
-                self.apply_to_wait(fact)
+                self.apply_to_wait(fact);
             }
             Fact::Dispatched { lane, step, run, .. } => self.step(*lane, *step).runs.push(*run),
             Fact::Replied { reply } => self.story.reply = Some(reply.clone()),
