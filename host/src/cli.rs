@@ -8,6 +8,7 @@ mod check;
 pub mod diagnostics;
 #[cfg(unix)]
 mod dlq;
+mod elsewhere;
 mod environment;
 mod events;
 mod exit;

@@ -1,4 +1,5 @@
-//! Runs that are pinned to the files with which they began, and go over to others because somebody says so.
+//! Runs that are pinned to the files with which they began, while these are edited, broken and deleted and their host is killed; and runs that go
+//! over to others because somebody says so.
 
 use std::fs;
 
@@ -61,7 +62,8 @@ fn waiting(bench: &Bench, host: &Program) -> String {
 
 /// Lets a run go on to its end, and returns its reply.
 fn goes_on(bench: &Bench, host: &Program, run: &str) -> String {
-    bench.run(&["signal", run, "Go", "--as", "alice", "--data", "data"], b"").ends_with(0);
+    let data = format!(r#"{{"request":"{run}"}}"#);
+    bench.run(&["signal", run, "Go", &data, "--as", "alice", "--data", "data"], b"").ends_with(0);
     assert_eq!(host.event("run_ended")["outcome"], "succeeded");
     let shown = bench.run(&["runs", "show", run, "--json", "--data", "data"], b"");
     shown.ends_with(0).objects()[0]["reply"].to_string()
@@ -76,6 +78,37 @@ fn edit(bench: &Bench) {
     bench.write("lib/shared.yaml", LIBRARY.replace("executors: { echo: { wasm: echo.wasm } }\n", ""));
     bench.write("order.yaml", order("new", ""));
     fs::remove_file(bench.path("lib/echo.wasm")).expect("it was there");
+}
+
+fn killed(host: Program) {
+    host.signal("KILL");
+    drop(host);
+}
+
+#[test]
+fn a_run_ends_as_it_began_after_its_files_were_edited_broken_and_deleted_and_its_host_was_killed() {
+    let bench = bench();
+    let first = host(&bench, "order.yaml");
+    let runs: Vec<String> = (0..3).map(|_| waiting(&bench, &first)).collect();
+    killed(first);
+
+    edit(&bench);
+    let edited = host(&bench, "order.yaml");
+    assert_eq!(goes_on(&bench, &edited, &runs[0]), OLD);
+    let new = waiting(&bench, &edited);
+    assert_eq!(goes_on(&bench, &edited, &new), NEW);
+    killed(edited);
+
+    bench.write("order.yaml", "pipeline: order\nsteps: [");
+    bench.write("scripts/parts.rhai", "fn word( {");
+    let broken = host(&bench, "other.yaml");
+    assert_eq!(goes_on(&bench, &broken, &runs[1]), OLD);
+    killed(broken);
+
+    ["lib", "scripts"].iter().for_each(|folder| fs::remove_dir_all(bench.path(folder)).expect("it was there"));
+    fs::remove_file(bench.path("order.yaml")).expect("it was there");
+    let deleted = host(&bench, "other.yaml");
+    assert_eq!(goes_on(&bench, &deleted, &runs[2]), OLD);
 }
 
 #[test]

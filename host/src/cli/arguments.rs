@@ -378,7 +378,7 @@ pub(super) enum LogLevel {
 }
 
 fn input(text: &str) -> Result<Value, String> {
-    let example = r#"write a JSON object, as --input '{"text":"hello"}'"#;
+    let example = r#"write a JSON object, as '{"text":"hello"}'"#;
     let value = Value::from_text(text).map_err(|error| format!("this is no JSON ({error}); {example}"))?;
     match value.tree() {
         Tree::Map(_) => Ok(value),

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::arguments::Asking;
+use super::elsewhere::say_where;
 use super::environment;
 use super::exit::{Exit, after_writing, not_started, refused, say};
 use super::run::cannot_begin;
@@ -53,7 +54,7 @@ pub(super) fn ask(asking: &Asking, work: impl AsyncFnOnce(&Source) -> Result<Exi
     match runtime.block_on(work(&Source { data })) {
         Ok(exit) => exit,
         Err(Broken::Output(error)) => after_writing(Err(error), Exit::Good),
-        Err(Broken::Unopened(failure)) => not_started(&failure),
+        Err(Broken::Unopened(failure)) => say_where(not_started(&failure), asking.data.as_deref()),
         Err(Broken::Refused(failure)) => refused(&failure),
     }
 }

@@ -2,14 +2,15 @@
 
 use super::check::many;
 use super::style::{Style, harmless};
-use crate::model::happening::What;
+use crate::model::happening::{Happening, What};
 
 /// The line for a happening, if people want to know of it while they talk.
-pub(super) fn line(what: &What, style: Style) -> Option<String> {
-    let line = match what {
+pub(super) fn line(happening: &Happening, style: Style) -> Option<String> {
+    let line = match &happening.what {
         What::Retrying { job, attempt, failure, wait } => {
             let wait = wait.as_secs_f64();
-            style.yellow(&format!("{}: attempt {attempt} failed ({}); again in {wait} s", job.step, failure.message))
+            let of = happening.run.as_ref().map(|run| format!("{}.{}, ", run.pipeline, run.flow)).unwrap_or_default();
+            style.yellow(&format!("{of}step {}: attempt {attempt} failed ({}); again in {wait} s", job.step, failure.message))
         }
         What::Breaker { policy, state } => match *state {
             "open" => style.yellow(&format!("{policy}: too many failures; calls are refused until its cooldown is over")),
@@ -42,17 +43,39 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::id::PipelineName;
+    use crate::model::failure::{Failure, FailureKind};
+    use crate::model::happening::{JobLabel, RunLabel};
+    use crate::model::id::{CorrelationId, ExecutorName, FlowName, JobId, PipelineName, RunId, StepId};
+    use crate::model::time::Timestamp;
+
+    fn shown(run: Option<RunLabel>, what: What) -> Option<String> {
+        line(&Happening { time: Timestamp::EPOCH, run, what }, Style::PLAIN)
+    }
 
     #[test]
     fn a_reload_says_what_is_in_force_and_how_long_it_took() {
         let took = Duration::from_millis(12);
         let what = What::Reloaded { changed: vec![PipelineName::new("chatbot")], removed: vec![], took };
-        assert_eq!(line(&what, Style::PLAIN).as_deref(), Some("saved, and in force: chatbot (12 ms)"));
+        assert_eq!(shown(None, what).as_deref(), Some("saved, and in force: chatbot (12 ms)"));
+    }
+
+    #[test]
+    fn a_retry_says_of_which_flow_it_is_since_many_run_beside_the_talk() {
+        let run = RunLabel {
+            pipeline: PipelineName::new("shop"),
+            flow: FlowName::new("order"),
+            run: RunId::new(uuid::Uuid::nil()),
+            correlation_id: CorrelationId::new(uuid::Uuid::nil()),
+        };
+        let job =
+            JobLabel { step: StepId::new("pay"), job: JobId::new(uuid::Uuid::nil()), executor: ExecutorName::new("bank"), undo: false };
+        let failure = Failure::new(FailureKind::Transient, "busy");
+        let what = What::Retrying { job, attempt: 2, failure, wait: Duration::from_millis(1500) };
+        assert_eq!(shown(Some(run), what).as_deref(), Some("shop.order, step pay: attempt 2 failed (busy); again in 1.5 s"));
     }
 
     #[test]
     fn the_beginning_of_a_run_is_not_worth_a_line() {
-        assert_eq!(line(&What::RunStarted, Style::PLAIN), None);
+        assert_eq!(shown(None, What::RunStarted), None);
     }
 }

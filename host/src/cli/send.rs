@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
 use super::arguments::SendTo;
+use super::elsewhere::say_where;
 use super::exit::{Exit, after_writing, not_started, refused};
 use super::run::cannot_begin;
 use super::style::{Style, terminal_width};
@@ -22,12 +23,12 @@ pub(super) fn send(arguments: SendTo) -> Exit {
         Err(error) => return not_started(&cannot_begin(&error)),
     };
     let SendTo { target, input, wait: _, no_wait, json, data } = arguments;
-    let data = data.unwrap_or_else(|| PathBuf::from(DATA_FOLDER));
+    let folder = data.clone().unwrap_or_else(|| PathBuf::from(DATA_FOLDER));
     let request = Request::Send(SendRequest { target, input: input.unwrap_or_else(|| Value::map([])), wait: !no_wait });
     runtime.block_on(async {
-        let mut client = match Client::connect(&data).await {
+        let mut client = match Client::connect(&folder).await {
             Ok(client) => client,
-            Err(failure) => return not_started(&failure),
+            Err(failure) => return say_where(not_started(&failure), data.as_deref()),
         };
         if let Err(failure) = client.ask(&request).await {
             return refused(&failure);

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::arguments::{InFolder, Store, StoreCommand};
 use super::check::many;
+use super::elsewhere::say_where;
 use super::exit::{Exit, after_writing, not_started, say};
 use super::style::harmless;
 use crate::app::DATA_FOLDER;
@@ -15,12 +16,13 @@ use crate::journal::sqlite::{Accepted, Findings, NotExported};
 
 /// Does what is asked for.
 pub(super) fn store(arguments: &Store) -> Exit {
-    match &arguments.command {
-        StoreCommand::Verify(verify) => self::verify(&folder(&verify.place), verify.json),
-        StoreCommand::Export(export) => self::export(&folder(&export.place)),
-        StoreCommand::Backup(backup) => self::backup(&folder(&backup.place), &backup.target),
-        StoreCommand::AcceptLoss(accept) => accept_loss(&folder(&accept.place), accept.yes),
-    }
+    let (place, exit) = match &arguments.command {
+        StoreCommand::Verify(verify) => (&verify.place, self::verify(&folder(&verify.place), verify.json)),
+        StoreCommand::Export(export) => (&export.place, self::export(&folder(&export.place))),
+        StoreCommand::Backup(backup) => (&backup.place, self::backup(&folder(&backup.place), &backup.target)),
+        StoreCommand::AcceptLoss(accept) => (&accept.place, accept_loss(&folder(&accept.place), accept.yes)),
+    };
+    say_where(exit, place.data.as_deref())
 }
 
 fn folder(place: &InFolder) -> PathBuf {

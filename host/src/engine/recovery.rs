@@ -15,9 +15,9 @@ use futures_util::future::join_all;
 use crate::model::activation::Requester;
 use crate::model::event::{Event, Scope};
 use crate::model::happening::{Happening, What};
-use crate::model::id::RunId;
+use crate::model::id::{PipelineName, RunId};
 use crate::model::job::CancelReason;
-use crate::model::port::{Pending, StoreError};
+use crate::model::port::{Pending, StoreError, Unreadable};
 use crate::model::record::{Beginning, Fact, InboxKey, Room, beginning_of};
 use crate::telemetry::failpoint;
 
@@ -81,8 +81,11 @@ impl Shared {
         let _busy = self.ports.activity.enter();
         self.restore().await?;
         let store = &self.ports.store;
-        self.dead_letters.load(&store.kept(Room::DeadLetter).await?);
+        self.dead_letters.load(&store.first_kept(Room::DeadLetter, usize::MAX).await?.kept);
         let pending = store.pending().await?;
+        for Unreadable { key, why, .. } in &pending.unreadable {
+            self.tell_unreadable(key.clone(), format!("this event cannot be read, and who has not taken it goes without it: {why}"));
+        }
         let mine = self.relay.take_up(self).await?;
         self.recovering(self.ports.clock.now());
         self.remember_events(&pending);
@@ -205,7 +208,15 @@ impl Shared {
     /// Starts what was dispatched and never began.
     async fn send_again(self: &Arc<Self>, pending: &Pending) -> Result<(), StoreError> {
         for (by, run) in &pending.dispatched {
-            let (facts, _) = unfolded(self.ports.store.facts(*by).await?);
+            let facts = match self.ports.store.facts(*by).await {
+                Ok(facts) => facts,
+                Err(StoreError::Unreadable(why)) => {
+                    self.tell_unreadable(by.to_string(), format!("what this run sent on its way cannot begin: {why}"));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let (facts, _) = unfolded(facts);
             let Some(beginning) = beginning_of(&facts) else { continue };
             let part = facts.iter().find_map(|fact| match fact {
                 Fact::Dispatched { run: dispatched, part, .. } if dispatched == run => Some(Arc::clone(part)),
@@ -246,6 +257,12 @@ impl Shared {
     fn is_exported(&self, event: &Event) -> bool {
         let exports = |installed: Arc<Installed>| installed.bound.pipeline.exports.contains(&event.event_type);
         event.scope != Scope::Global && self.find(&event.source).is_some_and(exports)
+    }
+
+    /// Tells of one thing that the store has and cannot read. It stays in the store.
+    fn tell_unreadable(&self, entry: String, reason: String) {
+        let what = What::OutboxTrouble { source: PipelineName::new("pipehost"), entry, reason };
+        self.ports.sink.accept(Happening { time: self.ports.clock.now(), run: None, what });
     }
 
     fn tell_of(&self, beginning: &Beginning, what: What) {

@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 
 use crate::model::event::{Causation, Event};
 use crate::model::id::{EventId, PipelineName};
-use crate::model::port::{Commit, OutboxTable, StoreError};
+use crate::model::port::{Commit, OutboxTable, Page, StoreError, Unreadable};
 use crate::model::record::{Batch, Room};
 use crate::plan::Bound;
 
@@ -76,15 +76,22 @@ impl Relay {
         self.wake.notify_one();
     }
 
-    /// Takes up what the store has from before. To be called before any run goes on. Returns what is the relay's to publish, and nobody else's.
+    /// Takes up what the store has from before, and tells what of it cannot be read. To be called before any run goes on. Returns what is the relay's to publish, and nobody else's.
     ///
     /// # Errors
     /// What is wrong with the store.
     pub async fn take_up(&self, shared: &Arc<Shared>) -> Result<Mine, StoreError> {
         let mark = self.lines().begin_page();
         self.page(shared, &mark).await?;
-        let kept = shared.ports.store.kept(Room::Outbox).await?;
-        Ok(Mine(kept.into_iter().map(|kept| kept.key).collect()))
+        let Page { kept, unreadable } = shared.ports.store.first_kept(Room::Outbox, usize::MAX).await?;
+        let mut mine: HashSet<String> = kept.into_iter().map(|kept| kept.key).collect();
+        for Unreadable { owner, key, why } in unreadable {
+            // It stays: with a secret that is given again it may go out after a later start, so nobody forgets it.
+            let reason = format!("it cannot be read, and goes out after a start that can: {why}");
+            sending::tell(shared, &PipelineName::new(owner), key.clone(), reason);
+            mine.insert(key);
+        }
+        Ok(Mine(mine))
     }
 
     /// Starts the relay, if it does not work yet, and has it look.
@@ -99,7 +106,7 @@ impl Relay {
 
     /// Reads the page of the store that was [begun](Lines::begin_page) with that mark. One that cannot be read is still to be read.
     async fn page(&self, shared: &Arc<Shared>, mark: &Mark) -> Result<(), StoreError> {
-        let page = shared.ports.store.first_kept(Room::Outbox, MOST).await?;
+        let page = shared.ports.store.first_kept(Room::Outbox, MOST).await?.kept;
         let mut unreadable = Vec::new();
         {
             let mut lines = self.lines();

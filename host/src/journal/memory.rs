@@ -12,7 +12,7 @@ use crate::model::bundle::Bundle;
 use crate::model::event::Event;
 use crate::model::id::{Digest, EventId, IdMap, RunId};
 use crate::model::job::JobOutcome;
-use crate::model::port::{Answer, Commit, Health, Pending, PendingEvent, RunQuery, RunRecord, Store, StoreError};
+use crate::model::port::{Answer, Commit, Health, Page, Pending, PendingEvent, RunQuery, RunRecord, Store, StoreError};
 use crate::model::record::{Batch, Beginning, Fact, InboxKey, Kept as KeptValue, LaneResult, Room, Write};
 use crate::model::time::Timestamp;
 use crate::model::value::{Tree, Value};
@@ -374,11 +374,13 @@ impl Store for MemoryStore {
     }
 
     fn kept(&self, room: Room) -> Answer<Vec<KeptValue>> {
-        self.first_kept(room, usize::MAX)
+        let page = self.first_kept(room, usize::MAX);
+        Box::pin(async move { page.await?.whole() })
     }
 
-    fn first_kept(&self, room: Room, most: usize) -> Answer<Vec<KeptValue>> {
-        Box::pin(ready(Ok(self.kept().rooms.kept(room, most))))
+    fn first_kept(&self, room: Room, most: usize) -> Answer<Page> {
+        let kept = self.kept().rooms.kept(room, most);
+        Box::pin(ready(Ok(Page { kept, unreadable: Vec::new() })))
     }
 
     fn bundle(&self, revision: Digest) -> Answer<Option<Arc<Bundle>>> {

@@ -44,7 +44,7 @@ use super::memory::MemoryStore;
 use crate::model::bundle::Bundle;
 use crate::model::failure::Failure;
 use crate::model::id::{Digest, EventId, RunId};
-use crate::model::port::{Answer, Clock, Commit, Health, Pending, RunQuery, RunRecord, Store};
+use crate::model::port::{Answer, Clock, Commit, Health, Page, Pending, RunQuery, RunRecord, Store};
 use crate::model::record::{Batch, Fact, InboxKey, Kept, Room, Write};
 use crate::model::time::Timestamp;
 
@@ -351,17 +351,18 @@ impl Store for SqliteStore {
     }
 
     fn kept(&self, room: Room) -> Answer<Vec<Kept>> {
-        self.first_kept(room, usize::MAX)
+        let page = self.first_kept(room, usize::MAX);
+        Box::pin(async move { page.await?.whole() })
     }
 
-    fn first_kept(&self, room: Room, most: usize) -> Answer<Vec<Kept>> {
+    fn first_kept(&self, room: Room, most: usize) -> Answer<Page> {
         let in_memory = self.0.memory.first_kept(room, most);
         let read = self.0.readers.read(move |connection, sealer, payloads| rooms::kept(connection, (room, most), sealer, payloads));
         Box::pin(async move {
-            let (mut kept, others) = (read.await?, in_memory.await?);
-            kept.extend(others);
-            kept.truncate(most);
-            Ok(kept)
+            let (mut page, others) = (read.await?, in_memory.await?);
+            page.kept.extend(others.kept);
+            page.kept.truncate(most);
+            Ok(page)
         })
     }
 

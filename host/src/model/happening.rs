@@ -259,7 +259,7 @@ pub enum What {
         /// Why.
         reason: String,
     },
-    /// What stands in an outbox could not be brought to a good end, and waits no more; or the outbox itself cannot be read for now.
+    /// What stands in an outbox could not be brought to a good end, and waits no more; or the outbox, or one thing that waits to be sent, cannot be read.
     OutboxTrouble {
         /// The pipeline whose it is.
         source: PipelineName,

@@ -16,7 +16,7 @@ pub use expression::{Expression, Reference, Root, Scope};
 pub use outbox::{MakeData, OUTBOX_KEPT, OutboxEvent, OutboxRow, OutboxTable, Outgoing};
 #[cfg(test)]
 pub(crate) use store::forward_store;
-pub use store::{Answer, Commit, Health, Pending, PendingEvent, RunQuery, RunRecord, Store, StoreError};
+pub use store::{Answer, Commit, Health, Page, Pending, PendingEvent, RunQuery, RunRecord, Store, StoreError, Unreadable};
 
 use super::activation::{Activation, Admission};
 use super::happening::Happening;

@@ -11,7 +11,7 @@ use crate::clock::Activity;
 use crate::model::bundle::Bundle;
 use crate::model::cancel::CancelSignal;
 use crate::model::id::{Digest, EventId, FlowName, RunId};
-use crate::model::port::{Answer, Commit, Health, Pending, RunQuery, RunRecord, Store};
+use crate::model::port::{Answer, Commit, Health, Page, Pending, RunQuery, RunRecord, Store};
 use crate::model::record::{Batch, Fact, InboxKey, Kept, Room, StepNumber, Write};
 
 use super::witness::Witness;
@@ -139,7 +139,7 @@ impl Store for SeenStore {
         at_once(self.store.kept(room))
     }
 
-    fn first_kept(&self, room: Room, most: usize) -> Answer<Vec<Kept>> {
+    fn first_kept(&self, room: Room, most: usize) -> Answer<Page> {
         at_once(self.store.first_kept(room, most))
     }
 

@@ -89,8 +89,8 @@ impl Views {
 
     /// All of them, the oldest in front. There is a bound for how many there are.
     async fn dead(&self) -> Result<Vec<DeadLetter>, Failure> {
-        let kept = self.store.kept(Room::DeadLetter).await.map_err(|error| unreadable(&error))?;
-        Ok(kept.iter().filter_map(DeadLetter::read).collect())
+        let page = self.store.first_kept(Room::DeadLetter, usize::MAX).await.map_err(|error| unreadable(&error))?;
+        Ok(page.kept.iter().filter_map(DeadLetter::read).collect())
     }
 }
 

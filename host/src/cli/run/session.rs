@@ -434,7 +434,7 @@ impl Beside {
         if let What::Indexed { index, files, chunks } = &happening.what {
             self.indexed.insert(index.clone(), (*files, *chunks));
         }
-        match notice::line(&happening.what, self.style) {
+        match notice::line(happening, self.style) {
             Some(line) => {
                 self.keep(line);
                 true

@@ -106,8 +106,8 @@ impl Shared {
 
     /// Everything that nobody could bring to a good end, the oldest first.
     pub(in crate::engine) async fn letters(&self) -> Result<Vec<DeadLetter>, Failure> {
-        let kept = self.ports.store.kept(Room::DeadLetter).await.map_err(|error| of_store(&error))?;
-        Ok(kept.iter().filter_map(DeadLetter::read).collect())
+        let page = self.ports.store.first_kept(Room::DeadLetter, usize::MAX).await.map_err(|error| of_store(&error))?;
+        Ok(page.kept.iter().filter_map(DeadLetter::read).collect())
     }
 
     /// Does it again, and drops it once that is on its way. Returns the new run; `None` for an event that is published again.

@@ -52,7 +52,11 @@ impl Shared {
     /// Whether the flow took the event before the host ended.
     pub(super) async fn took_before(&self, key: InboxKey, event: &Event) -> bool {
         match self.recovered.get() {
-            Some(recovered) if event.time <= *recovered => self.ports.store.has_taken(key).await.unwrap_or(false),
+            Some(recovered) if event.time <= *recovered => {
+                // Whoever brings it may rest meanwhile, and that would look as if no event were on its way: the host would end with it.
+                let _busy = self.ports.activity.enter();
+                self.ports.store.has_taken(key).await.unwrap_or(false)
+            }
             _ => false,
         }
     }

@@ -11,7 +11,7 @@ use crate::engine::relay::Entry;
 use crate::journal::memory::{Bounds, MemoryStore};
 use crate::model::bundle::Bundle;
 use crate::model::id::{Digest, EventType, PipelineName};
-use crate::model::port::{Answer, Commit, Health, Pending, RunQuery, RunRecord, Store};
+use crate::model::port::{Answer, Commit, Health, Page, Pending, RunQuery, RunRecord, Store};
 use crate::model::record::{Batch, Fact, InboxKey, Kept, Room, Write};
 use crate::model::types::Type;
 use crate::plan::pipeline::{EventMode, Outbox, Pipeline, Trigger, Verb};
@@ -163,7 +163,7 @@ impl Store for Noting {
         self.inner.kept(room)
     }
 
-    fn first_kept(&self, room: Room, most: usize) -> Answer<Vec<Kept>> {
+    fn first_kept(&self, room: Room, most: usize) -> Answer<Page> {
         self.inner.first_kept(room, most)
     }
 

@@ -10,7 +10,7 @@ use super::{FILE, connection, rooms, schema};
 use crate::model::bundle::Bundle;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::id::{Digest, EventId, RunId};
-use crate::model::port::{Answer, Commit, Health, Pending, RunQuery, RunRecord, Store, StoreError};
+use crate::model::port::{Answer, Commit, Health, Page, Pending, RunQuery, RunRecord, Store, StoreError};
 use crate::model::record::{Batch, Fact, InboxKey, Kept, Room, Write};
 
 /// The code of a data folder in which no host has kept anything.
@@ -75,10 +75,11 @@ impl Store for Archive {
     fn published(&self, _: Vec<EventId>) {}
 
     fn kept(&self, room: Room) -> Answer<Vec<Kept>> {
-        self.first_kept(room, usize::MAX)
+        let page = self.first_kept(room, usize::MAX);
+        Box::pin(async move { page.await?.whole() })
     }
 
-    fn first_kept(&self, room: Room, most: usize) -> Answer<Vec<Kept>> {
+    fn first_kept(&self, room: Room, most: usize) -> Answer<Page> {
         self.0.read(move |connection, sealer, payloads| rooms::kept(connection, (room, most), sealer, payloads))
     }
 

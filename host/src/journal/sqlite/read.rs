@@ -14,7 +14,7 @@ use super::payload::{Payloads, Stored};
 use super::seal::Sealer;
 use crate::model::event::Event;
 use crate::model::id::{CorrelationId, Digest, EventId, RunId};
-use crate::model::port::{Answer, Pending, PendingEvent, RunQuery, RunRecord, StoreError};
+use crate::model::port::{Answer, Pending, PendingEvent, RunQuery, RunRecord, StoreError, Unreadable};
 use crate::model::record::{Fact, InboxKey};
 use crate::model::time::Timestamp;
 
@@ -90,7 +90,7 @@ pub(super) fn facts(connection: &Connection, run: RunId, sealer: &Sealer, payloa
     Ok(facts)
 }
 
-/// What a host that starts has to take up.
+/// What a host that starts has to take up. An event that cannot be read hinders itself only.
 pub(super) fn pending(connection: &Connection, sealer: &Sealer, payloads: &Payloads) -> Result<Pending, StoreError> {
     let read = || {
         let mut runs = connection
@@ -98,17 +98,19 @@ pub(super) fn pending(connection: &Connection, sealer: &Sealer, payloads: &Paylo
         let runs = runs.query_map([], |row| run_id(row, 0))?.collect::<Result<Vec<_>, _>>()?;
         let mut dispatched = connection.prepare_cached("SELECT by, run FROM dispatched ORDER BY by, run")?;
         let dispatched = dispatched.query_map([], |row| Ok((run_id(row, 0)?, run_id(row, 1)?)))?.collect::<Result<Vec<_>, _>>()?;
-        let mut events = connection.prepare_cached("SELECT published, data, payload FROM events ORDER BY time, event")?;
-        let events = events.query_map([], |row| Ok((row.get::<_, bool>(0)?, Stored::of(row, 1)?)))?;
+        let mut events = connection.prepare_cached("SELECT event, published, data, payload FROM events ORDER BY time, event")?;
+        let events = events.query_map([], |row| Ok((event_id(row, 0)?, row.get::<_, bool>(1)?, Stored::of(row, 2)?)))?;
         Ok((runs, dispatched, events.collect::<Result<Vec<_>, _>>()?))
     };
     let (runs, dispatched, events) = read().map_err(|error: rusqlite::Error| unread(&error))?;
-    let event = |(published, text): (bool, Stored)| {
-        let event: Event =
-            text.text(payloads).and_then(|text| sealer.read(&text)).map_err(|why| StoreError::Unreadable(format!("an event: {why}")))?;
-        Ok(PendingEvent { event, published })
-    };
-    Ok(Pending { runs, dispatched, events: events.into_iter().map(event).collect::<Result<_, StoreError>>()? })
+    let mut pending = Pending { runs, dispatched, ..Pending::default() };
+    for (id, published, text) in events {
+        match text.text(payloads).and_then(|text| sealer.read::<Event>(&text)) {
+            Ok(event) => pending.events.push(PendingEvent { event, published }),
+            Err(why) => pending.unreadable.push(Unreadable { owner: String::new(), key: id.to_string(), why }),
+        }
+    }
+    Ok(pending)
 }
 
 /// Whether a run of that flow was begun by that event.
@@ -175,4 +177,8 @@ fn record(row: &Row<'_>) -> Result<RunRecord, rusqlite::Error> {
 
 fn run_id(row: &Row<'_>, column: usize) -> Result<RunId, rusqlite::Error> {
     Ok(RunId::new(Uuid::from_bytes(row.get(column)?)))
+}
+
+fn event_id(row: &Row<'_>, column: usize) -> Result<EventId, rusqlite::Error> {
+    Ok(EventId::new(Uuid::from_bytes(row.get(column)?)))
 }

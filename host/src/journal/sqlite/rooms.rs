@@ -12,7 +12,7 @@ use super::payload::{Content, Payloads, Stored};
 use super::seal::Sealer;
 use crate::model::bundle::Bundle;
 use crate::model::id::Digest;
-use crate::model::port::StoreError;
+use crate::model::port::{Page, StoreError, Unreadable};
 use crate::model::record::{Kept, Room};
 
 use super::connection::unread;
@@ -67,29 +67,35 @@ fn store(transaction: &Transaction<'_>, bundle: &Bundle, files: &[Content<Arc<[u
     Ok(())
 }
 
-/// What is kept in a room, what was written first in front.
-pub(super) fn kept(
-    connection: &Connection,
-    (room, most): (Room, usize),
-    sealer: &Sealer,
-    payloads: &Payloads,
-) -> Result<Vec<Kept>, StoreError> {
-    let most = i64::try_from(most).unwrap_or(i64::MAX);
-    let read = || {
-        let mut statement =
-            connection.prepare_cached("SELECT owner, key, until, value, payload FROM kept WHERE room = ?1 ORDER BY position LIMIT ?2")?;
-        let rows = statement.query_map((room.as_str(), most), |row| {
-            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, Option<i64>>(2)?, Stored::of(row, 3)?))
-        })?;
-        rows.collect::<Result<Vec<_>, _>>()
+/// What is kept in a room, what was written first in front. What cannot be read hinders itself only.
+pub(super) fn kept(connection: &Connection, (room, most): (Room, usize), sealer: &Sealer, payloads: &Payloads) -> Result<Page, StoreError> {
+    let mut page = Page::default();
+    let mut read = || {
+        let mut statement = connection.prepare_cached(
+            "SELECT owner, key, until, value, payload, position FROM kept WHERE room = ?1 AND position > ?2 ORDER BY position LIMIT ?3",
+        )?;
+        let mut after = i64::MIN;
+        // Those that cannot be read take nobody's place: a full room of them would hide all others.
+        loop {
+            let wanted = i64::try_from(most - page.kept.len()).unwrap_or(i64::MAX);
+            let mut rows = statement.query((room.as_str(), after, wanted))?;
+            let mut found = 0;
+            while let Some(row) = rows.next()? {
+                let (owner, key, until): (String, String, Option<i64>) = (row.get(0)?, row.get(1)?, row.get(2)?);
+                match Stored::of(row, 3)?.text(payloads).and_then(|value| sealer.read(&value)) {
+                    Ok(value) => page.kept.push(Kept { room, owner, key, value, until: until.map(timestamp) }),
+                    Err(why) => page.unreadable.push(Unreadable { owner, key, why }),
+                }
+                after = row.get(5)?;
+                found += 1;
+            }
+            if found < wanted || page.kept.len() == most {
+                return Ok(());
+            }
+        }
     };
-    let rows = read().map_err(|error: rusqlite::Error| unread(&error))?;
-    let kept = |(owner, key, until, value): (String, String, Option<i64>, Stored)| {
-        let value = value.text(payloads).and_then(|value| sealer.read(&value));
-        let value = value.map_err(|why| StoreError::Unreadable(format!("what {owner} keeps under {key}: {why}")))?;
-        Ok(Kept { room, owner, key, value, until: until.map(timestamp) })
-    };
-    rows.into_iter().map(kept).collect()
+    read().map_err(|error: rusqlite::Error| unread(&error))?;
+    Ok(page)
 }
 
 /// What a revision is made of.

@@ -11,7 +11,7 @@ use crate::clock::{Activity, VirtualClock};
 use crate::journal::conformance::{self, began, ended, filler};
 use crate::model::id::RunId;
 use crate::model::port::{Clock, Health, Store, StoreError};
-use crate::model::record::{Batch, Beginning, Fact, InboxKey, LaneId, StepNumber};
+use crate::model::record::{Batch, Beginning, Fact, InboxKey, Kept, LaneId, Room, StepNumber, Write};
 use crate::model::secret::Secret;
 use crate::model::value::{Tree, Value};
 
@@ -144,6 +144,38 @@ async fn a_row_that_does_not_parse_is_named_and_hinders_no_other() {
     assert!(why.contains("00000000-0000-0000-0000-000000000001") && why.contains("number 0"), "{why}");
     assert_eq!(store.facts(run(2)).await.expect("it is whole").len(), 2);
     assert_eq!(store.pending().await.expect("the store is whole").runs.len(), 2);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_in_a_room_or_among_the_events_hinders_itself_only() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open(folder.path(), quick());
+    let keep = |key: &str| {
+        let (owner, value) = ("p".to_owned(), Value::string(key));
+        Write::Keep(Kept { room: Room::Outbox, owner, key: key.to_owned(), value, until: None })
+    };
+    store.write(["a", "b", "c", "d"].map(keep).to_vec()).await.expect("it is taken");
+    let emitted = Fact::Emitted { lane: LaneId(0), step: StepNumber(0), events: [1, 2, 3].map(conformance::event).to_vec() };
+    store.commit(batch(1, 0, vec![Fact::Began(Arc::new(began(1, None))), emitted])).await.expect("it follows");
+    // Whoever writes this way has their digests fit: no check of these finds it.
+    let tool = connection::writer(&folder.path().join(FILE), false).expect("it is a SQLite file");
+    tool.execute_batch("UPDATE kept SET value = '{\"half' WHERE key = 'b'").expect("the statement is right");
+    let second = conformance::event(2).id;
+    tool.execute("UPDATE events SET data = '{}' WHERE event = ?1", [second.as_uuid().as_bytes()]).expect("the statement is right");
+    drop(tool);
+
+    let page = store.first_kept(Room::Outbox, 2).await.expect("the others can be read");
+    assert_eq!(page.kept.iter().map(|kept| &*kept.key).collect::<Vec<_>>(), ["a", "c"], "it takes nobody's place");
+    assert_eq!(page.unreadable.iter().map(|one| (&*one.owner, &*one.key)).collect::<Vec<_>>(), [("p", "b")]);
+    assert!(!page.unreadable[0].why.is_empty());
+    assert_eq!(store.first_kept(Room::Outbox, 9).await.expect("the others can be read").kept.len(), 3);
+    let whole = store.kept(Room::Outbox).await.expect_err("one cannot be read");
+    assert!(matches!(whole, StoreError::Unreadable(why) if why.starts_with("what p keeps under b: ")));
+
+    let pending = store.pending().await.expect("the others can be read");
+    assert_eq!(pending.runs, [run(1)]);
+    assert_eq!(pending.events.iter().map(|known| known.event.id).collect::<Vec<_>>(), [1, 3].map(|number| conformance::event(number).id));
+    assert_eq!(pending.unreadable.iter().map(|one| one.key.clone()).collect::<Vec<_>>(), [second.to_string()]);
 }
 
 #[tokio::test]

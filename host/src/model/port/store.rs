@@ -46,11 +46,11 @@ pub trait Store: Send + Sync {
     /// Everybody who hears these events has taken them: they are not [pending](Pending) any more. Need not last at once: what is told twice is taken once.
     fn published(&self, events: Vec<EventId>);
 
-    /// What is kept in a room, what was written first in front.
+    /// What is kept in a room, what was written first in front; [`StoreError::Unreadable`] if one thing of it is.
     fn kept(&self, room: Room) -> Answer<Vec<Kept>>;
 
-    /// The first so many of what is kept in a room, for whoever takes it in pages.
-    fn first_kept(&self, room: Room, most: usize) -> Answer<Vec<Kept>>;
+    /// The first so many of what is kept in a room, for whoever takes it in pages. What cannot be read counts for none of them, and comes beside them.
+    fn first_kept(&self, room: Room, most: usize) -> Answer<Page>;
 
     /// What the runs of a revision are made of; `None` if no run needs it any more.
     fn bundle(&self, revision: Digest) -> Answer<Option<Arc<Bundle>>>;
@@ -71,6 +71,41 @@ pub struct Pending {
     pub dispatched: Vec<(RunId, RunId)>,
     /// The events that a run under way may still wait for, and those that may not have reached everybody, the oldest first.
     pub events: Vec<PendingEvent>,
+    /// Events that are among these and cannot be read: each hinders itself only.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// The first of what is kept in a room.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Page {
+    /// What can be read, what was written first in front.
+    pub kept: Vec<Kept>,
+    /// What stands between these and cannot be read. It stays where it is.
+    pub unreadable: Vec<Unreadable>,
+}
+
+impl Page {
+    /// What is kept, for whom a part of it is of no use.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreadable`] if something cannot be read.
+    pub fn whole(self) -> Result<Vec<Kept>, StoreError> {
+        match self.unreadable.into_iter().next() {
+            Some(Unreadable { owner, key, why }) => Err(StoreError::Unreadable(format!("what {owner} keeps under {key}: {why}"))),
+            None => Ok(self.kept),
+        }
+    }
+}
+
+/// One thing that a store has and cannot read, for a reason of its own: a secret that is not given any more, a row that does not parse.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unreadable {
+    /// Whose it is; empty for an event.
+    pub owner: String,
+    /// By which it is found: its key, or the event's id.
+    pub key: String,
+    /// Why it cannot be read.
+    pub why: String,
 }
 
 /// An event that a host that starts may have to publish again.
@@ -274,11 +309,7 @@ macro_rules! forward_store {
             self.$inner.kept(room)
         }
 
-        fn first_kept(
-            &self,
-            room: $crate::model::record::Room,
-            most: usize,
-        ) -> $crate::model::port::Answer<Vec<$crate::model::record::Kept>> {
+        fn first_kept(&self, room: $crate::model::record::Room, most: usize) -> $crate::model::port::Answer<$crate::model::port::Page> {
             self.$inner.first_kept(room, most)
         }
 

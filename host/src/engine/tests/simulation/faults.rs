@@ -9,7 +9,7 @@ use super::shapes::Draw;
 use crate::journal::memory::MemoryStore;
 use crate::model::bundle::Bundle;
 use crate::model::id::{Digest, EventId, RunId};
-use crate::model::port::{Answer, Commit, Health, Pending, RunQuery, RunRecord, Store};
+use crate::model::port::{Answer, Commit, Health, Page, Pending, RunQuery, RunRecord, Store};
 use crate::model::record::{Batch, Fact, InboxKey, Kept, Room, Write};
 
 /// The store of one life of a host. What is kept outlives it.
@@ -102,7 +102,7 @@ impl Store for Mortal {
         self.inner.kept(room)
     }
 
-    fn first_kept(&self, room: Room, most: usize) -> Answer<Vec<Kept>> {
+    fn first_kept(&self, room: Room, most: usize) -> Answer<Page> {
         self.inner.first_kept(room, most)
     }
 
