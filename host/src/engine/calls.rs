@@ -14,7 +14,7 @@ use crate::model::failure::{Failure, FailureKind};
 use crate::model::id::{Digest, FlowName, PipelineName, RunId};
 use crate::model::job::{CancelReason, Job};
 use crate::model::port::{Activate, Attempt, Executor, JobChannel, Processing};
-use crate::model::record::{Beginning, Fact, beginning_of};
+use crate::model::record::{Beginning, Fact, beginning_of, end_of};
 use crate::model::types::Origin;
 use crate::model::value::Value;
 use crate::plan::pipeline::Trigger;
@@ -221,7 +221,7 @@ impl Callee {
     /// What is recorded of a run that has ended; `None` if it has not.
     fn of_facts(facts: &[Fact]) -> Option<Arc<Self>> {
         let beginning = beginning_of(facts)?;
-        let Some(Fact::Ended { outcome, .. }) = facts.last() else { return None };
+        let outcome = end_of(facts)?;
         let reply = facts.iter().find_map(|fact| match fact {
             Fact::Replied { reply } => Some(reply.clone()),
             _ => None,

@@ -49,6 +49,7 @@ mod leaving;
 pub mod migrating;
 pub mod offering;
 pub mod resting;
+mod refusing;
 mod repeating;
 mod restoring;
 mod reviving;
@@ -85,6 +86,8 @@ pub struct Shared {
     probes: Probes,
     pub(super) dead_letters: DeadLetters,
     pub(super) stalled: Stalled,
+    /// Held by who adds to the history of a run that has ended.
+    after_ends: tokio::sync::Mutex<()>,
     /// Told when other pipelines are in force.
     pub(super) installed_anew: Notify,
     /// Makes pipelines again out of their bundles.
@@ -204,6 +207,7 @@ impl Shared {
             probes: Probes::default(),
             dead_letters: DeadLetters::default(),
             stalled: Stalled::default(),
+            after_ends: tokio::sync::Mutex::default(),
             installed_anew: Notify::new(),
             rebuild: OnceLock::new(),
             remade: Mutex::default(),

@@ -14,7 +14,9 @@ use crate::model::failure::{Failure, FailureKind};
 use crate::model::id::{CorrelationId, Digest, EventId, RunId};
 use crate::model::job::CancelReason;
 use crate::model::port::{Pending, PendingEvent, RunQuery, Store, StoreError};
-use crate::model::record::{Batch, Beginning, BlockNumber, Fact, InboxKey, Kept, LaneId, Part, Room, StepNumber, Write};
+use crate::model::record::{
+    Batch, Beginning, BlockNumber, Fact, InboxKey, Kept, LaneId, Part, RefusedAnswer, Room, StepNumber, Write, end_of,
+};
 use crate::model::secret::Secret;
 use crate::model::time::Timestamp;
 use crate::model::value::{Map, Tree, Value};
@@ -47,6 +49,7 @@ pub(in crate::journal) async fn all<S: Store + 'static>(new: impl Fn() -> Arc<S>
     what_is_not_durable_is_known_like_the_rest(&*new()).await;
     a_run_that_waited_at_the_door_is_pending_and_begins_once(&*new()).await;
     a_migrated_run_belongs_to_its_new_revision(&*new()).await;
+    an_answer_refused_after_the_end_is_kept_and_the_run_stays_ended(&*new()).await;
 }
 
 async fn a_run_that_is_resumed_is_under_way_again(store: &dyn Store) {
@@ -157,6 +160,25 @@ async fn a_migrated_run_belongs_to_its_new_revision(store: &dyn Store) {
     let records = store.runs(RunQuery::default()).await.expect("the store is not broken");
     assert_eq!(records.first().map(|record| record.revision), Some(Digest::of(b"q")));
     assert_eq!(store.facts(run(1)).await.expect("the store is not broken").last(), Some(&migrated));
+}
+
+async fn an_answer_refused_after_the_end_is_kept_and_the_run_stays_ended(store: &dyn Store) {
+    let event = Arc::new(event(5));
+    let refused = Fact::AnswerRefused { lane: LaneId(0), step: StepNumber(0), event, reason: RefusedAnswer::Double };
+    for (number, durable) in [(1, true), (2, false)] {
+        let of = |first: u64, fact: Fact| Batch { durable, ..Batch::of(run(number), first, Arc::new(vec![fact])) };
+        store.commit(Batch { durable, ..first(began(number, None)) }).await.expect("it follows");
+        store.commit(of(1, ended())).await.expect("it follows");
+        store.commit(of(2, refused.clone())).await.expect("it follows");
+        assert!(matches!(store.commit(of(2, refused.clone())).await, Err(StoreError::OutOfOrder { .. })));
+        store.commit(of(3, refused.clone())).await.expect("it follows");
+        let facts = store.facts(run(number)).await.expect("the store is not broken");
+        assert_eq!((facts.len(), facts.last(), end_of(&facts)), (4, Some(&refused), Some(&RunOutcome::Succeeded)));
+        let records = store.runs(RunQuery { run: Some(run(number)), ..RunQuery::default() }).await.expect("the store is not broken");
+        let known = records.iter().map(|record| (record.facts, record.ended.clone())).collect::<Vec<_>>();
+        assert_eq!(known, [(4, Some((Timestamp::EPOCH, "succeeded".to_owned())))]);
+    }
+    assert!(pending(store).await.runs.is_empty());
 }
 
 async fn what_is_due_first_is_pending_first(store: &dyn Store) {

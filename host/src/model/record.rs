@@ -522,6 +522,14 @@ pub fn beginning_of(facts: &[Fact]) -> Option<&Arc<Beginning>> {
     }
 }
 
+/// As what a run has ended, by its facts; `None` if it goes on. Answers that it refused since then change nothing of it.
+pub fn end_of(facts: &[Fact]) -> Option<&RunOutcome> {
+    match facts.iter().rev().find(|fact| !matches!(fact, Fact::AnswerRefused { .. })) {
+        Some(Fact::Ended { outcome, .. }) => Some(outcome),
+        _ => None,
+    }
+}
+
 impl Fact {
     /// Whether it tells of something that did not go well: told also where nobody wants the routine.
     pub const fn is_trouble(&self) -> bool {

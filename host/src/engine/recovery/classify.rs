@@ -10,7 +10,7 @@ use crate::engine::shared::Shared;
 use crate::engine::waits::{Closing, Place, keys};
 use crate::model::id::{Digest, JobId, RunId};
 use crate::model::port::StoreError;
-use crate::model::record::{Beginning, Fact, StepNumber, beginning_of};
+use crate::model::record::{Beginning, Fact, StepNumber, beginning_of, end_of};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::plan::pipeline::{Flow, Verb};
@@ -127,8 +127,11 @@ impl Shared {
             Ok(pinned) => pinned,
             Err(reason) => return Found::Elsewhere(reason),
         };
+        if end_of(&facts).is_some() {
+            return Found::Nothing;
+        }
         match facts.last() {
-            None | Some(Fact::Ended { .. }) => return Found::Nothing,
+            None => return Found::Nothing,
             Some(Fact::Queued(_)) => return Found::Queued(Waiting { installed, flow, beginning }),
             Some(_) => {}
         }

@@ -9,13 +9,14 @@ use crate::engine::control::{Letter, Posted};
 use crate::engine::handle::{Emitted, Outside};
 use crate::engine::installed::Installed;
 use crate::engine::shareable;
+use crate::engine::waits::Place;
 use crate::model::event::{Caller, Causation, Event, Scope};
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::happening::What;
-use crate::model::id::{CorrelationId, EventId, EventType, RunId};
+use crate::model::id::{CorrelationId, Digest, EventId, EventType, RunId};
 use crate::model::job::CancelReason;
 use crate::model::port::Activate;
-use crate::model::record::{RefusedAnswer, beginning_of};
+use crate::model::record::{LaneId, RefusedAnswer, StepNumber, beginning_of};
 use crate::model::value::Value;
 
 /// A run that an event concerned.
@@ -27,7 +28,17 @@ pub struct Heard {
 
 enum Answer {
     Refused(RefusedAnswer),
-    Asked(oneshot::Receiver<Option<RefusedAnswer>>),
+    /// Its run has ended; the receiver hears when that is recorded.
+    TooLate(RefusedAnswer, oneshot::Receiver<()>),
+    Asked(Asked),
+}
+
+/// What a run was asked that was under way.
+struct Asked {
+    decided: oneshot::Receiver<Option<RefusedAnswer>>,
+    waits: Vec<(LaneId, StepNumber)>,
+    otherwise: Option<RefusedAnswer>,
+    keys: Vec<Digest>,
 }
 
 impl Shared {
@@ -41,12 +52,14 @@ impl Shared {
         }
         found.cancels.iter().for_each(|run| self.cancel(*run, CancelReason::Event));
         let heard = |run, answer| Heard { run, event: Arc::clone(event), answer };
-        let mut all: Vec<Heard> = found.over.into_iter().map(|(run, reason)| heard(run, Answer::Refused(reason))).collect();
+        let too_late = |place: Place, reason| heard(place.run, Answer::TooLate(reason, self.refuse_after_end(place, event, reason)));
+        let mut all: Vec<Heard> = found.over.into_iter().map(|(place, reason)| too_late(place, reason)).collect();
         for offer in found.offers {
             let run = offer.run;
-            let (sender, receiver) = oneshot::channel();
+            let (sender, decided) = oneshot::channel();
+            let asked = Asked { decided, waits: offer.waits.clone(), otherwise: offer.otherwise, keys: offer.keys.clone() };
             let posted = self.post(run, Letter { event: Arc::clone(event), offer, answer: sender });
-            all.push(heard(run, if posted { Answer::Asked(receiver) } else { Answer::Refused(RefusedAnswer::Full) }));
+            all.push(heard(run, if posted { Answer::Asked(asked) } else { Answer::Refused(RefusedAnswer::Full) }));
         }
         all.iter().for_each(|heard| {
             if let Answer::Refused(reason) = heard.answer {
@@ -114,10 +127,6 @@ impl Shared {
         let installed = self.installed_of(run).or_else(|| self.find(&pipeline));
         self.emit_as(installed, Outside { pipeline, event_type, data, caller, correlation_id }).await
     }
-
-    fn tell_refused(&self, run: RunId, event: &Event, reason: RefusedAnswer) {
-        self.tell(What::AnswerRefused { refused: event.clone(), waiting: run, reason: reason.as_str() });
-    }
 }
 
 /// Waits until each of these runs has decided; the runs that did not take the event, and why.
@@ -126,13 +135,23 @@ pub async fn refusals(shared: &Shared, heard: Vec<Heard>) -> Vec<(RunId, Refused
     for Heard { run, event, answer } in heard {
         match answer {
             Answer::Refused(reason) => refused.push((run, reason)),
-            Answer::Asked(receiver) => match receiver.await {
+            Answer::TooLate(reason, recorded) => {
+                // Without an answer the host ends: it is refused all the same.
+                let _ = recorded.await;
+                refused.push((run, reason));
+            }
+            Answer::Asked(Asked { decided, waits, otherwise, keys }) => match decided.await {
                 Ok(None) => {}
                 Ok(Some(reason)) => refused.push((run, reason)),
                 // It ended before it came to it.
                 Err(_) => {
-                    shared.tell_refused(run, &event, RefusedAnswer::Late);
-                    refused.push((run, RefusedAnswer::Late));
+                    let closed = waits.iter().find_map(|wait| shared.waits.why_closed(run, *wait, &keys));
+                    let reason = closed.or(otherwise).unwrap_or(RefusedAnswer::Late);
+                    if let Some((lane, step)) = waits.first() {
+                        let place = Place { run, lane: *lane, step: *step };
+                        let _ = shared.refuse_after_end(place, &event, reason).await;
+                    }
+                    refused.push((run, reason));
                 }
             },
         }

@@ -18,7 +18,7 @@ use crate::model::happening::What;
 use crate::model::id::{FlowName, PipelineName, RunId, StepId};
 use crate::model::job::CancelReason;
 use crate::model::port::{Activate, StoreError};
-use crate::model::record::{Batch, Beginning, Fact, Part, Room, beginning_of};
+use crate::model::record::{Batch, Beginning, Fact, Part, Room, beginning_of, end_of};
 use crate::model::types::Origin;
 use crate::model::value::Value;
 use crate::plan::pipeline::Flow;
@@ -32,15 +32,17 @@ impl Shared {
                 false => Err(refuse(FailureKind::Rejected, format!("run {run} is still stalled: {}", self.stalled.why(run)))),
             };
         }
+        // An answer that comes too late is not recorded in between.
+        let _turn = self.after_ends.lock().await;
         let (beginning, facts, count) = self.recorded(run).await?;
-        match facts.last() {
-            Some(Fact::Ended { outcome: RunOutcome::Parked { .. }, .. }) => {}
-            Some(Fact::Ended { outcome, .. }) => {
+        match end_of(&facts) {
+            Some(RunOutcome::Parked { .. }) => {}
+            Some(outcome) => {
                 let ended = outcome.as_str();
                 let message = format!("run {run} has {ended}, and only a parked run is resumed; `pipehost runs retry {run}` does it again");
                 return Err(refuse(FailureKind::Conflict, message));
             }
-            _ => return Err(refuse(FailureKind::Conflict, format!("run {run} is under way: there is nothing to resume"))),
+            None => return Err(refuse(FailureKind::Conflict, format!("run {run} is under way: there is nothing to resume"))),
         }
         let (installed, flow) = self.pinned_for(&beginning).await?;
         let state = RunState::fold(&installed.bound.pipeline, &flow, &facts)
@@ -63,7 +65,7 @@ impl Shared {
     /// gave.
     pub(in crate::engine) async fn retry(self: &Arc<Self>, run: RunId, from: Option<&StepId>) -> Result<RunId, Failure> {
         let (beginning, facts, _) = self.recorded(run).await?;
-        if !matches!(facts.last(), Some(Fact::Ended { .. })) {
+        if end_of(&facts).is_none() {
             let message = format!("run {run} has not ended; `pipehost runs cancel {run}` ends it, and then it can be done again");
             return Err(refuse(FailureKind::Conflict, message));
         }

@@ -12,7 +12,7 @@ use crate::clock::{Activity, SeededRandom, VirtualClock};
 use crate::engine::fixture::{Sketch, description, pipeline};
 use crate::engine::{Engine, Outside, Ports};
 use crate::journal::memory::MemoryStore;
-use crate::model::activation::{Activation, Admission, Patience, Requester};
+use crate::model::activation::{Activation, Admission, Patience, Requester, RunOutcome};
 use crate::model::diagnostic::Place;
 use crate::model::event::Caller;
 use crate::model::failure::{Failure, FailureKind};
@@ -20,7 +20,7 @@ use crate::model::id::{EventType, FlowName, RunId, StepId};
 use crate::model::job::CancelReason;
 use crate::model::policy::AttemptSettings;
 use crate::model::port::{Activate, Clock, Executor, Expression, Processing, Reference, Root, Scope, Sink, Store};
-use crate::model::record::{BlockNumber, Fact, StepNumber};
+use crate::model::record::{BlockNumber, Fact, RefusedAnswer, StepNumber, end_of};
 use crate::model::types::{Origin, Type};
 use crate::model::value::{Tree, Value};
 use crate::plan::pipeline::{
@@ -410,6 +410,23 @@ async fn a_wait_takes_the_event_that_it_waits_for_and_a_second_one_is_double() {
     let heard = asker.heard();
     assert!(heard[0].contains(r#""caller":{"id":"bob","roles":[]}"#), "{heard:?}");
     assert_eq!(world.emit(7, "bob").await, ["double"]);
+}
+
+#[tokio::test]
+async fn answers_after_the_end_stand_in_the_history_of_the_run_up_to_a_bound() {
+    let world = World::new(plan(vec![waiting(None, None)]), &quick());
+    let (run, asker) = world.ask("main").await;
+    world.until_waiting(1).await;
+    assert!(world.emit(7, "bob").await.is_empty());
+    asker.ended.notified().await;
+    let before = world.facts(run).await.len();
+    for count in 1..=70 {
+        assert_eq!(world.emit(7, "ada").await, ["double"]);
+        let facts = world.facts(run).await;
+        assert_eq!((facts.len() - before, end_of(&facts)), (count.min(64), Some(&RunOutcome::Succeeded)));
+        let Some(Fact::AnswerRefused { event, reason: RefusedAnswer::Double, .. }) = facts.last() else { panic!("{facts:?}") };
+        assert_eq!(event.caller.id.as_deref(), Some("ada"));
+    }
 }
 
 #[tokio::test]

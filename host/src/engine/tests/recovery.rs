@@ -18,7 +18,7 @@ use crate::model::failure::{Failure, FailureKind};
 use crate::model::id::{JobId, RunId, StepId};
 use crate::model::job::JobOutcome;
 use crate::model::port::{Clock, Commit, RunQuery, Store, forward_store};
-use crate::model::record::{Batch, Fact};
+use crate::model::record::{Batch, Fact, end_of};
 use crate::model::value::Value;
 use crate::plan::pipeline::{Concurrency, EventMode, Idempotency, Pipeline, Retry, Trigger, Verb, Worker};
 use crate::plan::template::Template;
@@ -95,7 +95,7 @@ fn worker(calls: &Arc<Mutex<HashMap<JobId, usize>>>) -> Arc<Scripted> {
 async fn outcomes(store: &MemoryStore, runs: &[RunId]) -> Vec<RunOutcome> {
     let mut outcomes = Vec::new();
     for run in runs {
-        if let Some(Fact::Ended { outcome, .. }) = store.facts(*run).await.expect("never broken").last() {
+        if let Some(outcome) = end_of(&store.facts(*run).await.expect("never broken")) {
             outcomes.push(outcome.clone());
         }
     }

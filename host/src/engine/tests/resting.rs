@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use super::meeting::{World, answer, computed, listening_flow, plan, text, wait};
 use super::{Asker, Scripted, scripted};
 use crate::engine::RunStatus;
-use crate::engine::fixture::within_a_minute;
+use crate::engine::fixture::within_minutes;
 use crate::journal::memory::MemoryStore;
 use crate::model::event::Caller;
 use crate::model::id::{Digest, EventType, RunId};
@@ -52,7 +52,7 @@ fn ends(asker: &Asker) -> usize {
 #[test]
 fn ten_thousand_that_rest_share_one_timer_and_each_wakes_once() {
     const RUNS: usize = 10_000;
-    within_a_minute(|| {
+    within_minutes(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("the runtime starts");
         runtime.block_on(async {
             let executor = quick();

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use tokio::sync::Notify;
 
 use super::{Dropped, World, one, scripted, started};
-use crate::engine::fixture::{Says, Shape, Sketch, SketchStep, within_a_minute};
+use crate::engine::fixture::{Says, Shape, Sketch, SketchStep, within_minutes};
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::job::CancelReason;
 use crate::model::port::{Activate, Clock};
@@ -55,7 +55,7 @@ async fn the_executor_of_a_lost_branch_is_stopped() {
 
 #[test]
 fn ten_thousand_items_go_through_the_engine() {
-    within_a_minute(|| {
+    within_minutes(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         runtime.block_on(async {
             let executor = scripted(|_, _| async { Ok(Value::null()) }.boxed());

@@ -52,8 +52,8 @@ pub struct Found {
     pub offers: Vec<Offer>,
     /// The runs whose `cancel_on` it meets.
     pub cancels: Vec<RunId>,
-    /// The runs that are over and whose waits it would have met.
-    pub over: Vec<(RunId, RefusedAnswer)>,
+    /// The waits of runs that are over which it would have met, one of each run.
+    pub over: Vec<(Place, RefusedAnswer)>,
     /// The event that is kept no more, because there are too many.
     pub forgotten: Option<Arc<Event>>,
 }
@@ -296,14 +296,14 @@ impl Table {
         // The last that was closed has the word.
         for closed in closed.iter().rev() {
             let Place { run, lane, step } = closed.place;
-            let known = found.over.iter().any(|(other, _)| *other == run) || found.offers.iter().any(|offer| offer.run == run);
+            let known = found.over.iter().any(|(other, _)| other.run == run) || found.offers.iter().any(|offer| offer.run == run);
             if known || took_it(run) {
                 continue;
             }
             let reason = closed.closing.reason();
             match self.runs.contains_key(&run) {
                 true => found.offers.push(Offer { run, waits: vec![(lane, step)], otherwise: Some(reason), keys: keys.to_vec() }),
-                false => found.over.push((run, reason)),
+                false => found.over.push((closed.place, reason)),
             }
         }
     }

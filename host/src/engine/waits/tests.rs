@@ -110,7 +110,7 @@ fn a_second_answer_is_double_and_one_after_the_timeout_late() {
     assert_eq!(double.offers[0].otherwise, Some(RefusedAnswer::Double));
     assert!(asked(&table.offer(&event(1, 7), false, NOW)).is_empty(), "the one that it took is no second answer");
     table.end(run(2));
-    assert_eq!(table.offer(&event(3, 8), false, NOW).over, [(run(2), RefusedAnswer::Late)]);
+    assert_eq!(table.offer(&event(3, 8), false, NOW).over, [(place(2), RefusedAnswer::Late)]);
     let later = NOW + MEMORY + Duration::from_secs(1);
     assert!(table.offer(&event(4, 8), false, later).over.is_empty(), "after seven days it is forgotten");
 }

@@ -169,6 +169,8 @@ impl Transaction<'_> {
         }
         match changes.ended {
             Some(Some(_)) => self.places.forget(append.run),
+            // Of a run that has ended nothing may be known that is not looked up: it may be forgotten at any time.
+            None if changes.only_refused => self.places.forget(append.run),
             _ => self.places.set(append.run, place),
         }
         Ok(())

@@ -38,6 +38,8 @@ pub(super) struct Changes {
     pub(super) ended: Option<Option<(Timestamp, &'static str)>>,
     /// It belongs to another revision.
     pub(super) revision: Option<Digest>,
+    /// It only refused answers: it may have ended.
+    pub(super) only_refused: bool,
     /// What it sent on its way.
     pub(super) dispatched: Vec<RunId>,
 }
@@ -62,7 +64,7 @@ impl Append {
     /// # Errors
     /// [`StoreError::TooLarge`] if one value takes more than [`MOST`].
     pub(super) fn new(batch: &Batch, sealer: &Sealer) -> Result<Self, StoreError> {
-        let (mut changes, mut events) = (Changes::default(), Vec::new());
+        let (mut changes, mut events) = (Changes::of(&batch.facts), Vec::new());
         let mut facts = String::from("[");
         for fact in &*batch.facts {
             if facts.len() > 1 {
@@ -85,7 +87,7 @@ impl Append {
 
     /// The rows of facts that were written before as this text, with what is sealed in it; `None` if an event of them cannot be written.
     pub(super) fn again(run: RunId, first: u64, facts: &[Fact], text: String, due: Option<Timestamp>) -> Option<Self> {
-        let (mut changes, mut events) = (Changes::default(), Vec::new());
+        let (mut changes, mut events) = (Changes::of(facts), Vec::new());
         for fact in facts {
             changes.note(fact);
             if let Fact::Emitted { events: emitted, .. } | Fact::JobEnded { events: emitted, .. } = fact {
@@ -107,6 +109,10 @@ impl Append {
 }
 
 impl Changes {
+    fn of(facts: &[Fact]) -> Self {
+        Self { only_refused: facts.iter().all(|fact| matches!(fact, Fact::AnswerRefused { .. })), ..Self::default() }
+    }
+
     fn note(&mut self, fact: &Fact) {
         match fact {
             Fact::Began(beginning) | Fact::Queued(beginning) => self.began = Some(Arc::clone(beginning)),

@@ -7,7 +7,7 @@ use crate::model::activation::RunOutcome;
 use crate::model::event::Event;
 use crate::model::id::{EventId, JobId, RunId};
 use crate::model::job::{JobOutcome, ResultSource};
-use crate::model::record::{Fact, LaneId, LanePurpose, StepNumber};
+use crate::model::record::{Fact, LaneId, LanePurpose, StepNumber, end_of};
 use crate::model::value::Value;
 use crate::plan::pipeline::{Flow, Pipeline, Verb};
 
@@ -172,7 +172,7 @@ impl Left<'_> {
     fn check_repeats(&self) -> Result<(), Broken> {
         let once = |facts: &&Vec<Fact>| {
             let is_once = self.flow(facts).is_some_and(|flow| flow.name.as_str() == "once");
-            is_once && matches!(facts.last(), Some(Fact::Ended { outcome: RunOutcome::Succeeded, .. }))
+            is_once && end_of(facts) == Some(&RunOutcome::Succeeded)
         };
         match self.runs.values().filter(once).count() {
             0 | 1 => Ok(()),
@@ -181,10 +181,10 @@ impl Left<'_> {
     }
 }
 
-/// One end for the run, one for each of its jobs, one event for each wait, and nothing after its end.
+/// One end for the run, one for each of its jobs, one event for each wait, and nothing but refused answers after its end.
 fn check_run(run: RunId, facts: &[Fact]) -> Result<(), Broken> {
     let ends = facts.iter().filter(|fact| matches!(fact, Fact::Ended { .. })).count();
-    if ends != 1 || !matches!(facts.last(), Some(Fact::Ended { .. })) {
+    if ends != 1 || end_of(facts).is_none() {
         return Err(format!("run {run} has {ends} ends: {facts:#?}"));
     }
     let mut jobs: HashMap<JobId, usize> = HashMap::new();
@@ -204,7 +204,7 @@ fn check_run(run: RunId, facts: &[Fact]) -> Result<(), Broken> {
     if let Some((job, ends)) = jobs.iter().find(|(_, ends)| **ends != 1) {
         return Err(format!("job {job} of run {run} has {ends} ends: {facts:#?}"));
     }
-    let succeeded = matches!(facts.last(), Some(Fact::Ended { outcome: RunOutcome::Succeeded, .. }));
+    let succeeded = end_of(facts) == Some(&RunOutcome::Succeeded);
     match (succeeded, undone) {
         (true, 0) => Ok(()),
         (false, undone) if undone == done => Ok(()),
