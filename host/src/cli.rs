@@ -16,6 +16,7 @@ mod explain;
 mod fmt;
 mod graph;
 mod logging;
+mod looking;
 mod notice;
 mod run;
 #[cfg(unix)]

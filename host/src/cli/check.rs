@@ -3,18 +3,15 @@
 use std::io::{self, Write};
 
 use super::arguments::{Check, Format};
-use super::exit::{Exit, after_writing, not_started, say};
+use super::exit::{Exit, after_writing, say};
 use super::style::Style;
-use super::{diagnostics, environment, sarif};
-use crate::app;
+use super::{diagnostics, looking, sarif};
 
 /// Checks the files and says what is wrong with them on standard output.
 pub(super) fn check(arguments: &Check) -> Exit {
-    let looked = environment::read(arguments.places.secrets.as_deref())
-        .and_then(|environment| app::look(&arguments.files, arguments.places.data.clone(), environment));
-    let loaded = match looked {
+    let loaded = match looking::look(&arguments.files, &arguments.places) {
         Ok(loaded) => loaded,
-        Err(failure) => return not_started(&failure),
+        Err(exit) => return exit,
     };
     let colour = Style::of(&io::stdout()).is_coloured();
     let show = match arguments.format {

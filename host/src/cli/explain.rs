@@ -6,14 +6,14 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::arguments::{Explain, Plain};
-use super::exit::{Exit, after_writing, not_started, say};
+use super::exit::{Exit, after_writing, not_started};
+use super::looking;
 use super::style::Style;
-use super::{diagnostics, environment};
 use crate::app;
 use crate::app::explain::{Explanation, Part};
 use crate::model::failure::{Failure, FailureKind};
+use crate::plan::belongs;
 use crate::plan::pipeline::{Pipeline, Plan};
-use crate::plan::{belongs, libraries_only};
 
 /// The code of a flow or step that there is not.
 const NO_PART: &str = "E0725";
@@ -22,22 +22,11 @@ const NO_PART: &str = "E0725";
 pub(super) fn explain(arguments: &Explain) -> Exit {
     let asked: Vec<(PathBuf, Part)> = arguments.files.iter().map(|text| asked(text)).collect();
     let files: Vec<PathBuf> = asked.iter().map(|(file, _)| file.clone()).collect();
-    let looked = environment::read(arguments.places.secrets.as_deref())
-        .and_then(|environment| app::look(&files, arguments.places.data.clone(), environment));
-    let loaded = match looked {
-        Ok(loaded) => loaded,
-        Err(failure) => return not_started(&failure),
+    let plan = match looking::plan(&files, &arguments.places) {
+        Ok(plan) => plan,
+        Err(exit) => return exit,
     };
-    let Some(plan) = &loaded.plan else {
-        say(&diagnostics::text(&loaded.diagnostics, &loaded.sources, Style::of(&io::stderr()).is_coloured()));
-        return Exit::Failed;
-    };
-    if plan.pipelines.is_empty() {
-        let mistake = [libraries_only(&files)];
-        say(&diagnostics::text(&mistake, &loaded.sources, Style::of(&io::stderr()).is_coloured()));
-        return Exit::Failed;
-    }
-    let explanations = match explain_all(plan, &asked) {
+    let explanations = match explain_all(&plan, &asked) {
         Ok(explanations) => explanations,
         Err(failure) => {
             not_started(&failure);

@@ -5,30 +5,16 @@ mod draw;
 use std::io::{self, Write};
 
 use super::arguments::{Drawing, Graph};
-use super::exit::{Exit, after_writing, not_started, say};
-use super::style::Style;
-use super::{diagnostics, environment};
-use crate::app;
-use crate::plan::libraries_only;
+use super::exit::{Exit, after_writing};
+use super::looking;
 
 /// Writes the drawing to standard output; what is wrong with the file to standard error.
 pub(super) fn graph(arguments: &Graph) -> Exit {
-    let looked = environment::read(arguments.places.secrets.as_deref())
-        .and_then(|environment| app::look(&arguments.files, arguments.places.data.clone(), environment));
-    let loaded = match looked {
-        Ok(loaded) => loaded,
-        Err(failure) => return not_started(&failure),
+    let plan = match looking::plan(&arguments.files, &arguments.places) {
+        Ok(plan) => plan,
+        Err(exit) => return exit,
     };
-    let Some(plan) = &loaded.plan else {
-        say(&diagnostics::text(&loaded.diagnostics, &loaded.sources, Style::of(&io::stderr()).is_coloured()));
-        return Exit::Failed;
-    };
-    if plan.pipelines.is_empty() {
-        let mistake = [libraries_only(&arguments.files)];
-        say(&diagnostics::text(&mistake, &loaded.sources, Style::of(&io::stderr()).is_coloured()));
-        return Exit::Failed;
-    }
-    let drawing = draw::Sketch::of(plan);
+    let drawing = draw::Sketch::of(&plan);
     let text = match arguments.format {
         Drawing::Mermaid => drawing.mermaid(),
         Drawing::Dot => drawing.dot(),
