@@ -2,6 +2,7 @@
 
 // What all homes offer their guests, and who may have it.
 pub mod database;
+mod excerpt;
 pub mod files;
 pub mod grants;
 pub mod host_api;

@@ -2,6 +2,7 @@
 
 mod cache_invalidate;
 mod declare;
+mod endpoint;
 mod files;
 mod guarded;
 mod http_request;

@@ -16,7 +16,7 @@ pub use client::{Http, Settings};
 pub use request::{Body, Download, METHODS, Request};
 
 pub(super) use answer::Answer;
-pub(super) use status::{excerpt, kind, retry_after};
+pub(super) use status::{kind, retry_after};
 pub(super) use value::Folders;
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use futures_util::FutureExt;
 use self::config::Config;
 use self::passage::{Question, passages};
 use super::declare::{describe, field, list, optional, record, with_default};
+use super::endpoint::shown_url;
 use super::{checked_input, wrong_config};
 use crate::model::executor::Description;
 use crate::model::failure::{Failure, FailureKind};
@@ -60,7 +61,7 @@ pub fn provider(config: &Value) -> Provider {
     let set = |name: &str| config.tree().field(name).and_then(Tree::as_text).map(str::trim).filter(|text| !text.is_empty());
     match set("base_url") {
         None => Provider::Extractive,
-        Some(url) => Provider::OpenAi { model: set("model").map(str::to_owned), url: config::shown_url(url) },
+        Some(url) => Provider::OpenAi { model: set("model").map(str::to_owned), url: shown_url(url) },
     }
 }
 

@@ -13,6 +13,7 @@ use futures_util::FutureExt;
 use reqwest::Url;
 
 use super::declare::{describe, field, list, optional, record, with_default};
+use super::endpoint::{api_key, endpoint};
 use super::{checked_input, wrong_config};
 use crate::executor::index::MAX_DIMENSIONS;
 use crate::model::executor::Description;
@@ -80,37 +81,15 @@ impl Config {
         };
         let idle = parse_duration(set("idle_timeout").unwrap_or("60s")).ok().filter(|idle| !idle.is_zero());
         let Some(idle) = idle else { return Err(("idle_timeout is no duration above 0".to_owned(), "write a duration, as 60s")) };
-        let api_key = match tree.field("api_key") {
-            Some(Tree::Secret(secret)) if !secret.reveal().trim().is_empty() => Some(secret.clone()),
-            _ => None,
-        };
         Ok(Self {
-            url: set("base_url").map(url).transpose()?,
+            url: set("base_url").map(|base_url| endpoint(base_url, "/embeddings")).transpose()?,
             model: set("model").map(str::to_owned),
-            api_key,
+            api_key: api_key(tree),
             dimensions: number("dimensions", MAX_DIMENSIONS)?,
             batch: number("batch", MAX_TEXTS)?.unwrap_or(64),
             idle,
         })
     }
-}
-
-fn url(base_url: &str) -> Result<Url, (String, &'static str)> {
-    const HELP: &str = "write it with scheme and path, as http://localhost:11434/v1";
-    // What was written is not shown: it may hold a key.
-    let mut url = Url::parse(base_url).map_err(|error| (format!("base_url is no address: {error}"), HELP))?;
-    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-        return Err(("base_url is no web address".to_owned(), HELP));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(("base_url holds a user or a password".to_owned(), "give the key as api_key: '${secret.OPENAI_API_KEY}'"));
-    }
-    url.set_fragment(None);
-    let path = url.path().trim_end_matches('/').to_owned();
-    if !path.ends_with("/embeddings") {
-        url.set_path(&format!("{path}/embeddings"));
-    }
-    Ok(url)
 }
 
 /// Vectors and who made them.
@@ -199,6 +178,5 @@ mod tests {
             let (message, _) = Config::read(&Value::from_text(config).expect("JSON")).err().expect(config);
             assert!(!message.contains("hunter2"), "{message}");
         }
-        assert_eq!(url("http://h/v1/?k=1").map(String::from).as_deref(), Ok("http://h/v1/embeddings?k=1"));
     }
 }

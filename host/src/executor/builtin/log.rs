@@ -6,6 +6,7 @@ use futures_util::FutureExt;
 
 use super::declare::{describe, field, optional, record, with_default};
 use super::{checked_input, text};
+use crate::executor::excerpt::cut;
 use crate::model::executor::Description;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::happening::LogLevel;
@@ -59,11 +60,7 @@ impl Executor for Log {
                 line.push(' ');
                 line.push_str(data.text());
             }
-            if line.len() > self.limit {
-                line.truncate(line.floor_char_boundary(self.limit));
-                line.push('…');
-            }
-            attempt.channel.log(level, line);
+            attempt.channel.log(level, cut(line, self.limit));
             Ok(Value::null())
         }
         .boxed()

@@ -9,7 +9,8 @@ use reqwest::{Method, Response, Url};
 use super::client::{Activity, Http, broken};
 use super::reach::shown;
 use super::request::Request;
-use super::status::{excerpt, kind, retry_after};
+use super::status::{kind, retry_after};
+use crate::executor::excerpt::excerpt;
 use crate::model::failure::Failure;
 use crate::model::value::{Map, Tree};
 

@@ -29,17 +29,6 @@ pub(in crate::executor) fn retry_after(header: &str, now: Timestamp) -> Option<D
     Some(Timestamp::from_nanos(nanos).since(now))
 }
 
-/// The beginning of a text, on one line.
-pub(in crate::executor) fn excerpt(text: &str) -> String {
-    const LONGEST: usize = 300;
-    let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if line.len() > LONGEST {
-        line.truncate(line.floor_char_boundary(LONGEST));
-        line.push('…');
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,7 +11,7 @@ use lettre::transport::smtp::extension::{ClientId, Extension, MailBodyParameter,
 
 use super::letter::Letter;
 use super::refusal::{Stage, failure};
-use crate::executor::http::excerpt;
+use crate::executor::excerpt::excerpt;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::grant::MailServer;
 use crate::model::port::Clock;

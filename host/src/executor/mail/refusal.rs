@@ -4,7 +4,7 @@ use std::error::Error as _;
 
 use lettre::transport::smtp::Error;
 
-use crate::executor::http::excerpt;
+use crate::executor::excerpt::excerpt;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::grant::MailServer;
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::executor::excerpt::cut;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::happening::LogLevel;
 
@@ -89,14 +90,6 @@ pub(super) fn level_of_guest(level: log::Level) -> LogLevel {
         log::Level::Warn => LogLevel::Warn,
         log::Level::Error => LogLevel::Error,
     }
-}
-
-fn cut(mut text: String, longest: usize) -> String {
-    if text.len() > longest {
-        text.truncate(text.floor_char_boundary(longest));
-        text.push('…');
-    }
-    text
 }
 
 #[cfg(test)]

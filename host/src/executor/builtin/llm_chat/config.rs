@@ -5,6 +5,7 @@ use std::time::Duration;
 use reqwest::Url;
 
 use super::super::declare::{optional, record, with_default};
+use super::super::endpoint::{api_key, endpoint};
 use crate::model::policy::parse_duration;
 use crate::model::secret::Secret;
 use crate::model::types::Type;
@@ -62,70 +63,15 @@ impl Config {
             return Err(("temperature is not between 0 and 2".to_owned(), "write a number from 0 to 2"));
         }
         let Some(base_url) = set("base_url") else { return Ok(None) };
-        let api_key = match tree.field("api_key") {
-            Some(Tree::Secret(secret)) if !secret.reveal().trim().is_empty() => Some(secret.clone()),
-            _ => None,
-        };
         let text = |name: &str| set(name).map(str::to_owned);
-        Ok(Some(Self { url: url(base_url)?, model: text("model"), api_key, system: text("system"), idle_timeout, max_tokens, temperature }))
-    }
-}
-
-fn url(base_url: &str) -> Result<Url, (String, &'static str)> {
-    const HELP: &str = "write it with scheme and path, as http://localhost:11434/v1";
-    let shown = shown_url(base_url);
-    let mut url = Url::parse(base_url).map_err(|error| (format!("base_url {shown:?}: {error}"), HELP))?;
-    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-        return Err((format!("base_url {shown:?} is no web address"), HELP));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(("base_url holds a user or a password".to_owned(), "give the key as api_key: '${secret.OPENAI_API_KEY}'"));
-    }
-    url.set_fragment(None);
-    let path = url.path().trim_end_matches('/').to_owned();
-    if !path.ends_with("/chat/completions") {
-        url.set_path(&format!("{path}/chat/completions"));
-    }
-    Ok(url)
-}
-
-/// An address as it may be shown: without user, password, query and fragment, any of which may hold a key.
-pub(super) fn shown_url(url: &str) -> String {
-    let end = url.find(['?', '#']).unwrap_or(url.len());
-    let bare = &url[..end];
-    match bare.split_once("://") {
-        Some((scheme, rest)) => {
-            let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
-            let host = authority.rsplit('@').next().unwrap_or(authority);
-            format!("{scheme}://{host}{path}")
-        }
-        None => bare.rsplit('@').next().unwrap_or(bare).to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_address_is_taken_as_written() {
-        for (written, asked) in [
-            ("http://localhost:11434/v1", "http://localhost:11434/v1/chat/completions"),
-            ("http://localhost:11434/v1/", "http://localhost:11434/v1/chat/completions"),
-            ("https://api.example.com", "https://api.example.com/chat/completions"),
-            ("https://api.example.com/chat/completions", "https://api.example.com/chat/completions"),
-            ("https://api.example.com/x?api-version=1#y", "https://api.example.com/x/chat/completions?api-version=1"),
-        ] {
-            assert_eq!(url(written).map(String::from).as_deref(), Ok(asked));
-        }
-    }
-
-    #[test]
-    fn a_wrong_address_is_refused_without_its_secrets() {
-        for written in ["localhost:11434", "not a url", "ftp://x/y", "http://me:hunter2@x/v1", "file:///etc/passwd"] {
-            let (message, help) = url(written).expect_err(written);
-            assert!(!message.contains("hunter2") && !help.is_empty(), "{message}");
-        }
-        assert_eq!(shown_url("https://me:hunter2@host:1/v1?key=hunter2"), "https://host:1/v1");
+        Ok(Some(Self {
+            url: endpoint(base_url, "/chat/completions")?,
+            model: text("model"),
+            api_key: api_key(tree),
+            system: text("system"),
+            idle_timeout,
+            max_tokens,
+            temperature,
+        }))
     }
 }

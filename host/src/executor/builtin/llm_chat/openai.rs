@@ -17,8 +17,9 @@ pub(in crate::executor::builtin) use self::status::of_error;
 
 use self::reply::Reply;
 use self::sse::Parser;
+use super::super::endpoint::shown_url;
 use super::citations;
-use super::config::{Config, shown_url};
+use super::config::Config;
 use super::passage::{Passage, Question, tell};
 use crate::executor::http::retry_after;
 use crate::model::failure::{Failure, FailureKind};

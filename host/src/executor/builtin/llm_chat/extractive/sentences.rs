@@ -1,5 +1,7 @@
 //! Takes a passage of Markdown apart into sentences that can be quoted.
 
+use crate::executor::excerpt::{cut, one_line};
+
 /// The longest quote of one sentence, in bytes.
 const MAX_SENTENCE: usize = 600;
 
@@ -96,11 +98,7 @@ fn is_end(before: &str, after: &str) -> bool {
 }
 
 fn push(text: &str, paragraph: usize, is_code: bool, found: &mut Vec<Sentence>) {
-    let mut text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if text.len() > MAX_SENTENCE {
-        text.truncate(text.floor_char_boundary(MAX_SENTENCE));
-        text.push('…');
-    }
+    let text = cut(one_line(text), MAX_SENTENCE);
     if text.chars().any(char::is_alphanumeric) {
         found.push(Sentence { text, paragraph, is_code });
     }

@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 
 use super::status;
-use crate::executor::http::excerpt;
+use crate::executor::excerpt::excerpt;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::value::{Tree, Value};
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
-use crate::executor::http::{excerpt, kind};
+use crate::executor::excerpt::excerpt;
+use crate::executor::http::kind;
 use crate::model::failure::{Failure, FailureKind};
 
 /// The failure of an answer that is none.
