@@ -9,6 +9,8 @@ pub mod diagnostic;
 pub mod event;
 pub mod executor;
 pub mod failure;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod grant;
 pub mod happening;
 pub mod id;

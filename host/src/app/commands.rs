@@ -4,12 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::engine::Engine;
-use crate::model::activation::{Activation, Admission, Patience, Requester};
-use crate::model::event::Caller;
+use crate::model::activation::{Activation, Admission, Requester};
 use crate::model::failure::{Failure, FailureKind};
-use crate::model::id::{FlowName, PipelineName, RunId};
+use crate::model::id::RunId;
 use crate::model::port::{Activate, Clock};
-use crate::model::types::Origin;
 use crate::model::value::Value;
 use crate::plan::pipeline::{Flow, Pipeline, Trigger};
 
@@ -59,19 +57,7 @@ impl Commands {
         let pipelines = self.pipelines();
         let doors: Vec<Doors<'_>> = pipelines.iter().map(|pipeline| Doors::of(pipeline)).collect();
         let (pipeline, flow) = addressee(&doors, target)?;
-        let activation = Activation {
-            pipeline: PipelineName::from(pipeline),
-            flow: FlowName::from(flow),
-            input,
-            origin: Origin::Data,
-            trigger: Value::null(),
-            caller: Caller::default(),
-            correlation_id: None,
-            event: None,
-            requester: Some(requester),
-            patience: Patience::AsDeclared,
-            parent: None,
-        };
+        let activation = Activation { requester: Some(requester), ..Activation::new(pipeline, flow, input) };
         match self.engine.activate(activation).await {
             Admission::Started(run) | Admission::Queued(run) => Ok(Some(run)),
             Admission::Dropped => Ok(None),

@@ -11,7 +11,7 @@ use crate::model::diagnostic::Place;
 use crate::model::event::Scope;
 use crate::model::id::EventType;
 use crate::model::policy::show_duration;
-use crate::plan::pipeline::{EventMode, Flow, Join, Pipeline, Plan, RunStep, Step, Trigger, Verb, WaitStep, WhenFull, Worker, Written};
+use crate::plan::pipeline::{EventMode, Flow, Join, Outbox, Pipeline, Plan, RunStep, Step, Trigger, Verb, WaitStep, WhenFull, Written};
 
 pub use executor::{ExecutorView, WantView};
 pub use policy::LayerView;
@@ -160,28 +160,37 @@ fn explain_flow(plan: &Plan, pipeline: &Pipeline, flow: &Flow, wanted: Option<&s
 
 fn explain_step(plan: &Plan, pipeline: &Pipeline, flow: &Flow, step: &Step) -> Option<StepView> {
     let mut run: Option<&RunStep> = None;
-    let (mut events, mut detail): (Vec<&EventType>, _) = (Vec::new(), None);
-    let verb = match &step.verb {
+    let mut events: Vec<&EventType> = Vec::new();
+    match &step.verb {
         Verb::Run(step) => {
             run = Some(step);
             events.extend(&step.emits);
-            detail = beside(pipeline, flow, step);
-            if matches!(step.worker, Worker::Flow { .. }) { "call" } else { "run" }
         }
-        Verb::Emit(emitted) => {
-            events.extend(emitted.iter().map(|(event, _)| event));
-            "emit"
-        }
-        // What it has done is a `run` step of its own.
-        Verb::Dispatch(_) => "dispatch",
-        Verb::Wait(wait) => {
-            detail = Some(waited_for(wait));
-            "wait"
-        }
+        Verb::Emit(emitted) => events.extend(emitted.iter().map(|(event, _)| event)),
+        Verb::Set(_) | Verb::Reply(_) | Verb::Fail(_) => return None,
+        // What a `dispatch` has done is a `run` step of its own.
+        Verb::Dispatch(_) | Verb::Wait(_) | Verb::Switch(_) | Verb::Parallel(_) | Verb::Each(_) | Verb::Sleep(_) => {}
+    }
+    let details: Vec<String> = detail(pipeline, flow, step).into_iter().chain(step.outbox.as_ref().map(kept)).collect();
+    Some(StepView {
+        step: step.id.to_string(),
+        verb: step.verb.key(),
+        executor: run.map(|run| pipeline.worker_name(&run.worker).to_string()),
+        detail: (!details.is_empty()).then(|| details.join("; ")),
+        place: step.place.clone(),
+        layers: run.map(|run| policy::layers(pipeline, run)).unwrap_or_default(),
+        emits: events.into_iter().map(|event| emission(plan, pipeline, event)).collect(),
+    })
+}
+
+/// What is said of a step beside its verb and who does it.
+fn detail(pipeline: &Pipeline, flow: &Flow, step: &Step) -> Option<String> {
+    match &step.verb {
+        Verb::Run(run) => beside(pipeline, flow, run),
+        Verb::Wait(wait) => Some(waited_for(wait)),
         Verb::Switch(cases) => {
             let cases: Vec<&str> = cases.iter().map(|case| case.when.as_ref().map_or("else", |when| when.source())).collect();
-            detail = Some(cases.join("; "));
-            "switch"
+            Some(cases.join("; "))
         }
         Verb::Parallel(parallel) => {
             let branches: Vec<&str> = parallel.branches.iter().map(|(branch, _)| branch.as_str()).collect();
@@ -189,35 +198,20 @@ fn explain_step(plan: &Plan, pipeline: &Pipeline, flow: &Flow, step: &Step) -> O
                 Join::All => "all of them must succeed".to_owned(),
                 Join::Quorum(number) => format!("{number} of them must succeed"),
             };
-            detail = Some(format!("{}; {join}", branches.join(", ")));
-            "parallel"
+            Some(format!("{}; {join}", branches.join(", ")))
         }
-        Verb::Each(each) => {
-            detail = Some(format!("{} in {}; {} at a time", each.name, each.over.source(), each.max_concurrent));
-            "each"
-        }
-        Verb::Sleep(time) => {
-            detail = Some(time.source());
-            "sleep"
-        }
-        Verb::Set(_) | Verb::Reply(_) | Verb::Fail(_) => return None,
-    };
-    if let Some(outbox) = &step.outbox {
-        let kept = match &outbox.order_key {
-            Some(key) => format!("its event is kept until everybody has it, and goes out in the order of {}", key.source()),
-            None => "its event is kept until everybody has it".to_owned(),
-        };
-        detail = Some(detail.map_or(kept.clone(), |detail| format!("{detail}; {kept}")));
+        Verb::Each(each) => Some(format!("{} in {}; {} at a time", each.name, each.over.source(), each.max_concurrent)),
+        Verb::Sleep(time) => Some(time.source()),
+        Verb::Dispatch(_) | Verb::Emit(_) | Verb::Set(_) | Verb::Reply(_) | Verb::Fail(_) => None,
     }
-    Some(StepView {
-        step: step.id.to_string(),
-        verb,
-        executor: run.map(|run| pipeline.worker_name(&run.worker).to_string()),
-        detail,
-        place: step.place.clone(),
-        layers: run.map(|run| policy::layers(pipeline, run)).unwrap_or_default(),
-        emits: events.into_iter().map(|event| emission(plan, pipeline, event)).collect(),
-    })
+}
+
+/// How long an event is kept that goes out by the outbox.
+fn kept(outbox: &Outbox) -> String {
+    match &outbox.order_key {
+        Some(key) => format!("its event is kept until everybody has it, and goes out in the order of {}", key.source()),
+        None => "its event is kept until everybody has it".to_owned(),
+    }
 }
 
 /// What undoes a step, and what it sets while it runs.

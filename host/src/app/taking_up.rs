@@ -42,11 +42,11 @@ mod tests {
 
     use crate::app::{App, Settings};
     use crate::clock::RealClock;
-    use crate::model::activation::{Activation, Admission, Patience};
-    use crate::model::event::Caller;
+    use crate::model::activation::{Activation, Admission};
+
     use crate::model::port::{Activate, Clock, RunQuery, Store};
     use crate::model::time::Timestamp;
-    use crate::model::types::Origin;
+
     use crate::model::value::Value;
     use crate::plan::Environment;
 
@@ -86,19 +86,7 @@ flows:
 
     async fn start(app: &App, flow: &str, count: usize, input: impl Fn() -> Value) {
         let one = || {
-            let activation = Activation {
-                pipeline: "waiting".into(),
-                flow: flow.into(),
-                input: input(),
-                origin: Origin::Data,
-                trigger: Value::null(),
-                caller: Caller::default(),
-                correlation_id: None,
-                event: None,
-                requester: None,
-                patience: Patience::AsDeclared,
-                parent: None,
-            };
+            let activation = Activation::new("waiting", flow, input());
             let engine = app.commands.engine.clone();
             async move { assert!(matches!(engine.activate(activation).await, Admission::Started(_))) }
         };

@@ -20,8 +20,6 @@ use crate::model::cancel::CancelSignal;
 use crate::model::event::Event;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::port::Activate;
-use crate::model::types::Origin;
-use crate::model::value::Value;
 
 /// So many runs of a flow may be at once on their way into the store. One after the other would be one wait for the disk each.
 const STARTING: usize = 256;
@@ -170,18 +168,7 @@ impl Delivery {
     }
 
     fn activation(&self, event: &Arc<Event>) -> Activation {
-        Activation {
-            pipeline: self.target.0.clone(),
-            flow: self.target.1.clone(),
-            input: event.data.clone(),
-            origin: Origin::Data,
-            trigger: Value::null(),
-            caller: event.caller.clone(),
-            correlation_id: Some(event.correlation_id),
-            event: Some(Arc::clone(event)),
-            requester: None,
-            patience: Patience::WaitForRoom,
-            parent: None,
-        }
+        let (pipeline, flow) = self.target.clone();
+        Activation { patience: Patience::WaitForRoom, ..Activation::of_event(pipeline, flow, Arc::clone(event)) }
     }
 }

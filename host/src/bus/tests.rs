@@ -10,9 +10,10 @@ use uuid::Uuid;
 use super::*;
 use crate::clock::VirtualClock;
 use crate::model::activation::{Activation, Admission, Patience};
-use crate::model::event::{Caller, Causation, Scope};
+use crate::model::event::{Caller, Scope};
 use crate::model::failure::{Failure, FailureKind};
-use crate::model::id::{CorrelationId, EventId, RunId};
+use crate::model::fixture::{self, Told};
+use crate::model::id::{CorrelationId, RunId};
 use crate::model::job::CancelReason;
 use crate::model::value::{Tree, Value};
 
@@ -46,22 +47,6 @@ impl Activate for Engine {
     }
 
     fn cancel(&self, _: RunId, _: CancelReason) {}
-}
-
-#[derive(Default)]
-struct Told(Mutex<Vec<What>>);
-
-impl Sink for Told {
-    fn accept(&self, happening: Happening) {
-        self.0.lock().expect("no panic").push(happening.what);
-    }
-    fn wants_routine(&self) -> bool {
-        true
-    }
-
-    fn wants_detail(&self) -> bool {
-        true
-    }
 }
 
 struct Scene {
@@ -104,10 +89,9 @@ impl Scene {
     }
 
     fn undelivered(&self) -> Vec<(i64, String, String)> {
-        let told = self.told.0.lock().expect("no panic");
-        let undelivered = told.iter().filter_map(|what| match what {
+        let undelivered = self.told.happenings().into_iter().filter_map(|what| match what {
             What::Undelivered { undelivered, subscriber, reason } => {
-                Some((undelivered.data.tree().as_int().unwrap_or(-1), subscriber.clone(), reason.clone()))
+                Some((undelivered.data.tree().as_int().unwrap_or(-1), subscriber, reason))
             }
             _ => None,
         });
@@ -129,16 +113,12 @@ fn direct(pipeline: &str, scope: Scope) -> Subscription {
 
 fn event(source: &str, scope: Scope, number: i64) -> Event {
     Event {
-        id: EventId::new(Uuid::from_u128(number as u128)),
-        event_type: "Saved".into(),
         source: source.into(),
-        time: crate::model::time::Timestamp::EPOCH,
         correlation_id: CorrelationId::new(Uuid::from_u128(7)),
-        causation: Causation::Run(RunId::new(Uuid::from_u128(8))),
         scope,
         caller: Caller { id: Some("ann".to_owned()), roles: vec![] },
-        passed: vec![],
         data: Value::from(Tree::Int(number)),
+        ..fixture::event(number as u128, "Saved")
     }
 }
 

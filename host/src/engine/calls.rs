@@ -7,7 +7,7 @@ use std::task::Poll;
 
 use futures_util::task::AtomicWaker;
 
-use crate::model::activation::{Activation, Admission, Parent, Patience, Requester, RunEnd, RunOutcome};
+use crate::model::activation::{Activation, Admission, Parent, Requester, RunEnd, RunOutcome};
 use crate::model::event::Caller;
 use crate::model::executor::Description;
 use crate::model::failure::{Failure, FailureKind};
@@ -15,7 +15,6 @@ use crate::model::id::{Digest, FlowName, PipelineName, RunId};
 use crate::model::job::{CancelReason, Job};
 use crate::model::port::{Activate, Attempt, Executor, JobChannel, Processing};
 use crate::model::record::{Beginning, Fact, beginning_of, end_of};
-use crate::model::types::Origin;
 use crate::model::value::Value;
 use crate::plan::pipeline::Trigger;
 
@@ -57,18 +56,7 @@ impl Call {
     /// A call of one attempt, and where it says afterwards that the called run was degraded.
     pub fn new(calling: Calling) -> (Self, Arc<AtomicBool>) {
         let degraded = Arc::new(AtomicBool::new(false));
-        let description = Description {
-            name: format!("{}.{}", calling.pipeline, calling.flow),
-            summary: String::new(),
-            input: None,
-            output: None,
-            config: None,
-            wants: Vec::new(),
-            imports: Vec::new(),
-            abi: None,
-            digest: Digest::of(&[]),
-            files: Vec::new(),
-        };
+        let description = Description::new(format!("{}.{}", calling.pipeline, calling.flow), Digest::of(&[]));
         let Calling { shared, pipeline, flow, from, stream, again } = calling;
         (Self { shared, description, pipeline, flow, from, stream, again, degraded: Arc::clone(&degraded) }, degraded)
     }
@@ -101,16 +89,9 @@ impl Call {
         let channel = self.stream.then(|| Arc::clone(&attempt.channel));
         let callee = Arc::new(Callee { channel, ..Callee::default() });
         let activation = Activation {
-            pipeline: self.pipeline.clone(),
-            flow: self.flow.clone(),
-            input: job.input.clone(),
-            origin: Origin::Data,
-            trigger: Value::null(),
             caller: self.caller(),
             correlation_id: Some(self.from.correlation_id),
-            event: None,
             requester: Some(Arc::clone(&callee) as Arc<dyn Requester>),
-            patience: Patience::AsDeclared,
             parent: Some(Box::new(Parent {
                 by: self.from.run,
                 run: child,
@@ -118,6 +99,7 @@ impl Call {
                 passed: self.from.passed.clone(),
                 part: None,
             })),
+            ..Activation::new(self.pipeline.clone(), self.flow.clone(), job.input.clone())
         };
         match self.shared.activate(activation).await {
             Admission::Started(_) | Admission::Queued(_) => Ok(callee),

@@ -10,8 +10,9 @@ use crate::model::diagnostic::Place;
 use crate::model::event::{Caller, Scope};
 use crate::model::executor::{Description, ExecutorReference, Home};
 use crate::model::failure::{Failure, FailureKind};
+use crate::model::fixture;
 use crate::model::grant::{Grants, Limits};
-use crate::model::id::{CorrelationId, Digest, JobId, RunId, StepId};
+use crate::model::id::{CorrelationId, Digest, RunId, StepId};
 use crate::model::job::Job;
 use crate::model::policy::{AttemptSettings, BreakerSettings, CacheSettings, DedupSettings, PolicyIdentity, ProbeSettings, RetrySettings};
 use crate::model::port::{Expression, Reference, Root, Scope as Scoped};
@@ -309,46 +310,19 @@ pub fn pipeline(sketch: &Sketch) -> Arc<Pipeline> {
 
 /// A job of the pipeline that no run has dispatched.
 pub fn job() -> Job {
-    let id = uuid::Uuid::nil();
-    Job {
-        id: JobId::new(id),
-        run: RunId::new(id),
-        correlation_id: CorrelationId::new(id),
-        pipeline: "p".into(),
-        flow: "main".into(),
-        step: "s0".into(),
-        executor: "work".into(),
-        attempt: 1,
-        input: Value::null(),
-    }
+    Job { step: "s0".into(), executor: "work".into(), ..fixture::job(Value::null()) }
 }
 
 /// What the executor `work` says of itself.
 pub fn description() -> Description {
-    Description {
-        name: "work".to_owned(),
-        summary: String::new(),
-        input: None,
-        output: None,
-        config: None,
-        wants: Vec::new(),
-        imports: Vec::new(),
-        abi: None,
-        digest: Digest::of(b"work"),
-        files: Vec::new(),
-    }
+    Description::new("work", Digest::of(b"work"))
 }
 
 fn around(flow: Flow) -> Pipeline {
     let reference = ExecutorReference {
-        pipeline: "p".into(),
-        name: "work".into(),
-        home: Home::Builtin("work".to_owned()),
-        config: Value::null(),
         grants: Grants { emit: vec!["Told".into()], ..Grants::default() },
         limits: Limits { events: 3, ..Limits::default() },
-        reuse: false,
-        resources: Arc::from([]),
+        ..ExecutorReference::new("p", "work", Home::Builtin("work".to_owned()))
     };
     let description = description();
     Pipeline {

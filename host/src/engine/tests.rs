@@ -22,16 +22,16 @@ use super::{Engine, Ports};
 use crate::bus::Bus;
 use crate::clock::{Activity, SeededRandom, VirtualClock};
 use crate::journal::memory::MemoryStore;
-use crate::model::activation::{Activation, Admission, Patience, Requester, RunEnd, RunOutcome};
-use crate::model::event::{Caller, Causation, Event, Scope};
+use crate::model::activation::{Activation, Admission, Requester, RunEnd, RunOutcome};
+use crate::model::event::{Event, Scope};
 use crate::model::executor::Description;
 use crate::model::failure::{Failure, FailureKind};
+use crate::model::fixture::event;
 use crate::model::happening::{Happening, What};
-use crate::model::id::{CorrelationId, EventId, RunId};
+use crate::model::id::RunId;
 use crate::model::job::{CancelReason, Job};
 use crate::model::port::{Activate, Attempt, Clock, Executor, JobChannel, Processing, Sink};
 use crate::model::time::Timestamp;
-use crate::model::types::Origin;
 use crate::model::value::Value;
 use crate::plan::pipeline::{Concurrency, WhenFull};
 use crate::plan::{Bound, Install};
@@ -69,6 +69,19 @@ impl Executor for Scripted {
 
 fn scripted(script: impl Fn(Arc<Job>, Attempt) -> Processing<'static> + Send + Sync + 'static) -> Arc<Scripted> {
     Arc::new(Scripted { description: description(), script: Box::new(script), calls: AtomicUsize::new(0) })
+}
+
+/// An executor each call of which ends so once the gate lets it go on.
+fn gated(gate: &Arc<Notify>, result: Result<Value, Failure>) -> Arc<Scripted> {
+    let gate = Arc::clone(gate);
+    scripted(move |_, _| {
+        let (gate, result) = (Arc::clone(&gate), result.clone());
+        async move {
+            gate.notified().await;
+            result
+        }
+        .boxed()
+    })
 }
 
 /// Keeps what happened, as short words.
@@ -191,19 +204,7 @@ impl World {
     }
 
     fn activation(&self) -> Activation {
-        Activation {
-            pipeline: "p".into(),
-            flow: "main".into(),
-            input: Value::null(),
-            origin: Origin::Data,
-            trigger: Value::null(),
-            caller: Caller::default(),
-            correlation_id: None,
-            event: None,
-            requester: None,
-            patience: Patience::AsDeclared,
-            parent: None,
-        }
+        Activation::new("p", "main", Value::null())
     }
 
     async fn run_to_end(&self) -> Vec<String> {
@@ -355,15 +356,7 @@ async fn a_panic_is_a_bug_and_the_next_job_runs() {
 #[tokio::test]
 async fn equal_jobs_are_done_once_and_both_runs_succeed() {
     let gate = Arc::new(Notify::new());
-    let inside = Arc::clone(&gate);
-    let executor = scripted(move |_, _| {
-        let gate = Arc::clone(&inside);
-        async move {
-            gate.notified().await;
-            Ok(Value::string("once"))
-        }
-        .boxed()
-    });
+    let executor = gated(&gate, Ok(Value::string("once")));
     let world = World::new(&one(SketchStep { dedup: true, ..SketchStep::default() }), &executor);
     let ((_, first), (_, second)) = (world.ask().await, world.ask().await);
     while world.diary.count("dedup join") == 0 {
@@ -484,18 +477,7 @@ async fn progress_sets_the_state_in_its_order_and_each_change_is_told() {
 async fn a_chain_of_causes_that_goes_in_circles_is_recorded_as_failed() {
     let executor = scripted(|_, _| async { Ok(Value::null()) }.boxed());
     let world = World::new(&Sketch::of(1), &executor);
-    let event = Event {
-        id: EventId::new(uuid::Uuid::from_u128(1)),
-        event_type: "Told".into(),
-        source: "p".into(),
-        time: Timestamp::EPOCH,
-        correlation_id: CorrelationId::new(uuid::Uuid::from_u128(2)),
-        causation: Causation::Run(RunId::new(uuid::Uuid::from_u128(3))),
-        scope: Scope::Global,
-        caller: Caller::default(),
-        passed: vec![("p.main".to_owned(), 32)],
-        data: Value::null(),
-    };
+    let event = Event { passed: vec![("p.main".to_owned(), 32)], ..event(1, "Told") };
     let activation = Activation { event: Some(Arc::new(event)), requester: None, ..world.activation() };
     let admission = world.engine.activate(activation).await;
     assert!(matches!(admission, Admission::Refused(failure) if failure.code.as_deref() == Some("loop")));
@@ -506,15 +488,7 @@ async fn a_chain_of_causes_that_goes_in_circles_is_recorded_as_failed() {
 #[tokio::test]
 async fn equal_jobs_share_a_failure_and_each_has_its_own_fallback() {
     let gate = Arc::new(Notify::new());
-    let inside = Arc::clone(&gate);
-    let executor = scripted(move |_, _| {
-        let gate = Arc::clone(&inside);
-        async move {
-            gate.notified().await;
-            Err(Failure::new(FailureKind::Permanent, "down"))
-        }
-        .boxed()
-    });
+    let executor = gated(&gate, Err(Failure::new(FailureKind::Permanent, "down")));
     let world = World::new(&one(SketchStep { dedup: true, fallback: Some(false), ..SketchStep::default() }), &executor);
     let ((_, first), (_, second)) = (world.ask().await, world.ask().await);
     while world.diary.count("dedup join") == 0 {

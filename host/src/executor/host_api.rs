@@ -19,11 +19,15 @@ pub type HostCall<'a, T = Value> = BoxFuture<'a, Result<T, Failure>>;
 ///
 /// Where a resource is asked for by name, `None` means the only one that is granted. What a host does not offer at all it refuses.
 pub trait HostApi: Send + Sync {
-    /// Reads rows: a list of maps, one a row. `parameters` is a list (`?1`) or a map (`:name`); null where there are none.
-    fn sql_query<'a>(&'a self, database: Option<&'a str>, statement: &'a str, parameters: &'a Value) -> HostCall<'a>;
+    /// Reads rows: a list of maps, one a row. The parameters are a list (`?1`) or a map (`:name`); null where there are none.
+    fn sql_query<'a>(&'a self, _database: Option<&'a str>, _statement: &'a str, _parameters: &'a Value) -> HostCall<'a> {
+        absent("databases")
+    }
 
     /// Writes: `{ changed: int, last_id: int }`.
-    fn sql_execute<'a>(&'a self, database: Option<&'a str>, statement: &'a str, parameters: &'a Value) -> HostCall<'a>;
+    fn sql_execute<'a>(&'a self, _database: Option<&'a str>, _statement: &'a str, _parameters: &'a Value) -> HostCall<'a> {
+        absent("databases")
+    }
 
     /// The same, and writes the event that the result becomes into the database's outbox, in one transaction. What the job has done before, as its
     /// event stands there already, is not done again: what it gave then comes back.
@@ -43,10 +47,14 @@ pub trait HostApi: Send + Sync {
     }
 
     /// Searches: a list of `{ id, text, file, lines, heading, score }`, best first.
-    fn index_search<'a>(&'a self, index: Option<&'a str>, query: &'a str, top_k: u32) -> HostCall<'a>;
+    fn index_search<'a>(&'a self, _index: Option<&'a str>, _query: &'a str, _top_k: u32) -> HostCall<'a> {
+        absent("an index")
+    }
 
     /// Adds a document: `{ chunks: int }`. One with the same id is replaced.
-    fn index_put<'a>(&'a self, index: Option<&'a str>, id: &'a str, text: &'a str) -> HostCall<'a>;
+    fn index_put<'a>(&'a self, _index: Option<&'a str>, _id: &'a str, _text: &'a str) -> HostCall<'a> {
+        absent("an index")
+    }
 
     /// Searches by words, by a vector or by both, a page at a time: the hits of a search, each with `rank` and `data`.
     fn index_find<'a>(&'a self, _index: Option<&'a str>, _search: Search) -> HostCall<'a> {
@@ -72,19 +80,27 @@ pub trait HostApi: Send + Sync {
     }
 
     /// A value of a key-value store; null if there is none.
-    fn kv_get<'a>(&'a self, store: Option<&'a str>, key: &'a str) -> HostCall<'a>;
+    fn kv_get<'a>(&'a self, _store: Option<&'a str>, _key: &'a str) -> HostCall<'a> {
+        absent("stores")
+    }
 
     /// Keeps a value; null comes back.
-    fn kv_set<'a>(&'a self, store: Option<&'a str>, key: &'a str, value: &'a Value) -> HostCall<'a>;
+    fn kv_set<'a>(&'a self, _store: Option<&'a str>, _key: &'a str, _value: &'a Value) -> HostCall<'a> {
+        absent("stores")
+    }
 
     /// Forgets a value: whether there was one.
-    fn kv_delete<'a>(&'a self, store: Option<&'a str>, key: &'a str) -> HostCall<'a>;
+    fn kv_delete<'a>(&'a self, _store: Option<&'a str>, _key: &'a str) -> HostCall<'a> {
+        absent("stores")
+    }
 
     /// A granted secret.
     ///
     /// # Errors
     /// `denied` if it is not granted.
-    fn secret(&self, name: &str) -> Result<Secret, Failure>;
+    fn secret(&self, _name: &str) -> Result<Secret, Failure> {
+        Err(refusal("secrets"))
+    }
 
     /// The executor's `config`.
     fn config(&self) -> &Value;

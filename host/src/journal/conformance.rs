@@ -9,9 +9,10 @@ use uuid::Uuid;
 
 use crate::model::activation::RunOutcome;
 use crate::model::bundle::{self, Bundle};
-use crate::model::event::{Caller, Causation, Event, Scope};
+use crate::model::event::{Caller, Event};
 use crate::model::failure::{Failure, FailureKind};
-use crate::model::id::{CorrelationId, Digest, EventId, RunId};
+use crate::model::fixture;
+use crate::model::id::{CorrelationId, Digest, RunId};
 use crate::model::job::CancelReason;
 use crate::model::port::{Pending, PendingEvent, RunQuery, Store, StoreError};
 use crate::model::record::{
@@ -278,19 +279,7 @@ pub(in crate::journal) fn began(number: u128, event: Option<Event>) -> Beginning
 
 /// An event that came after each run of this suite began.
 pub(in crate::journal) fn event(number: u128) -> Event {
-    Event {
-        id: EventId::new(Uuid::from_u128(number)),
-        event_type: "Told".into(),
-        source: "p".into(),
-        // After each run of this suite began.
-        time: Timestamp::from_nanos(200 + u64::try_from(number).unwrap_or_default()),
-        correlation_id: CorrelationId::new(Uuid::from_u128(1)),
-        causation: Causation::Run(run(1)),
-        scope: Scope::Global,
-        caller: Caller::default(),
-        passed: Vec::new(),
-        data: Value::null(),
-    }
+    Event { time: Timestamp::from_nanos(200 + u64::try_from(number).unwrap_or_default()), ..fixture::event(number, "Told") }
 }
 
 fn first(beginning: Beginning) -> Batch {

@@ -40,6 +40,35 @@ pub struct Activation {
     pub parent: Option<Box<Parent>>,
 }
 
+impl Activation {
+    /// A wish of nobody in particular: `input` is data, it begins a request of its own, nobody hears of it, and the flow's `when_full` counts.
+    pub fn new(pipeline: impl Into<PipelineName>, flow: impl Into<FlowName>, input: Value) -> Self {
+        Self {
+            pipeline: pipeline.into(),
+            flow: flow.into(),
+            input,
+            origin: Origin::Data,
+            trigger: Value::null(),
+            caller: Caller::default(),
+            correlation_id: None,
+            event: None,
+            requester: None,
+            patience: Patience::AsDeclared,
+            parent: None,
+        }
+    }
+
+    /// The same of an event that the flow hears: its data are the input, and its request and caller stay what they are.
+    pub fn of_event(pipeline: impl Into<PipelineName>, flow: impl Into<FlowName>, event: Arc<Event>) -> Self {
+        Self {
+            caller: event.caller.clone(),
+            correlation_id: Some(event.correlation_id),
+            event: Some(Arc::clone(&event)),
+            ..Self::new(pipeline, flow, event.data.clone())
+        }
+    }
+}
+
 /// What a run takes over from the run that starts it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Parent {

@@ -51,6 +51,22 @@ pub struct ExecutorReference {
     pub resources: Arc<[Resource]>,
 }
 
+impl ExecutorReference {
+    /// An executor with neither config nor grants nor resources, with the limits that hold unless others are set; each job has a fresh instance.
+    pub fn new(pipeline: impl Into<PipelineName>, name: impl Into<ExecutorName>, home: Home) -> Self {
+        Self {
+            pipeline: pipeline.into(),
+            name: name.into(),
+            home,
+            config: Value::null(),
+            grants: Grants::default(),
+            limits: Limits::default(),
+            reuse: false,
+            resources: Arc::from([]),
+        }
+    }
+}
+
 /// Something that an executor says it needs, and why.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Want {
@@ -83,6 +99,24 @@ pub struct Description {
     pub digest: Digest,
     /// The files its code was read from: what a reload watches, and what a bundle keeps.
     pub files: Vec<CodeFile>,
+}
+
+impl Description {
+    /// That of an executor which says nothing of itself but its name; a built-in's or a script's, as it speaks no contract.
+    pub fn new(name: impl Into<String>, digest: Digest) -> Self {
+        Self {
+            name: name.into(),
+            summary: String::new(),
+            input: None,
+            output: None,
+            config: None,
+            wants: Vec::new(),
+            imports: Vec::new(),
+            abi: None,
+            digest,
+            files: Vec::new(),
+        }
+    }
 }
 
 /// A file that code was read from, as it was read.

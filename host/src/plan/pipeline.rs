@@ -345,6 +345,26 @@ pub enum Verb {
     Fail(Fail),
 }
 
+impl Verb {
+    /// The key that a step says it with, as `call`.
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::Run(run) if matches!(run.worker, Worker::Flow { .. }) => "call",
+            Self::Run(_) => "run",
+            Self::Dispatch(_) => "dispatch",
+            Self::Wait(_) => "wait",
+            Self::Switch(_) => "switch",
+            Self::Parallel(_) => "parallel",
+            Self::Each(_) => "each",
+            Self::Sleep(_) => "sleep",
+            Self::Emit(_) => "emit",
+            Self::Set(_) => "set",
+            Self::Reply(_) => "reply",
+            Self::Fail(_) => "fail",
+        }
+    }
+}
+
 /// What a step fails with.
 #[derive(Debug)]
 pub enum Fail {

@@ -4,16 +4,14 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use uuid::Uuid;
-
 use crate::clock::{Activity, VirtualClock};
-use crate::model::cancel::CancelSignal;
 use crate::model::executor::Description;
 use crate::model::failure::{Failure, FailureKind};
-use crate::model::happening::{Happening, LogLevel, What};
-use crate::model::id::{CorrelationId, Digest, EventType, JobId, RunId};
+use crate::model::fixture::{self, Told};
+use crate::model::happening::What;
+use crate::model::id::Digest;
 use crate::model::job::Job;
-use crate::model::port::{Attempt, Clock, Executor, JobChannel, Processing, Sink};
+use crate::model::port::{Attempt, Clock, Executor, Processing, Sink};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::policy::Policies;
@@ -24,32 +22,6 @@ pub(in crate::policy) struct Scene {
     pub(in crate::policy) time: VirtualClock,
     pub(in crate::policy) activity: Activity,
     told: Arc<Told>,
-}
-
-#[derive(Default)]
-struct Told(Mutex<Vec<What>>);
-
-impl Sink for Told {
-    fn accept(&self, happening: Happening) {
-        self.0.lock().expect("no panic").push(happening.what);
-    }
-    fn wants_routine(&self) -> bool {
-        true
-    }
-
-    fn wants_detail(&self) -> bool {
-        true
-    }
-}
-
-struct Nobody;
-
-impl JobChannel for Nobody {
-    fn progress(&self, _: Value) {}
-    fn emit(&self, _: EventType, _: Value) -> Result<(), Failure> {
-        Ok(())
-    }
-    fn log(&self, _: LogLevel, _: String) {}
 }
 
 impl Scene {
@@ -75,26 +47,15 @@ impl Scene {
     }
 
     pub(in crate::policy) fn happenings(&self) -> Vec<What> {
-        self.told.0.lock().expect("no panic").clone()
+        self.told.happenings()
     }
 
     pub(in crate::policy) fn job(&self) -> Arc<Job> {
-        let id = Uuid::from_u128(1);
-        Arc::new(Job {
-            id: JobId::new(id),
-            run: RunId::new(id),
-            correlation_id: CorrelationId::new(id),
-            pipeline: "p".into(),
-            flow: "main".into(),
-            step: "s".into(),
-            executor: "e".into(),
-            attempt: 1,
-            input: Value::null(),
-        })
+        Arc::new(fixture::job(Value::null()))
     }
 
     pub(in crate::policy) fn attempt(&self) -> Attempt {
-        Attempt { deadline: None, cancel: CancelSignal::new(), channel: Arc::new(Nobody) }
+        fixture::attempt()
     }
 
     /// What [`Script::taking`] wants: a wait on this scene's clock that is counted out.
@@ -128,18 +89,7 @@ pub(in crate::policy) struct Script {
 
 impl Script {
     fn of(acts: impl IntoIterator<Item = Act>) -> Self {
-        let description = Description {
-            name: "scripted".to_owned(),
-            summary: String::new(),
-            input: None,
-            output: None,
-            config: None,
-            wants: Vec::new(),
-            imports: Vec::new(),
-            abi: None,
-            digest: Digest::of(b"scripted"),
-            files: Vec::new(),
-        };
+        let description = Description::new("scripted", Digest::of(b"scripted"));
         Self { acts: Arc::new(Mutex::new(acts.into_iter().collect())), deadlines: Arc::default(), description: Arc::new(description) }
     }
 

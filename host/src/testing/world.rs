@@ -11,14 +11,13 @@ use uuid::Uuid;
 use crate::clock::{Activity, RealClock, SeededRandom, VirtualClock};
 use crate::engine::{Engine, Outside};
 use crate::executor::registry::Registry;
-use crate::model::activation::{Activation, Admission, Patience, Requester};
+use crate::model::activation::{Activation, Admission, Requester};
 use crate::model::diagnostic::{Diagnostic, Place};
 use crate::model::event::Caller;
 use crate::model::id::{EventType, FlowName, PipelineName};
 use crate::model::job::CancelReason;
 use crate::model::port::{Activate, Clock, Random, Root, Scope, Sleep, Store};
 use crate::model::time::Timestamp;
-use crate::model::types::Origin;
 use crate::model::value::Value;
 use crate::plan::cases::{Action, Deed, Written};
 use crate::plan::pipeline::{Pipeline, Plan};
@@ -262,17 +261,9 @@ impl<'a> World<'a> {
         let flow = flow.unwrap_or(&self.stage.case.case().flow);
         let asker = Arc::new(Asker::default());
         let activation = Activation {
-            pipeline: pipeline.clone(),
-            flow: flow.clone(),
-            input,
-            origin: Origin::Data,
-            trigger: Value::null(),
             caller,
-            correlation_id: None,
-            event: None,
             requester: Some(Arc::clone(&asker) as Arc<dyn Requester>),
-            patience: Patience::AsDeclared,
-            parent: None,
+            ..Activation::new(pipeline.clone(), flow.clone(), input)
         };
         let witness = &self.stage.witness;
         match self.engine.activate(activation).await {

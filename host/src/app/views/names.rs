@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::model::id::{EventType, FlowName};
 use crate::model::record::StepNumber;
-use crate::plan::pipeline::{Flow, Pipeline, Step, Verb, Worker};
+use crate::plan::pipeline::{Flow, Pipeline, Step, Verb};
 
 /// The names within one flow of one revision.
 #[derive(Clone, Default)]
@@ -27,20 +27,7 @@ impl Names {
 
     /// A step's verb.
     pub(super) fn verb(&self, number: StepNumber) -> Option<&'static str> {
-        Some(match &self.find(number)?.verb {
-            Verb::Run(run) if matches!(run.worker, Worker::Flow { .. }) => "call",
-            Verb::Run(_) => "run",
-            Verb::Dispatch(_) => "dispatch",
-            Verb::Wait(_) => "wait",
-            Verb::Switch(_) => "switch",
-            Verb::Parallel(_) => "parallel",
-            Verb::Each(_) => "each",
-            Verb::Sleep(_) => "sleep",
-            Verb::Emit(_) => "emit",
-            Verb::Set(_) => "set",
-            Verb::Reply(_) => "reply",
-            Verb::Fail(_) => "fail",
-        })
+        Some(self.find(number)?.verb.key())
     }
 
     /// Who does it.

@@ -15,7 +15,7 @@ use crate::model::value::Value;
 use crate::plan::pipeline::{Flow, Pipeline, RunStep, Step, Verb};
 
 use super::state::RunState;
-use matching::{Renumbering, named, verb, work};
+use matching::{Renumbering, named, work};
 
 pub use history::unfolded;
 
@@ -137,7 +137,7 @@ impl Look<'_> {
             None => Some(gone(old)),
             Some(new) => match (&old.verb, &new.verb) {
                 (Verb::Run(was), Verb::Run(is)) => output.and_then(|output| self.misfit(old, (was, is), output)),
-                (was, is) => (verb(was) != verb(is)).then(|| format!("{} was a `{}`, and is a `{}` now", named(old), verb(was), verb(is))),
+                (was, is) => (was.key() != is.key()).then(|| format!("{} was a `{}`, and is a `{}` now", named(old), was.key(), is.key())),
             },
         };
         why.into_iter().for_each(|why| self.hinders(why));
@@ -214,7 +214,7 @@ impl Look<'_> {
                 let (was, is) = (work(self.old, &was.worker), work(self.new, &is.worker));
                 (was != is).then(|| format!("{} is being done by {was}, and now would be by {is}", named(old)))
             }
-            (was, is) => (verb(was) != verb(is)).then(|| format!("{} is a `{}`, and would be a `{}` now", named(old), verb(was), verb(is))),
+            (was, is) => (was.key() != is.key()).then(|| format!("{} is a `{}`, and would be a `{}` now", named(old), was.key(), is.key())),
         };
         why.into_iter().for_each(|why| self.hinders(why));
     }

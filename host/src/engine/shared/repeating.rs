@@ -19,8 +19,6 @@ use crate::model::id::{FlowName, PipelineName, RunId, StepId};
 use crate::model::job::CancelReason;
 use crate::model::port::{Activate, StoreError};
 use crate::model::record::{Batch, Beginning, Fact, Part, Room, beginning_of, end_of};
-use crate::model::types::Origin;
-use crate::model::value::Value;
 use crate::plan::pipeline::Flow;
 
 impl Shared {
@@ -168,36 +166,18 @@ impl Shared {
     /// A new run with the input, event and caller of another, of what is in force now. That a flow takes each event once does not count here.
     async fn begin_again(self: &Arc<Self>, before: &Beginning, copied: Vec<Fact>) -> Result<RunId, Failure> {
         let activation = Activation {
-            pipeline: before.pipeline.clone(),
-            flow: before.flow.clone(),
-            input: before.input.clone(),
-            origin: Origin::Data,
             trigger: before.trigger.clone(),
             caller: before.caller.clone(),
             correlation_id: Some(before.correlation_id),
             event: before.event.clone().map(Arc::new),
-            requester: None,
-            patience: Patience::AsDeclared,
-            parent: None,
+            ..Activation::new(before.pipeline.clone(), before.flow.clone(), before.input.clone())
         };
         self.start_anew(activation, Some(before.run), copied).await
     }
 
     async fn begin_of_event(self: &Arc<Self>, letter: &DeadLetter, event: &crate::model::event::Event) -> Result<RunId, Failure> {
         let (pipeline, flow) = letter.owner.split_once('.').unwrap_or((&letter.owner, ""));
-        let activation = Activation {
-            pipeline: PipelineName::from(pipeline),
-            flow: FlowName::from(flow),
-            input: event.data.clone(),
-            origin: Origin::Data,
-            trigger: Value::null(),
-            caller: event.caller.clone(),
-            correlation_id: Some(event.correlation_id),
-            event: Some(Arc::new(event.clone())),
-            requester: None,
-            patience: Patience::AsDeclared,
-            parent: None,
-        };
+        let activation = Activation::of_event(pipeline, flow, Arc::new(event.clone()));
         self.start_anew(activation, letter.run, Vec::new()).await
     }
 

@@ -26,18 +26,7 @@ impl Activate for Slow {
 }
 
 fn noise(number: usize) -> Event {
-    Event {
-        id: EventId::new(uuid::Uuid::from_u128(number as u128)),
-        event_type: "Noise".into(),
-        source: "p".into(),
-        time: Timestamp::EPOCH,
-        correlation_id: CorrelationId::new(uuid::Uuid::nil()),
-        causation: Causation::Run(RunId::new(uuid::Uuid::nil())),
-        scope: Scope::Private("p".into()),
-        caller: Caller::default(),
-        passed: Vec::new(),
-        data: Value::null(),
-    }
+    event(number as u128, "Noise")
 }
 
 /// A world in which a flow hears what the steps emit and has its queue full. Where it `tells`, the executor emits an event of its own first.

@@ -12,7 +12,7 @@ use super::meeting::{World, answer, flow, listening_flow, plan, text, wait, work
 use super::{Asker, Scripted, scripted};
 use crate::engine::{Recovered, RunStatus};
 use crate::journal::memory::MemoryStore;
-use crate::model::activation::{Activation, Admission, Patience, Requester, RunOutcome};
+use crate::model::activation::{Activation, Admission, Requester, RunOutcome};
 use crate::model::bundle::Bundle;
 use crate::model::event::Caller;
 use crate::model::failure::Failure;
@@ -20,7 +20,6 @@ use crate::model::id::{Digest, RunId};
 use crate::model::job::CancelReason;
 use crate::model::port::{Activate, Clock, Commit, Executor, RunQuery, Store, StoreError, forward_store};
 use crate::model::record::{Batch, Fact};
-use crate::model::types::Origin;
 use crate::model::value::Value;
 use crate::plan::pipeline::{Concurrency, EventMode, Pipeline, Trigger, Verb, WhenFull};
 use crate::plan::template::Template;
@@ -46,19 +45,17 @@ fn one_at_a_time(when_full: WhenFull) -> Pipeline {
 }
 
 fn activation() -> Activation {
-    Activation {
-        pipeline: "p".into(),
-        flow: "main".into(),
-        input: Value::null(),
-        origin: Origin::Data,
-        trigger: Value::null(),
-        caller: Caller::default(),
-        correlation_id: None,
-        event: None,
-        requester: Some(Arc::new(Asker::default()) as Arc<dyn Requester>),
-        patience: Patience::AsDeclared,
-        parent: None,
-    }
+    let asker = Arc::new(Asker::default()) as Arc<dyn Requester>;
+    Activation { requester: Some(asker), ..Activation::new("p", "main", Value::null()) }
+}
+
+/// A run whose host has ended while its first step was at work, and the store that has it.
+async fn left_at_work(pipeline: &Arc<Pipeline>) -> (MemoryStore, RunId) {
+    let store = MemoryStore::new();
+    let first = World::on(Arc::new(store.clone()), Arc::clone(pipeline), &hangs(), 1);
+    let (run, _) = first.ask("main").await;
+    at_work(&store, run).await;
+    (store, run)
 }
 
 /// An attempt that hangs counts as work, so that no clock waits for it: the run has come so far.
@@ -102,7 +99,7 @@ impl Store for Slow {
         })
     }
 
-    forward_store!(inner: facts);
+    forward_store!(inner: facts, write, published);
 }
 
 #[tokio::test]
@@ -222,8 +219,8 @@ async fn a_run_that_waits_is_there_after_fifty_stops_and_takes_its_answer() {
     assert_eq!(outcome(&store, run).await, Some(RunOutcome::Succeeded));
 }
 
-/// One flow emits, another hears it and hangs or works.
-fn emits() -> Pipeline {
+/// One flow emits, another hears it and works.
+pub fn emits() -> Pipeline {
     let says = flow("main", vec![("say", Verb::Emit(vec![("Answer".into(), Template::Literal(answer(7)))]))]);
     let mut pipeline = plan(vec![says, flow("hears", vec![("w", work())])]);
     if let Some(flow) = pipeline.flows.last_mut().and_then(Arc::get_mut) {
@@ -254,12 +251,8 @@ async fn an_event_is_published_once_its_hearers_have_begun_and_each_takes_it_onc
 
 #[tokio::test]
 async fn a_run_whose_pipeline_is_not_loaded_is_stalled_and_goes_on_by_itself_once_it_is() {
-    let store = MemoryStore::new();
     let pipeline = Arc::new(works());
-    let first = World::on(Arc::new(store.clone()), Arc::clone(&pipeline), &hangs(), 1);
-    let (run, _) = first.ask("main").await;
-    at_work(&store, run).await;
-    drop(first);
+    let (store, run) = left_at_work(&pipeline).await;
     let mut other = works();
     other.name = "q".into();
     let executor = succeeds();
@@ -312,12 +305,8 @@ async fn a_run_of_a_revision_that_is_in_force_no_more_goes_on_with_how_it_was() 
 
 #[tokio::test]
 async fn the_fifth_taking_up_without_anything_recorded_puts_a_run_among_the_dead_letters() {
-    let store = MemoryStore::new();
     let pipeline = Arc::new(works());
-    let first = World::on(Arc::new(store.clone()), Arc::clone(&pipeline), &hangs(), 1);
-    let (run, _) = first.ask("main").await;
-    at_work(&store, run).await;
-    drop(first);
+    let (store, run) = left_at_work(&pipeline).await;
     for seed in 2..6 {
         // Its disk never answers, as if the host were killed each time.
         let slow = Arc::new(Slow { inner: MemoryStore::new(), ..Slow::default() });
@@ -351,7 +340,7 @@ impl Store for Dead {
         self.never.commit(batch)
     }
 
-    forward_store!(inner: facts);
+    forward_store!(inner: facts, write, published);
 }
 
 #[tokio::test]

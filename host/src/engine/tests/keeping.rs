@@ -95,7 +95,7 @@ impl Store for Slow {
         })
     }
 
-    forward_store!(inner: facts);
+    forward_store!(inner: facts, write, published);
 }
 
 async fn kept(store: &dyn Store, room: Room) -> Vec<Kept> {
@@ -162,15 +162,7 @@ async fn a_promise_is_kept_when_its_job_succeeds_and_what_comes_behind_it_is_kep
     let flows = vec![flow("promise", vec![("w", promising)]), flow("set", vec![("s", Verb::Set(raised()))])];
     let pipeline = Arc::new(counting(plan(flows)));
     let release = Arc::new(Notify::new());
-    let waits = Arc::clone(&release);
-    let executor = scripted(move |_, _| {
-        let waits = Arc::clone(&waits);
-        async move {
-            waits.notified().await;
-            Ok(Value::null())
-        }
-        .boxed()
-    });
+    let executor = gated(&release, Ok(Value::null()));
     let store = Slow::new();
     let world = World::on(store.clone(), Arc::clone(&pipeline), &executor, 1);
     let (_, promised) = world.ask("promise").await;
@@ -281,15 +273,7 @@ async fn a_key_is_held_over_a_crash_by_the_run_that_has_it() {
         }
         drop(first);
         let release = Arc::new(Notify::new());
-        let waits = Arc::clone(&release);
-        let executor = scripted(move |_, _| {
-            let waits = Arc::clone(&waits);
-            async move {
-                waits.notified().await;
-                Ok(Value::null())
-            }
-            .boxed()
-        });
+        let executor = gated(&release, Ok(Value::null()));
         let second = again(store.clone(), &pipeline, &executor).await;
         let (_, asker) = second.ask("main").await;
         while second.diary.count("dedup join") == 0 {

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
-use super::{Asker, Diary, Scripted, scripted, started};
+use super::{Asker, Diary, Scripted, gated, scripted, started};
 use crate::bus::Bus;
 use crate::clock::{Activity, SeededRandom, VirtualClock};
 use crate::engine::fixture::{Sketch, description, pipeline};
 use crate::engine::{Engine, Outside, Ports};
 use crate::journal::memory::MemoryStore;
-use crate::model::activation::{Activation, Admission, Patience, Requester, RunOutcome};
+use crate::model::activation::{Activation, Admission, Requester, RunOutcome};
 use crate::model::diagnostic::Place;
 use crate::model::event::Caller;
 use crate::model::failure::{Failure, FailureKind};
@@ -21,7 +21,7 @@ use crate::model::job::CancelReason;
 use crate::model::policy::AttemptSettings;
 use crate::model::port::{Activate, Clock, Executor, Expression, Processing, Reference, Root, Scope, Sink, Store};
 use crate::model::record::{BlockNumber, Fact, RefusedAnswer, StepNumber, end_of};
-use crate::model::types::{Origin, Type};
+use crate::model::types::Type;
 use crate::model::value::{Tree, Value};
 use crate::plan::pipeline::{
     Concurrency, Flow, Idempotency, JobPolicy, Listen, OnError, Pipeline, Remind, RunStep, Step, Trigger, Verb, WaitStep, WhenFull, Worker,
@@ -217,17 +217,9 @@ impl World {
     pub async fn ask(&self, flow: &str) -> (RunId, Arc<Asker>) {
         let asker = Arc::new(Asker::default());
         let activation = Activation {
-            pipeline: "p".into(),
-            flow: flow.into(),
-            input: Value::null(),
-            origin: Origin::Data,
-            trigger: Value::null(),
             caller: Caller { id: Some("ada".to_owned()), roles: Vec::new() },
-            correlation_id: None,
-            event: None,
             requester: Some(Arc::clone(&asker) as Arc<dyn Requester>),
-            patience: Patience::AsDeclared,
-            parent: None,
+            ..Activation::new("p", flow, Value::null())
         };
         let admission = self.engine.activate(activation).await;
         assert!(matches!(admission, Admission::Started(_) | Admission::Queued(_)), "{admission:?}");
@@ -538,15 +530,7 @@ async fn an_event_that_cancel_on_names_cancels_the_run() {
 #[tokio::test]
 async fn a_repeated_request_joins_the_first_and_then_gets_its_result() {
     let go = Arc::new(tokio::sync::Notify::new());
-    let inside = Arc::clone(&go);
-    let executor = scripted(move |_, _| {
-        let go = Arc::clone(&inside);
-        async move {
-            go.notified().await;
-            Ok(Value::null())
-        }
-        .boxed()
-    });
+    let executor = gated(&go, Ok(Value::null()));
     let mut pipeline = plan(vec![flow("main", vec![("w", work()), ("reply", Verb::Reply(text("once")))])]);
     let first = pipeline.flows.first_mut().and_then(Arc::get_mut).expect("nobody else has it");
     first.idempotency = Some(Idempotency { key: text("order-1"), retention: Duration::from_secs(3_600) });

@@ -9,10 +9,9 @@ use super::meeting::{World as Host, flow, plan, text, work};
 use super::*;
 use crate::engine::relay::Entry;
 use crate::journal::memory::{Bounds, MemoryStore};
-use crate::model::bundle::Bundle;
-use crate::model::id::{Digest, EventType, PipelineName};
-use crate::model::port::{Answer, Commit, Health, Page, Pending, RunQuery, RunRecord, Store};
-use crate::model::record::{Batch, Fact, InboxKey, Kept, Room, Write};
+use crate::model::id::PipelineName;
+use crate::model::port::{Commit, Store, forward_store};
+use crate::model::record::{Batch, Fact, Kept, Room, Write};
 use crate::model::types::Type;
 use crate::plan::pipeline::{EventMode, Outbox, Pipeline, Trigger, Verb};
 use crate::plan::template::Template;
@@ -135,49 +134,7 @@ impl Store for Noting {
         self.take(|| self.inner.write(writes))
     }
 
-    fn facts(&self, run: RunId) -> Answer<Vec<Fact>> {
-        self.inner.facts(run)
-    }
-
-    fn rest(&self, run: RunId) {
-        self.inner.rest(run);
-    }
-
-    fn pending(&self) -> Answer<Pending> {
-        self.inner.pending()
-    }
-
-    fn claim(&self, run: RunId) -> Answer<u32> {
-        self.inner.claim(run)
-    }
-
-    fn has_taken(&self, key: InboxKey) -> Answer<bool> {
-        self.inner.has_taken(key)
-    }
-
-    fn published(&self, events: Vec<EventId>) {
-        self.inner.published(events);
-    }
-
-    fn kept(&self, room: Room) -> Answer<Vec<Kept>> {
-        self.inner.kept(room)
-    }
-
-    fn first_kept(&self, room: Room, most: usize) -> Answer<Page> {
-        self.inner.first_kept(room, most)
-    }
-
-    fn bundle(&self, revision: Digest) -> Answer<Option<Arc<Bundle>>> {
-        self.inner.bundle(revision)
-    }
-
-    fn runs(&self, query: RunQuery) -> Answer<Vec<RunRecord>> {
-        self.inner.runs(query)
-    }
-
-    fn health(&self) -> Health {
-        self.inner.health()
-    }
+    forward_store!(inner: facts, published);
 }
 
 #[tokio::test]
@@ -262,18 +219,7 @@ async fn what_is_refused_again_and_again_becomes_a_dead_letter_and_holds_up_nobo
 
 /// What the store has of an event of that type.
 fn entry(number: u128, event_type: &str, key: Option<&str>) -> Kept {
-    let event = Event {
-        id: EventId::new(uuid::Uuid::from_u128(number)),
-        event_type: EventType::new(event_type),
-        source: "p".into(),
-        time: Timestamp::EPOCH,
-        correlation_id: CorrelationId::new(uuid::Uuid::nil()),
-        causation: Causation::Run(RunId::new(uuid::Uuid::nil())),
-        scope: Scope::Private("p".into()),
-        caller: Caller::default(),
-        passed: Vec::new(),
-        data: Value::from(crate::model::value::Tree::Int(number as i64)),
-    };
+    let event = Event { data: Value::from(crate::model::value::Tree::Int(number as i64)), ..event(number, event_type) };
     match Entry::new(Arc::new(event), false, key.map(str::to_owned)).keep() {
         Write::Keep(kept) => kept,
         other => panic!("it is kept: {other:?}"),

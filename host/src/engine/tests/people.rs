@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::FutureExt;
 
-use super::meeting::{World, answer, flow, plan, text, work};
+use super::going_on::emits;
+use super::meeting::{World, flow, plan, text, work};
 use super::{Scripted, scripted};
 use crate::engine::fixture::{Says, Shape, Sketch, SketchStep, pipeline as sketched};
 use crate::journal::memory::MemoryStore;
@@ -16,8 +17,7 @@ use crate::model::job::CancelReason;
 use crate::model::port::{RunQuery, Store};
 use crate::model::record::{Fact, beginning_of};
 use crate::model::value::Value;
-use crate::plan::pipeline::{EventMode, Pipeline, Trigger, Verb};
-use crate::plan::template::Template;
+use crate::plan::pipeline::{Pipeline, Verb};
 
 async fn facts(store: &MemoryStore, run: RunId) -> Vec<Fact> {
     store.facts(run).await.expect("never broken")
@@ -136,16 +136,6 @@ async fn what_was_undone_is_not_taken_over() {
     world.clock.settle().await;
     let failure = world.engine.retry(run, Some(&StepId::new("s1"))).await.expect_err("its ground is gone");
     assert_eq!(failure.message, format!("what the step s0 did was undone when run {run} ended; do it again from its first step"));
-}
-
-/// One flow emits, another hears it and works.
-fn emits() -> Pipeline {
-    let says = flow("main", vec![("say", Verb::Emit(vec![("Answer".into(), Template::Literal(answer(7)))]))]);
-    let mut pipeline = plan(vec![says, flow("hears", vec![("w", work())])]);
-    if let Some(flow) = pipeline.flows.last_mut().and_then(Arc::get_mut) {
-        flow.triggers = vec![Trigger::Event { types: vec!["Answer".into()], mode: EventMode::Direct }];
-    }
-    pipeline
 }
 
 #[tokio::test]

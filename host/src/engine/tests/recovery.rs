@@ -52,7 +52,7 @@ impl Store for Ending {
         }
     }
 
-    forward_store!(inner: facts);
+    forward_store!(inner: facts, write, published);
 }
 
 /// Two steps, one of which fails at first; a call; a dispatch; an event that starts another flow; a wait for that flow's answer.

@@ -165,7 +165,7 @@ impl Store for Forgetful {
         self.0.facts(run)
     }
 
-    forward_store!(0);
+    forward_store!(0: write, published);
 }
 
 #[tokio::test]

@@ -20,14 +20,13 @@ use crate::bus::Bus;
 use crate::clock::{Activity, SeededRandom, VirtualClock};
 use crate::engine::{Engine, Outside, Ports};
 use crate::journal::memory::{Bounds, MemoryStore};
-use crate::model::activation::{Activation, Admission, Patience};
+use crate::model::activation::{Activation, Admission};
 use crate::model::event::{Caller, Causation, Event};
 use crate::model::happening::{Happening, What};
 use crate::model::id::{EventId, RunId};
 use crate::model::port::{Activate, Clock, Executor, RunQuery, Sink, Store};
 use crate::model::record::Fact;
 use crate::model::time::Timestamp;
-use crate::model::types::Origin;
 use crate::model::value::{Tree, Value};
 use crate::plan::pipeline::Pipeline;
 use crate::plan::{Bound, Install};
@@ -128,20 +127,7 @@ impl Host {
     }
 
     async fn ask(&self, scene: &Scene, flow: &str, input: Value) {
-        let activation = Activation {
-            pipeline: "p".into(),
-            flow: flow.into(),
-            input,
-            origin: Origin::Data,
-            trigger: Value::null(),
-            caller: Caller::default(),
-            correlation_id: None,
-            event: None,
-            requester: None,
-            patience: Patience::AsDeclared,
-            parent: None,
-        };
-        if let Admission::Started(run) | Admission::Queued(run) = self.engine.activate(activation).await {
+        if let Admission::Started(run) | Admission::Queued(run) = self.engine.activate(Activation::new("p", flow, input)).await {
             scene.acknowledged.lock().unwrap().push(run);
         }
     }

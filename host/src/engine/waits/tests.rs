@@ -8,8 +8,9 @@ use uuid::Uuid;
 use super::key::keys;
 use super::table::{CLOSED, Closing, Found, KEPT, MEMORY, Place, Table};
 use crate::engine::fixture::{Sketch, pipeline};
-use crate::model::event::{Caller, Causation, Event, Scope};
-use crate::model::id::{CorrelationId, Digest, EventId, RunId};
+use crate::model::event::{Event, Scope};
+use crate::model::fixture;
+use crate::model::id::{Digest, EventId, RunId};
 use crate::model::record::{LaneId, RefusedAnswer, StepNumber};
 use crate::model::time::Timestamp;
 use crate::model::value::{Tree, Value};
@@ -27,18 +28,8 @@ fn place(number: u128) -> Place {
 }
 
 fn event(id: u128, request: i64) -> Arc<Event> {
-    Arc::new(Event {
-        id: EventId::new(Uuid::from_u128(id)),
-        event_type: "Told".into(),
-        source: "p".into(),
-        time: NOW,
-        correlation_id: CorrelationId::new(Uuid::from_u128(1)),
-        causation: Causation::Run(run(99)),
-        scope: Scope::Private("p".into()),
-        caller: Caller::default(),
-        passed: Vec::new(),
-        data: Value::map([("request", Value::from(Tree::Int(request)))]),
-    })
+    let data = Value::map([("request", Value::from(Tree::Int(request)))]);
+    Arc::new(Event { time: NOW, data, ..fixture::event(id, "Told") })
 }
 
 fn of(request: i64) -> Vec<Digest> {

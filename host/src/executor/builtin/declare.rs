@@ -33,16 +33,5 @@ pub(super) fn want(grant: &str, reason: &str) -> Want {
 
 /// The description of a built-in; config and wants are none until they are set.
 pub(super) fn describe(name: &str, summary: &str, input: Type, output: Type) -> Description {
-    Description {
-        name: name.to_owned(),
-        summary: summary.to_owned(),
-        input: Some(input),
-        output: Some(output),
-        config: None,
-        wants: Vec::new(),
-        imports: Vec::new(),
-        abi: None,
-        digest: super::digest(name),
-        files: Vec::new(),
-    }
+    Description { summary: summary.to_owned(), input: Some(input), output: Some(output), ..Description::new(name, super::digest(name)) }
 }

@@ -9,18 +9,15 @@ use crate::executor::http::{self, Http};
 use crate::executor::index::{Index, Settings};
 use crate::executor::services::Services;
 use crate::executor::services::key_value::KeyValue;
-use crate::executor::test_support::{Still, Told};
+use crate::executor::test_support::Still;
 use crate::model::cancel::CancelSignal;
+use crate::model::fixture::{self, Told};
 use crate::model::grant::{Grants, Limits};
 use crate::model::happening::LogLevel;
-use crate::model::id::{CorrelationId, JobId, RunId};
 use crate::model::port::Attempt;
 
 pub(super) fn reference(name: &str, config: Value) -> ExecutorReference {
     ExecutorReference {
-        pipeline: "chatbot".into(),
-        name: "it".into(),
-        home: Home::Builtin(name.to_owned()),
         config,
         grants: Grants {
             sql: vec!["main".into()],
@@ -29,25 +26,13 @@ pub(super) fn reference(name: &str, config: Value) -> ExecutorReference {
             files: vec!["files".into()],
             ..Grants::default()
         },
-        limits: Limits::default(),
-        reuse: false,
-        resources: Arc::new([]),
+        ..ExecutorReference::new("chatbot", "it", Home::Builtin(name.to_owned()))
     }
 }
 
 fn job(input: &str) -> Arc<Job> {
-    let id = uuid::Uuid::nil();
-    Arc::new(Job {
-        id: JobId::new(id),
-        run: RunId::new(id),
-        correlation_id: CorrelationId::new(id),
-        pipeline: "chatbot".into(),
-        flow: "main".into(),
-        step: "it".into(),
-        executor: "it".into(),
-        attempt: 1,
-        input: Value::from_text(input).expect("JSON"),
-    })
+    let input = Value::from_text(input).expect("JSON");
+    Arc::new(Job { pipeline: "chatbot".into(), executor: "it".into(), ..fixture::job(input) })
 }
 
 struct Fixture {

@@ -2,7 +2,8 @@
 
 use super::super::database::Access;
 use super::*;
-use crate::executor::test_support::{Still, Told};
+use crate::executor::test_support::Still;
+use crate::model::fixture::Told;
 
 struct Fixture {
     folder: tempfile::TempDir,

@@ -2,8 +2,11 @@
 
 use super::*;
 use crate::executor::builtin::UNKNOWN_BUILTIN;
-use crate::executor::test_support::{Still, Told};
-use crate::model::grant::{Grants, Limits};
+use crate::executor::test_support::Still;
+use crate::model::fixture::{self, Told};
+use crate::model::grant::Grants;
+use crate::model::job::Job;
+use crate::model::port::Attempt;
 use crate::model::resource::{Resource, ResourceKind};
 use crate::model::secret::Secret;
 use crate::model::value::{Tree, Value};
@@ -38,35 +41,15 @@ impl Fixture {
             ("docs", ResourceKind::Index { folder: folder.clone(), pattern: "docs/**/*.md".to_owned() }),
             ("bad", ResourceKind::Index { folder, pattern: "../*.md".to_owned() }),
         ];
-        ExecutorReference {
-            pipeline: "chatbot".into(),
-            name: "it".into(),
-            home: Home::Builtin(name.to_owned()),
-            config: Value::null(),
-            grants,
-            limits: Limits::default(),
-            reuse: false,
-            resources: resources.map(|(name, kind)| Resource { name: name.into(), kind }).into(),
-        }
+        let resources = resources.map(|(name, kind)| Resource { name: name.into(), kind }).into();
+        ExecutorReference { grants, resources, ..ExecutorReference::new("chatbot", "it", Home::Builtin(name.to_owned())) }
     }
 
     /// What comes of a job of an executor that has this secret.
     async fn says(&self, reference: &ExecutorReference, input: Value) -> String {
         let executor = self.registry.open(reference).await.map_err(|problem| problem.message).expect("it opens");
-        let id = uuid::Uuid::nil();
-        let job = crate::model::job::Job {
-            id: crate::model::id::JobId::new(id),
-            run: crate::model::id::RunId::new(id),
-            correlation_id: crate::model::id::CorrelationId::new(id),
-            pipeline: "chatbot".into(),
-            flow: "main".into(),
-            step: "it".into(),
-            executor: "it".into(),
-            attempt: 1,
-            input,
-        };
-        let channel = Arc::clone(&self.told) as _;
-        let attempt = crate::model::port::Attempt { deadline: None, cancel: crate::model::cancel::CancelSignal::new(), channel };
+        let job = Job { pipeline: "chatbot".into(), executor: "it".into(), ..fixture::job(input) };
+        let attempt = Attempt { channel: Arc::clone(&self.told) as _, ..fixture::attempt() };
         match executor.process(Arc::new(job), attempt).await {
             Ok(output) => output.text().to_owned(),
             Err(failure) => failure.to_string(),

@@ -12,18 +12,7 @@ use crate::script::tree_of;
 
 /// Asks a script what it is; the files that it was read from are not in what comes of it.
 pub(super) fn describe(loaded: &Loaded, reference: &ExecutorReference) -> Result<Description, CatalogProblem> {
-    let mut description = Description {
-        name: reference.name.to_string(),
-        summary: String::new(),
-        input: None,
-        output: None,
-        config: None,
-        wants: Vec::new(),
-        imports: Vec::new(),
-        abi: None,
-        digest: loaded.digest,
-        files: Vec::new(),
-    };
+    let mut description = Description::new(reference.name.as_str(), loaded.digest);
     let is_described = loaded.ast.iter_functions().any(|function| function.name == "describe" && function.params.is_empty());
     if !is_described {
         return Ok(description);

@@ -5,17 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use uuid::Uuid;
-
 use super::*;
 use crate::executor::host_api::HostCall;
 use crate::model::cancel::CancelSignal;
 use crate::model::executor::Home;
 use crate::model::failure::{Failure, FailureKind};
-use crate::model::grant::{Grants, Limits};
+use crate::model::fixture;
+use crate::model::grant::Limits;
 use crate::model::happening::LogLevel;
-use crate::model::id::{CorrelationId, EventType, JobId, RunId};
-use crate::model::job::Job;
+use crate::model::id::EventType;
 use crate::model::port::{Attempt, JobChannel, Sleep};
 use crate::model::secret::Secret;
 use crate::model::time::Timestamp;
@@ -37,20 +35,12 @@ impl Clock for Clicking {
     }
 }
 
-/// A host whose databases never answer, whose stores fail, and whose one secret is KEY.
+/// A host whose databases never answer, which has no stores, and whose one secret is KEY.
 struct Host(Value);
-
-fn never() -> HostCall<'static> {
-    Box::pin(std::future::pending())
-}
-
-fn refused() -> HostCall<'static> {
-    Box::pin(async { Err(Failure::new(FailureKind::Denied, "no store is granted").with_code("not_granted")) })
-}
 
 impl HostApi for Host {
     fn sql_query<'a>(&'a self, _: Option<&'a str>, _: &'a str, _: &'a Value) -> HostCall<'a> {
-        never()
+        Box::pin(std::future::pending())
     }
     fn sql_execute<'a>(&'a self, database: Option<&'a str>, statement: &'a str, parameters: &'a Value) -> HostCall<'a> {
         let heard = format!("{database:?} {statement} {}", parameters.text());
@@ -59,18 +49,6 @@ impl HostApi for Host {
     fn index_search<'a>(&'a self, index: Option<&'a str>, query: &'a str, top_k: u32) -> HostCall<'a> {
         let heard = format!("{index:?} {query} {top_k}");
         Box::pin(async move { Ok(Value::string(heard)) })
-    }
-    fn index_put<'a>(&'a self, _: Option<&'a str>, _: &'a str, _: &'a str) -> HostCall<'a> {
-        never()
-    }
-    fn kv_get<'a>(&'a self, _: Option<&'a str>, _: &'a str) -> HostCall<'a> {
-        refused()
-    }
-    fn kv_set<'a>(&'a self, _: Option<&'a str>, _: &'a str, _: &'a Value) -> HostCall<'a> {
-        refused()
-    }
-    fn kv_delete<'a>(&'a self, _: Option<&'a str>, _: &'a str) -> HostCall<'a> {
-        refused()
     }
     fn secret(&self, name: &str) -> Result<Secret, Failure> {
         match name {
@@ -111,16 +89,8 @@ impl JobChannel for Told {
 }
 
 fn reference(home: Home) -> ExecutorReference {
-    ExecutorReference {
-        pipeline: "p".into(),
-        name: "x".into(),
-        home,
-        config: Value::null(),
-        grants: Grants::default(),
-        limits: Limits { operations: 1_000_000, memory: 1 << 20, output: 1 << 20, ..Limits::default() },
-        reuse: false,
-        resources: [].into(),
-    }
+    let limits = Limits { operations: 1_000_000, memory: 1 << 20, output: 1 << 20, ..Limits::default() };
+    ExecutorReference { limits, ..ExecutorReference::new("p", "x", home) }
 }
 
 fn inline(text: &str) -> Home {
@@ -159,19 +129,8 @@ impl Bench {
     }
 
     fn work_on(&self, input: Value, deadline: Option<Timestamp>) -> crate::model::port::Processing<'_> {
-        let job = Job {
-            id: JobId::new(Uuid::nil()),
-            run: RunId::new(Uuid::nil()),
-            correlation_id: CorrelationId::new(Uuid::nil()),
-            pipeline: "p".into(),
-            flow: "main".into(),
-            step: "s".into(),
-            executor: "x".into(),
-            attempt: 1,
-            input,
-        };
         let channel: Arc<dyn JobChannel> = Arc::clone(&self.told) as _;
-        self.executor.process(Arc::new(job), Attempt { deadline, cancel: self.cancel.clone(), channel })
+        self.executor.process(Arc::new(fixture::job(input)), Attempt { deadline, cancel: self.cancel.clone(), channel })
     }
 
     async fn run(&self, input: &str) -> Result<Value, Failure> {
@@ -303,7 +262,7 @@ async fn objects_are_known_inside_functions() {
     );
     let output = bench.run("null").await.expect("it runs");
     let expected = concat!(
-        r#"["hi!","denied not_granted no store is granted","Some(\"main\") insert [1]","None x {\"a\":1}","None q 3","#,
+        r#"["hi!","denied not_granted this host does not offer stores","Some(\"main\") insert [1]","None x {\"a\":1}","None q 3","#,
         r#""«secret KEY»",false,300.0,"()"]"#
     );
     assert_eq!(output.text(), expected);

@@ -168,7 +168,8 @@ impl config::Host for Guest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::executor::wasm::tests::{Host, Still, attempt};
+    use crate::executor::wasm::tests::{Host, Still};
+    use crate::model::fixture::attempt;
     use crate::model::grant::Limits;
 
     fn guest() -> wasmtime::Store<Guest> {

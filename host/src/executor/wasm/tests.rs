@@ -5,12 +5,10 @@ use std::time::Duration;
 
 use super::*;
 use crate::executor::host_api::HostCall;
-use crate::model::cancel::CancelSignal;
-use crate::model::grant::{Grants, Limits};
-use crate::model::happening::LogLevel;
-use crate::model::id::{CorrelationId, EventType, JobId, RunId};
+use crate::model::fixture::{self, attempt};
+use crate::model::grant::Limits;
 use crate::model::job::Job;
-use crate::model::port::{Attempt, JobChannel, Sleep};
+use crate::model::port::{Attempt, Sleep};
 use crate::model::secret::Secret;
 use crate::model::time::Timestamp;
 use crate::model::value::{Tree, Value};
@@ -75,16 +73,6 @@ impl HostApi for Host {
     }
 }
 
-struct Deaf;
-
-impl JobChannel for Deaf {
-    fn progress(&self, _: Value) {}
-    fn emit(&self, _: EventType, _: Value) -> Result<(), Failure> {
-        Ok(())
-    }
-    fn log(&self, _: LogLevel, _: String) {}
-}
-
 /// The folder for compiled code that all tests share, as all hosts of one user may.
 fn compiled() -> PathBuf {
     std::env::temp_dir().join("pipehost-tests-compiled")
@@ -100,35 +88,11 @@ fn shipped(path: &str) -> PathBuf {
 }
 
 fn reference(path: PathBuf) -> ExecutorReference {
-    ExecutorReference {
-        pipeline: "p".into(),
-        name: "guest".into(),
-        home: Home::Wasm(path),
-        config: Value::null(),
-        grants: Grants::default(),
-        limits: Limits::default(),
-        reuse: false,
-        resources: Arc::new([]),
-    }
+    ExecutorReference::new("p", "guest", Home::Wasm(path))
 }
 
 fn job(input: serde_json::Value) -> Arc<Job> {
-    let id = uuid::Uuid::nil();
-    Arc::new(Job {
-        id: JobId::new(id),
-        run: RunId::new(id),
-        correlation_id: CorrelationId::new(id),
-        pipeline: "p".into(),
-        flow: "main".into(),
-        step: "s".into(),
-        executor: "guest".into(),
-        attempt: 1,
-        input: Value::from(Tree::from(input)),
-    })
-}
-
-pub(super) fn attempt() -> Attempt {
-    Attempt { deadline: None, cancel: CancelSignal::new(), channel: Arc::new(Deaf) }
+    Arc::new(Job { executor: "guest".into(), ..fixture::job(Value::from(Tree::from(input))) })
 }
 
 fn written(name: &str, content: &[u8]) -> (tempfile::TempDir, PathBuf) {

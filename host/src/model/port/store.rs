@@ -270,20 +270,12 @@ impl fmt::Display for StoreError {
 
 impl std::error::Error for StoreError {}
 
-/// The methods of [`Store`] that a store round another one leaves to it: all but `commit`, and but `facts` where that is not named.
+/// The methods of [`Store`] that a store round another one leaves to it: `facts`, `write` and `published` where they are named, and all others
+/// but `commit`.
 #[cfg(test)]
 macro_rules! forward_store {
-    ($inner:tt: facts) => {
-        fn facts(&self, run: $crate::model::id::RunId) -> $crate::model::port::Answer<Vec<$crate::model::record::Fact>> {
-            self.$inner.facts(run)
-        }
-
-        $crate::model::port::forward_store!($inner);
-    };
-    ($inner:tt) => {
-        fn write(&self, writes: Vec<$crate::model::record::Write>) -> $crate::model::port::Commit {
-            self.$inner.write(writes)
-        }
+    ($inner:tt: $($named:ident),*) => {
+        $($crate::model::port::forward_store!(@ $named $inner);)*
 
         fn rest(&self, run: $crate::model::id::RunId) {
             self.$inner.rest(run);
@@ -299,10 +291,6 @@ macro_rules! forward_store {
 
         fn has_taken(&self, key: $crate::model::record::InboxKey) -> $crate::model::port::Answer<bool> {
             self.$inner.has_taken(key)
-        }
-
-        fn published(&self, events: Vec<$crate::model::id::EventId>) {
-            self.$inner.published(events);
         }
 
         fn kept(&self, room: $crate::model::record::Room) -> $crate::model::port::Answer<Vec<$crate::model::record::Kept>> {
@@ -326,6 +314,21 @@ macro_rules! forward_store {
 
         fn health(&self) -> $crate::model::port::Health {
             self.$inner.health()
+        }
+    };
+    (@ facts $inner:tt) => {
+        fn facts(&self, run: $crate::model::id::RunId) -> $crate::model::port::Answer<Vec<$crate::model::record::Fact>> {
+            self.$inner.facts(run)
+        }
+    };
+    (@ write $inner:tt) => {
+        fn write(&self, writes: Vec<$crate::model::record::Write>) -> $crate::model::port::Commit {
+            self.$inner.write(writes)
+        }
+    };
+    (@ published $inner:tt) => {
+        fn published(&self, events: Vec<$crate::model::id::EventId>) {
+            self.$inner.published(events);
         }
     };
 }

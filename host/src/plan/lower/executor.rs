@@ -11,7 +11,7 @@ use super::template::Compiler;
 use crate::model::diagnostic::{Diagnostic, Place};
 use crate::model::executor::{Description, ExecutorReference, Home};
 use crate::model::grant::{Grants, Limits};
-use crate::model::id::{ExecutorName, PipelineName, ResourceName};
+use crate::model::id::{PipelineName, ResourceName};
 use crate::model::port::{Catalog, CatalogProblem};
 use crate::model::resource::{Resource, ResourceKind};
 use crate::model::types::Type;
@@ -147,16 +147,7 @@ impl<'a> Executors<'a> {
     }
 
     fn reference(&self, name: &str, home: Home) -> ExecutorReference {
-        ExecutorReference {
-            pipeline: self.pipeline.clone(),
-            name: ExecutorName::from(name),
-            home,
-            config: Value::null(),
-            grants: Grants::default(),
-            limits: Limits::default(),
-            reuse: false,
-            resources: self.resources.clone(),
-        }
+        ExecutorReference { resources: self.resources.clone(), ..ExecutorReference::new(self.pipeline.clone(), name, home) }
     }
 
     fn describe(&mut self, compiler: &Compiler<'_>, reference: ExecutorReference, home: Span, declared: Span) -> Option<DeclaredExecutor> {

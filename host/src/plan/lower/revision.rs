@@ -113,18 +113,7 @@ mod tests {
     }
 
     fn code(abi: Option<&str>, digest: &[u8]) -> Description {
-        Description {
-            name: "x".to_owned(),
-            summary: String::new(),
-            input: None,
-            output: None,
-            config: None,
-            wants: Vec::new(),
-            imports: Vec::new(),
-            abi: abi.map(str::to_owned),
-            digest: Digest::of(digest),
-            files: Vec::new(),
-        }
+        Description { abi: abi.map(str::to_owned), ..Description::new("x", Digest::of(digest)) }
     }
 
     const PLAIN: &str = "pipeline: p\nevents: { Told: { text: string } }\ninput: { a: int, b: { type: [{ c: string }], default: null } }\nsteps: [{ run: log, with: { text: x, description: y } }]\n";

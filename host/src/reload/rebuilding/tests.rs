@@ -7,33 +7,11 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::clock::{Activity, VirtualClock};
 use crate::executor::registry::RegistrySettings;
-use crate::model::cancel::CancelSignal;
-use crate::model::happening::{Happening, LogLevel};
-use crate::model::id::{CorrelationId, EventType, JobId, RunId};
+use crate::model::fixture::{self, Deaf};
 use crate::model::job::Job;
-use crate::model::port::{Attempt, Clock, JobChannel, Sink};
+use crate::model::port::Clock;
 use crate::model::value::Value;
 use crate::plan::{Loaded, load};
-
-struct Deaf;
-
-impl Sink for Deaf {
-    fn accept(&self, _: Happening) {}
-    fn wants_routine(&self) -> bool {
-        false
-    }
-    fn wants_detail(&self) -> bool {
-        false
-    }
-}
-
-impl JobChannel for Deaf {
-    fn progress(&self, _: Value) {}
-    fn emit(&self, _: EventType, _: Value) -> Result<(), Failure> {
-        Ok(())
-    }
-    fn log(&self, _: LogLevel, _: String) {}
-}
 
 /// A pipeline with a library in another folder, a script that imports another one, a component, a database and a folder.
 const YAML: &str = "pipeline: order
@@ -113,21 +91,10 @@ impl Bench {
     /// What an executor of it gives.
     async fn run(bound: &Bound, name: &str, input: &str) -> String {
         let number = bound.pipeline.executors.iter().position(|declared| declared.reference.name.as_str() == name).expect("it is used");
-        let id = uuid::Uuid::nil();
-        let job = Job {
-            id: JobId::new(id),
-            run: RunId::new(id),
-            correlation_id: CorrelationId::new(id),
-            pipeline: "order".into(),
-            flow: "main".into(),
-            step: "s".into(),
-            executor: name.into(),
-            attempt: 1,
-            input: Value::from_text(input).expect("JSON"),
-        };
-        let attempt = Attempt { deadline: None, cancel: CancelSignal::new(), channel: Arc::new(Deaf) };
+        let input = Value::from_text(input).expect("JSON");
+        let job = Job { pipeline: "order".into(), executor: name.into(), ..fixture::job(input) };
         bound.executors[number]
-            .process(Arc::new(job), attempt)
+            .process(Arc::new(job), fixture::attempt())
             .await
             .map_or_else(|failure| failure.message, |value| value.text().to_owned())
     }

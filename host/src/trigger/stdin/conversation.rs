@@ -12,12 +12,10 @@ use super::hearing::{Heard, Hearing};
 use super::line::{Line, Lines};
 use super::message::{Refusal, message};
 use crate::model::activation::{Activation, Admission, Patience, RunEnd};
-use crate::model::event::Caller;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::id::{FlowName, PipelineName, RunId};
 use crate::model::job::CancelReason;
 use crate::model::port::Activate;
-use crate::model::types::Origin;
 use crate::model::value::Value;
 
 /// So many lines are under way at most; more wait where they come from.
@@ -181,20 +179,12 @@ impl Conversation {
         };
         let hearing = Hearing::default();
         let activation = Activation {
-            pipeline,
-            flow,
-            input,
-            origin: Origin::Data,
-            trigger: Value::null(),
-            caller: Caller::default(),
-            correlation_id: None,
-            event: None,
             requester: Some(Arc::new(hearing.clone())),
             patience: match self.manner {
                 Manner::Typed => Patience::AsDeclared,
                 Manner::Piped => Patience::Wait,
             },
-            parent: None,
+            ..Activation::new(pipeline, flow, input)
         };
         let activate = Arc::clone(&self.activate);
         self.admitting = Some(Box::pin(async move {

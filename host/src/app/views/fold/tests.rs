@@ -5,9 +5,10 @@ use uuid::Uuid;
 use super::*;
 use crate::app::views::Status;
 use crate::model::activation::RunOutcome;
-use crate::model::event::{Caller, Causation, Scope};
+use crate::model::event::{Caller, Causation};
 use crate::model::failure::FailureKind;
-use crate::model::id::{CorrelationId, EventId};
+use crate::model::fixture;
+use crate::model::id::CorrelationId;
 use crate::model::job::ResultSource;
 use crate::model::record::{BlockNumber, RefusedAnswer};
 use crate::model::value::Value;
@@ -69,18 +70,9 @@ fn good() -> JobOutcome {
 }
 
 fn answer(number: u128) -> Arc<Event> {
-    Arc::new(Event {
-        id: EventId::new(Uuid::from_u128(number)),
-        event_type: "Approved".into(),
-        source: "shop".into(),
-        time: at(3),
-        correlation_id: CorrelationId::new(Uuid::from_u128(2)),
-        causation: Causation::Outside,
-        scope: Scope::Global,
-        caller: Caller { id: Some("alice".to_owned()), roles: Vec::new() },
-        passed: Vec::new(),
-        data: Value::map([]),
-    })
+    let caller = Caller { id: Some("alice".to_owned()), roles: Vec::new() };
+    let event = fixture::event(number, "Approved");
+    Arc::new(Event { source: "shop".into(), time: at(3), causation: Causation::Outside, caller, data: Value::map([]), ..event })
 }
 
 fn told(facts: &[Fact]) -> RunStory {

@@ -3,29 +3,14 @@
 use uuid::Uuid;
 
 use super::*;
-use crate::model::event::{Caller, Causation, Event, Scope};
-use crate::model::id::{CorrelationId, RunId};
-use crate::model::time::Timestamp;
-use crate::model::value::Value;
+use crate::model::fixture::event;
 
 fn id(number: usize) -> EventId {
     EventId::new(Uuid::from_u128(number as u128))
 }
 
 fn entry(number: usize, key: Option<&str>) -> Arc<Entry> {
-    let event = Event {
-        id: id(number),
-        event_type: "Told".into(),
-        source: "p".into(),
-        time: Timestamp::EPOCH,
-        correlation_id: CorrelationId::new(Uuid::nil()),
-        causation: Causation::Run(RunId::new(Uuid::nil())),
-        scope: Scope::Global,
-        caller: Caller::default(),
-        passed: Vec::new(),
-        data: Value::null(),
-    };
-    Arc::new(Entry::new(Arc::new(event), false, key.map(str::to_owned)))
+    Arc::new(Entry::new(Arc::new(event(number as u128, "Told")), false, key.map(str::to_owned)))
 }
 
 /// The numbers of all that may go now.

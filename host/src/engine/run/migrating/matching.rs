@@ -51,9 +51,9 @@ impl Renumbering {
             let Some(step) = old.steps.get(number.0 as usize) else { continue };
             let mut same = candidates.iter().filter_map(|number| new.steps.get(number.0 as usize));
             let found = if is_nameless(step) {
-                let before = nameless.entry(verb(&step.verb)).or_default();
+                let before = nameless.entry(step.verb.key()).or_default();
                 *before += 1;
-                same.filter(|other| is_nameless(other) && verb(&other.verb) == verb(&step.verb)).nth(*before - 1)
+                same.filter(|other| is_nameless(other) && other.verb.key() == step.verb.key()).nth(*before - 1)
             } else {
                 same.find(|other| other.id == step.id)
             };
@@ -195,26 +195,8 @@ fn is_nameless(step: &Step) -> bool {
 /// A step as its author knows it.
 pub(super) fn named(step: &Step) -> String {
     match is_nameless(step) {
-        true => format!("the `{}` on line {}", verb(&step.verb), step.place.line),
+        true => format!("the `{}` on line {}", step.verb.key(), step.place.line),
         false => format!("`{}`", step.id),
-    }
-}
-
-/// The key of a step's verb.
-pub(super) fn verb(verb: &Verb) -> &'static str {
-    match verb {
-        Verb::Run(run) if matches!(run.worker, Worker::Flow { .. }) => "call",
-        Verb::Run(_) => "run",
-        Verb::Dispatch(_) => "dispatch",
-        Verb::Wait(_) => "wait",
-        Verb::Switch(_) => "switch",
-        Verb::Parallel(_) => "parallel",
-        Verb::Each(_) => "each",
-        Verb::Sleep(_) => "sleep",
-        Verb::Emit(_) => "emit",
-        Verb::Set(_) => "set",
-        Verb::Reply(_) => "reply",
-        Verb::Fail(_) => "fail",
     }
 }
 

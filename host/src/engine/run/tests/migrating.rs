@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use super::Bench;
 use crate::engine::run::{Input, Migration, RunState, migrate, unfolded};
-use crate::model::event::{Caller, Causation, Event, Scope};
+use crate::model::event::{Causation, Event};
 use crate::model::executor::{Description, ExecutorReference, Home};
 use crate::model::failure::{Failure, FailureKind};
-use crate::model::id::{Digest, EventId};
+use crate::model::fixture;
+use crate::model::id::Digest;
 use crate::model::port::{Catalog, CatalogProblem};
 use crate::model::record::Fact;
 use crate::model::time::Timestamp;
@@ -22,18 +23,8 @@ struct Anything;
 impl Catalog for Anything {
     fn describe(&self, reference: &ExecutorReference) -> Result<Description, CatalogProblem> {
         let text = Field { name: "text".to_owned(), value_type: Type::String, default: None, description: None };
-        Ok(Description {
-            name: reference.name.to_string(),
-            summary: String::new(),
-            input: None,
-            output: matches!(reference.home, Home::Rhai(_)).then(|| Type::Record(vec![text])),
-            config: None,
-            wants: Vec::new(),
-            imports: Vec::new(),
-            abi: None,
-            digest: Digest::of(b"code"),
-            files: Vec::new(),
-        })
+        let output = matches!(reference.home, Home::Rhai(_)).then(|| Type::Record(vec![text]));
+        Ok(Description { output, ..Description::new(reference.name.as_str(), Digest::of(b"code")) })
     }
 
     fn builtins(&self) -> Vec<(&'static str, bool)> {
@@ -109,16 +100,11 @@ fn migrated(bench: &Bench, old: &Arc<Pipeline>, new: &Arc<Pipeline>) -> Bench {
 fn answer(bench: &mut Bench) {
     let beginning = Arc::clone(bench.state.beginning());
     let event = Arc::new(Event {
-        id: EventId::new(uuid::Uuid::from_u128(9)),
-        event_type: "Answer".into(),
-        source: "p".into(),
         time: bench.now,
         correlation_id: beginning.correlation_id,
         causation: Causation::Run(beginning.run),
-        scope: Scope::Global,
-        caller: Caller::default(),
-        passed: Vec::new(),
         data: Value::map([("request", Value::string("o1")), ("ok", Value::from(Tree::Bool(true)))]),
+        ..fixture::event(9, "Answer")
     });
     let wait = bench.state.waits().next().cloned().expect("it waits");
     bench.give(Input::Answered { events: vec![event], waits: vec![(wait.lane, wait.step)], otherwise: None });

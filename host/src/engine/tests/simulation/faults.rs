@@ -7,10 +7,9 @@ use tokio::sync::Notify;
 
 use super::shapes::Draw;
 use crate::journal::memory::MemoryStore;
-use crate::model::bundle::Bundle;
-use crate::model::id::{Digest, EventId, RunId};
-use crate::model::port::{Answer, Commit, Health, Page, Pending, RunQuery, RunRecord, Store};
-use crate::model::record::{Batch, Fact, InboxKey, Kept, Room, Write};
+use crate::model::id::EventId;
+use crate::model::port::{Commit, Store, forward_store};
+use crate::model::record::{Batch, Write};
 
 /// The store of one life of a host. What is kept outlives it.
 pub struct Mortal {
@@ -78,43 +77,5 @@ impl Store for Mortal {
         }
     }
 
-    fn claim(&self, run: RunId) -> Answer<u32> {
-        self.inner.claim(run)
-    }
-
-    fn facts(&self, run: RunId) -> Answer<Vec<Fact>> {
-        self.inner.facts(run)
-    }
-
-    fn rest(&self, run: RunId) {
-        self.inner.rest(run);
-    }
-
-    fn pending(&self) -> Answer<Pending> {
-        self.inner.pending()
-    }
-
-    fn has_taken(&self, key: InboxKey) -> Answer<bool> {
-        self.inner.has_taken(key)
-    }
-
-    fn kept(&self, room: Room) -> Answer<Vec<Kept>> {
-        self.inner.kept(room)
-    }
-
-    fn first_kept(&self, room: Room, most: usize) -> Answer<Page> {
-        self.inner.first_kept(room, most)
-    }
-
-    fn bundle(&self, revision: Digest) -> Answer<Option<std::sync::Arc<Bundle>>> {
-        self.inner.bundle(revision)
-    }
-
-    fn runs(&self, query: RunQuery) -> Answer<Vec<RunRecord>> {
-        self.inner.runs(query)
-    }
-
-    fn health(&self) -> Health {
-        self.inner.health()
-    }
+    forward_store!(inner: facts);
 }

@@ -3,19 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::journal::sqlite::tests::workload::{copy as copy_folder, fill, open, read, run};
+use crate::journal::sqlite::tests::workload::{copy as copy_folder, filled, open, read, run};
 use crate::journal::sqlite::verify::{Depth, examine};
 use crate::model::port::{Health, Store};
 
 const RUNS: u128 = 30;
-
-async fn filled() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().expect("a folder");
-    let store = open(folder.path()).expect("it can be opened");
-    fill(&store, 1..=RUNS).await;
-    store.close();
-    folder
-}
 
 fn findings(folder: &Path) -> Findings {
     examine(&folder.join(FILE), Depth::Start).expect("it can be opened")
@@ -27,7 +19,7 @@ fn accept(folder: &Path) -> Accepted {
 
 #[tokio::test]
 async fn rows_that_are_gone_take_what_lies_behind_them_in_their_run_and_nothing_else() {
-    let folder = filled().await;
+    let folder = filled(RUNS).await;
     let whole = {
         let store = open(folder.path()).expect("it can be opened");
         read(&store, RUNS).await
@@ -66,7 +58,7 @@ async fn rows_that_are_gone_take_what_lies_behind_them_in_their_run_and_nothing_
 
 #[tokio::test]
 async fn a_torn_page_takes_what_was_on_it_and_a_file_that_is_none_takes_all() {
-    let folder = filled().await;
+    let folder = filled(RUNS).await;
     let path = folder.path().join(FILE);
     let connection = connection::reader(&path).expect("it can be opened");
     let sql = "SELECT pageno FROM dbstat WHERE name = 'journal' AND pagetype = 'leaf' ORDER BY pageno LIMIT 1 OFFSET 2";
@@ -90,7 +82,7 @@ async fn a_torn_page_takes_what_was_on_it_and_a_file_that_is_none_takes_all() {
 
 #[tokio::test]
 async fn a_host_that_was_told_of_a_loss_stays_read_only_wherever_accepting_it_was_cut_off() {
-    let folder = filled().await;
+    let folder = filled(RUNS).await;
     let connection = connection::writer(&folder.path().join(FILE), false).expect("it can be opened");
     connection.execute("DELETE FROM journal WHERE position > 70", []).expect("deleted");
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).expect("taken over");

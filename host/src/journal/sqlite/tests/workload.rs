@@ -11,9 +11,10 @@ use crate::journal::conformance::{began, ended, filler};
 use crate::journal::sqlite::chain::{self, Row};
 use crate::journal::sqlite::{FILE, SqliteStore};
 use crate::model::bundle::{self, Bundle};
-use crate::model::event::{Caller, Causation, Event, Scope};
+use crate::model::event::Event;
 use crate::model::failure::Failure;
-use crate::model::id::{CorrelationId, Digest, EventId, RunId};
+use crate::model::fixture;
+use crate::model::id::{Digest, RunId};
 use crate::model::port::{Pending, RunQuery, RunRecord, Store, StoreError};
 use crate::model::record::{Batch, BlockNumber, Fact, Kept, LaneId, Part, Room, StepNumber, Write};
 use crate::model::time::Timestamp;
@@ -30,18 +31,8 @@ pub(in crate::journal::sqlite) fn open(folder: &Path) -> Result<SqliteStore, Fai
 }
 
 fn event(number: u128) -> Event {
-    Event {
-        id: EventId::new(Uuid::from_u128(1_000_000 + number)),
-        event_type: "Told".into(),
-        source: "p".into(),
-        time: Timestamp::from_nanos(u64::try_from(number).unwrap_or_default()),
-        correlation_id: CorrelationId::new(Uuid::from_u128(1)),
-        causation: Causation::Run(run(1)),
-        scope: Scope::Global,
-        caller: Caller::default(),
-        passed: Vec::new(),
-        data: Value::string("what is told"),
-    }
+    let time = Timestamp::from_nanos(u64::try_from(number).unwrap_or_default());
+    Event { time, data: Value::string("what is told"), ..fixture::event(1_000_000 + number, "Told") }
 }
 
 fn kept(room: Room, number: u128, value: &str) -> Kept {
@@ -79,6 +70,15 @@ pub(in crate::journal::sqlite) async fn fill(store: &dyn Store, runs: RangeInclu
                 .expect("taken");
         }
     }
+}
+
+/// A folder with a store that was filled with so many runs, and closed.
+pub(in crate::journal::sqlite) async fn filled(runs: u128) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open(folder.path()).expect("it can be opened");
+    fill(&store, 1..=runs).await;
+    store.close();
+    folder
 }
 
 /// Something of what a store has: that, or that it cannot be read.

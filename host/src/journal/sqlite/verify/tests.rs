@@ -9,7 +9,7 @@ use crate::journal::sqlite::account::SUMMED;
 use crate::journal::sqlite::findings::Problem;
 use crate::journal::sqlite::guard::Guard;
 use crate::journal::sqlite::mark::{Mark, MarkFile};
-use crate::journal::sqlite::tests::workload::{copy, fill, open, read, rechain, run};
+use crate::journal::sqlite::tests::workload::{copy, fill, filled, open, read, rechain, run};
 use crate::journal::sqlite::verify::Depth;
 use crate::journal::sqlite::walk::Damage;
 use crate::journal::sqlite::{FILE, connection};
@@ -17,15 +17,6 @@ use crate::model::port::{Health, RunQuery, Store, StoreError};
 use crate::model::record::{Batch, Room};
 
 const RUNS: u128 = 30;
-
-/// A folder with a store that was filled and closed.
-async fn filled() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().expect("a folder");
-    let store = open(folder.path()).expect("it can be opened");
-    fill(&store, 1..=RUNS).await;
-    store.close();
-    folder
-}
 
 fn problems(folder: &Path) -> Vec<Problem> {
     examine(&folder.join(FILE), Depth::Whole).expect("it can be opened").problems
@@ -43,7 +34,7 @@ fn changed(folder: &Path, statements: &str) -> Vec<Problem> {
 
 #[tokio::test]
 async fn a_store_that_was_used_and_closed_has_nothing_wrong() {
-    let folder = filled().await;
+    let folder = filled(RUNS).await;
     let findings = examine(&folder.path().join(FILE), Depth::Whole).expect("it can be opened");
     assert_eq!((findings.problems, findings.more, findings.rows), (vec![], 0, 75));
     assert!(findings.commits > 60, "{}", findings.commits);
@@ -63,7 +54,7 @@ async fn fill_again(store: &dyn Store) {
 
 #[tokio::test]
 async fn every_column_of_a_summed_table_is_in_the_digest_of_its_rows() {
-    let folder = filled().await;
+    let folder = filled(RUNS).await;
     let connection = connection::reader(&folder.path().join(FILE)).expect("it can be opened");
     for table in SUMMED {
         let columns = columns(&connection, table).expect("it is there").join(", ").replace('"', "");
@@ -78,7 +69,7 @@ async fn every_column_of_a_summed_table_is_in_the_digest_of_its_rows() {
 
 #[tokio::test]
 async fn a_row_that_is_taken_from_any_table_is_missed() {
-    let folder = filled().await;
+    let folder = filled(RUNS).await;
     for (table, key, left) in [
         ("runs", "run", 29),
         ("inbox", "event", 9),
@@ -101,7 +92,7 @@ async fn a_row_that_is_taken_from_any_table_is_missed() {
 
 #[tokio::test]
 async fn a_row_that_is_changed_is_missed_and_one_that_a_bit_has_changed_is_named() {
-    let folder = filled().await;
+    let folder = filled(RUNS).await;
     let found = changed(folder.path(), "UPDATE runs SET due = 77 WHERE run = (SELECT run FROM runs LIMIT 1)");
     assert_eq!(found, [Problem::Count { table: "runs", expected: 30, found: 30 }]);
     let bytes = std::fs::read(folder.path().join(FILE)).expect("it is there");
@@ -116,7 +107,7 @@ async fn a_row_that_is_changed_is_missed_and_one_that_a_bit_has_changed_is_named
 
 #[tokio::test]
 async fn rows_of_the_journal_that_are_gone_or_changed_are_named_by_their_positions() {
-    let folder = filled().await;
+    let folder = filled(RUNS).await;
     let found = changed(folder.path(), "DELETE FROM journal WHERE position BETWEEN 10 AND 12");
     assert_eq!(found, [Problem::Journal(Damage::Missing { first: 10, last: 12 })]);
     let found = changed(folder.path(), "DELETE FROM journal WHERE position > 70");
@@ -129,7 +120,7 @@ async fn rows_of_the_journal_that_are_gone_or_changed_are_named_by_their_positio
 
 #[tokio::test]
 async fn rows_that_retention_deletes_leave_gaps_and_are_not_missed() {
-    let folder = filled().await;
+    let folder = filled(RUNS).await;
     let path = folder.path().join(FILE);
     let mut connection = connection::writer(&path, false).expect("it can be opened");
     let mut guard = Guard::install(&connection).expect("it can be read").expect("it has an account");
@@ -182,7 +173,7 @@ async fn a_store_that_is_behind_its_mark_opens_read_only_and_says_by_how_much() 
 #[tokio::test]
 async fn a_mark_that_is_gone_or_damaged_or_alone_is_told() {
     for (damage, words) in [(0, "journal.mark is gone"), (1, "journal.mark is damaged"), (2, "the journal that it belongs to is gone")] {
-        let folder = filled().await;
+        let folder = filled(RUNS).await;
         let path = folder.path().join(FILE);
         match damage {
             0 => std::fs::remove_file(mark_path(&path)).expect("removed"),
@@ -200,7 +191,7 @@ async fn a_mark_that_is_gone_or_damaged_or_alone_is_told() {
 
 #[tokio::test]
 async fn a_store_that_was_cut_off_between_a_commit_and_its_mark_is_good() {
-    let folder = filled().await;
+    let folder = filled(RUNS).await;
     let path = folder.path().join(FILE);
     let mut file = MarkFile::open(&mark_path(&path)).expect("it can be opened");
     let commits = examine(&path, Depth::Start).expect("it can be opened").commits;

@@ -1,7 +1,7 @@
 //! Questions over passages as a guide has them.
 
 use super::*;
-use crate::executor::test_support::Told;
+use crate::model::fixture::Told;
 use crate::model::value::Tree;
 
 fn passage(heading: &str, lines: &str, text: &str) -> Passage {
