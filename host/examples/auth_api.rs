@@ -1,6 +1,7 @@
 //! An API with tokens to try `pipelines/auth.yaml` with: the server of its tests, told by lines what to do.
 
 #![allow(
+    dead_code,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
@@ -8,22 +9,14 @@
     reason = "the server is written for tests, and this is a program for one's own terminal"
 )]
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-
 use auth_server::{AuthServer, PASSWORD};
 
 #[path = "../../tests/it/program/auth_server.rs"]
 mod auth_server;
 #[path = "../../tests/it/program/http.rs"]
 mod http;
-
-/// How long requests wait for each other after `together N`.
-const LIFETIME: Duration = Duration::from_secs(60);
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+#[path = "../../tests/it/program/shared.rs"]
+mod shared;
 
 fn main() {
     let server = AuthServer::start();

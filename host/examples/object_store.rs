@@ -14,18 +14,10 @@
 mod object_store;
 #[path = "../../tests/it/program/http.rs"]
 mod http;
-
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+#[path = "../../tests/it/program/shared.rs"]
+mod shared;
 
 use object_store::ObjectStore;
-
-/// What the store asks of whoever includes it: how long it waits at most.
-const LIFETIME: Duration = Duration::from_secs(60);
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 fn main() {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:9000".to_owned());

@@ -25,7 +25,7 @@ impl Shown {
     }
 
     fn sending(&self, target: &str, input: &Json) -> Program {
-        self.bench.start(&["send", "--data", "pipelines/.pipehost", target, &input.to_string()])
+        self.bench.sending(target, input)
     }
 
     fn finished(&self, program: Program) -> Finished {

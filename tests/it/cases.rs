@@ -27,18 +27,8 @@ fn maybe(declared: Type) -> Type {
 
 impl Catalog for Known {
     fn describe(&self, reference: &ExecutorReference) -> Result<Description, CatalogProblem> {
-        let mut description = Description {
-            name: reference.name.to_string(),
-            summary: "An executor of the tests".to_owned(),
-            input: None,
-            output: None,
-            config: None,
-            wants: Vec::new(),
-            imports: Vec::new(),
-            abi: None,
-            digest: Digest::of(format!("{:?}", reference.home).as_bytes()),
-            files: Vec::new(),
-        };
+        let mut description = Description::new(reference.name.as_str(), Digest::of(format!("{:?}", reference.home).as_bytes()));
+        "An executor of the tests".clone_into(&mut description.summary);
         let passage = Type::Record(vec![field("id", Type::String), field("text", Type::String), field("score", Type::Float)]);
         match &reference.home {
             Home::Wasm(file) if file.ends_with("retrieve.wasm") => {

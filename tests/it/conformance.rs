@@ -32,7 +32,6 @@ use pipehost::model::happening::LogLevel;
 use pipehost::model::id::{CorrelationId, EventType, JobId, RunId};
 use pipehost::model::job::Job;
 use pipehost::model::port::{Attempt, Clock, Executor, JobChannel, Sleep};
-use pipehost::model::secret::Secret;
 use pipehost::model::time::Timestamp;
 use pipehost::model::value::{Tree, Value};
 use serde_json::{Value as Json, json};
@@ -317,10 +316,6 @@ impl Drop for Inside<'_> {
     }
 }
 
-fn refused<'a>() -> HostCall<'a> {
-    Box::pin(async { Err(Failure::new(FailureKind::Denied, "the suite grants nothing")) })
-}
-
 impl HostApi for Silent {
     fn sql_query<'a>(&'a self, _: Option<&'a str>, _: &'a str, _: &'a Value) -> HostCall<'a> {
         Box::pin(async {
@@ -330,27 +325,7 @@ impl HostApi for Silent {
             std::future::pending().await
         })
     }
-    fn sql_execute<'a>(&'a self, _: Option<&'a str>, _: &'a str, _: &'a Value) -> HostCall<'a> {
-        refused()
-    }
-    fn index_search<'a>(&'a self, _: Option<&'a str>, _: &'a str, _: u32) -> HostCall<'a> {
-        refused()
-    }
-    fn index_put<'a>(&'a self, _: Option<&'a str>, _: &'a str, _: &'a str) -> HostCall<'a> {
-        refused()
-    }
-    fn kv_get<'a>(&'a self, _: Option<&'a str>, _: &'a str) -> HostCall<'a> {
-        refused()
-    }
-    fn kv_set<'a>(&'a self, _: Option<&'a str>, _: &'a str, _: &'a Value) -> HostCall<'a> {
-        refused()
-    }
-    fn kv_delete<'a>(&'a self, _: Option<&'a str>, _: &'a str) -> HostCall<'a> {
-        refused()
-    }
-    fn secret(&self, _: &str) -> Result<Secret, Failure> {
-        Err(Failure::new(FailureKind::Denied, "the suite grants nothing"))
-    }
+
     fn config(&self) -> &Value {
         &self.config
     }

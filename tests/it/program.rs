@@ -10,12 +10,13 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
 
 use serde_json::Value as Json;
 use tempfile::TempDir;
+
+use shared::{LIFETIME, Shared, lock};
 
 #[cfg(unix)]
 pub(crate) mod auth_server;
@@ -27,21 +28,14 @@ pub(crate) mod pseudo_terminal;
 #[cfg(unix)]
 pub(crate) mod running;
 pub(crate) mod service;
+pub(crate) mod shared;
 pub(crate) mod smtp;
-
-/// How long one program may live. Each ends within a second or two on an idle machine.
-const LIFETIME: Duration = Duration::from_secs(60);
 
 /// Held while a program is started, so that none inherits what another test is just opening.
 static STARTING: Mutex<()> = Mutex::new(());
 
 /// The pipeline that ships, as it is named within a [`Bench`].
 pub(crate) const CHATBOT: &str = "pipelines/chatbot.yaml";
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Another test that panicked with the lock has left nothing half done.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// A folder of one test, and the environment of the programs started in it. Nothing of the machine's own environment reaches them.
 pub(crate) struct Bench {
@@ -148,6 +142,12 @@ impl Bench {
         Program::start(command)
     }
 
+    /// Sends to a flow of the host that runs `pipelines`, and leaves whoever sends waiting for the reply.
+    #[cfg(unix)]
+    pub(crate) fn sending(&self, target: &str, input: &Json) -> Program {
+        self.start(&["send", "--data", "pipelines/.pipehost", target, &input.to_string()])
+    }
+
     /// Runs the program to its end with this input.
     pub(crate) fn run(&self, arguments: &[&str], input: &[u8]) -> Finished {
         self.start(arguments).finish_after(input)
@@ -224,33 +224,35 @@ impl Drop for Process {
 
 /// What a program writes, read as it comes by a thread of its own.
 pub(crate) struct Output {
-    shared: Arc<Shared>,
+    shared: Arc<Shared<Written>>,
     /// What a test has looked at.
     seen: Cell<usize>,
 }
 
 #[derive(Default)]
-struct Shared {
-    /// What came, whether nothing more will, and whether nothing more is wanted.
-    state: Mutex<(Vec<u8>, bool, bool)>,
-    changed: Condvar,
+struct Written {
+    bytes: Vec<u8>,
+    /// Nothing more will come.
+    has_ended: bool,
+    /// Nothing more is wanted.
+    is_closed: bool,
 }
 
 impl Output {
     fn of(mut reader: impl Read + Send + 'static) -> Self {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared::<Written>::default());
         let told = Arc::clone(&shared);
         thread::spawn(move || {
             let mut piece = [0; 64 << 10];
             loop {
                 // A pseudo-terminal ends with an error.
                 let length = reader.read(&mut piece).unwrap_or(0);
-                let mut state = lock(&told.state);
-                state.0.extend_from_slice(&piece[..length]);
-                state.1 = length == 0;
-                state.1 |= state.2;
-                told.changed.notify_all();
-                if state.1 {
+                let has_ended = told.change(|written| {
+                    written.bytes.extend_from_slice(&piece[..length]);
+                    written.has_ended = length == 0 || written.is_closed;
+                    written.has_ended
+                });
+                if has_ended {
                     return;
                 }
             }
@@ -260,19 +262,19 @@ impl Output {
 
     /// Waits until `find` finds something in what was not looked at yet: it says where that ends. Returns what came up to there.
     fn until(&self, find: impl Fn(&str) -> Option<usize>) -> Option<String> {
-        let mut state = lock(&self.shared.state);
+        let mut written = self.shared.lock();
         loop {
-            let fresh = &state.0[self.seen.get()..];
+            let fresh = &written.bytes[self.seen.get()..];
             let whole = std::str::from_utf8(fresh).map_or_else(|error| error.valid_up_to(), str::len);
             let fresh = String::from_utf8_lossy(&fresh[..whole]);
             if let Some(end) = find(&fresh) {
                 self.seen.set(self.seen.get() + end);
                 return Some(fresh[..end].to_owned());
             }
-            if state.1 {
+            if written.has_ended {
                 return None;
             }
-            state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            written = self.shared.next(written);
         }
     }
 
@@ -295,12 +297,12 @@ impl Output {
 
     /// All that was written so far.
     pub(crate) fn so_far(&self) -> String {
-        String::from_utf8_lossy(&lock(&self.shared.state).0).into_owned()
+        String::from_utf8_lossy(&self.shared.lock().bytes).into_owned()
     }
 
     /// Reads one more piece at most, then closes the pipe.
     fn close(&self) {
-        lock(&self.shared.state).2 = true;
+        self.shared.lock().is_closed = true;
     }
 
     fn to_end(&self) -> String {
@@ -357,6 +359,16 @@ impl Program {
         }
     }
 
+    /// The next end of a run of that flow.
+    pub(crate) fn until_ended(&self, pipeline: &str, flow: &str) -> Json {
+        loop {
+            let event = self.event("run_ended");
+            if event["pipeline"] == pipeline && event["flow"] == flow {
+                return event;
+            }
+        }
+    }
+
     #[cfg(unix)]
     pub(crate) fn signal(&self, name: &str) {
         self.process.signal(name);
@@ -368,6 +380,19 @@ impl Program {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id)).expect("it runs");
         let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
         kib.expect("the system tells it") << 10
+    }
+
+    /// Says two things, and waits for the answer to each: for the second it takes at most so many bytes of memory more, whatever goes through it.
+    #[cfg(target_os = "linux")]
+    #[track_caller]
+    pub(crate) fn stays_small(&mut self, bound: u64, said_and_answered: [(&str, &str); 2]) {
+        let [before, most] = said_and_answered.map(|(line, answer)| {
+            self.say(line);
+            self.output().expect(answer);
+            self.peak_memory()
+        });
+        println!("{} KiB before, {} KiB at most", before >> 10, most >> 10);
+        assert!(most - before < bound, "{} KiB more", (most - before) >> 10);
     }
 
     pub(crate) fn end_input(&mut self) {

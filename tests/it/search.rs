@@ -1,21 +1,21 @@
 //! `pipelines/search.yaml` with its real parts: an index on disk with words and vectors, the offline embedder, and a server of embeddings
 //! on a real socket that can be slow or down.
 
-use std::io::{BufReader, Read, Write};
+use std::io::{BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread;
 
 use serde_json::{Value as Json, json};
 
+use crate::program::shared::Shared;
 use crate::program::{Bench, Program, http, text};
 
 const SEARCH: &str = "pipelines/search.yaml";
 
 /// Sends to the host and returns its reply.
 fn send(bench: &Bench, flow: &str, input: &Json) -> Json {
-    let sent = bench.run(&["send", "--data", "pipelines/.pipehost", &format!("search.{flow}"), &input.to_string()], b"");
-    sent.ends_with(0).objects().remove(0)
+    bench.sending(&format!("search.{flow}"), input).finish().ends_with(0).objects().remove(0)
 }
 
 fn ask(bench: &Bench, question: &str) -> Json {
@@ -98,7 +98,7 @@ fn ranks_survive_paging_and_a_restart_and_there_are_no_doubles() {
 #[derive(Clone)]
 struct Embedder {
     base_url: String,
-    shared: Arc<(Mutex<Asked>, Condvar)>,
+    shared: Arc<Shared<Asked>>,
 }
 
 #[derive(Default)]
@@ -109,6 +109,12 @@ struct Asked {
     held: Option<String>,
 }
 
+impl Asked {
+    fn count(&self, asked: &str) -> usize {
+        self.texts.iter().filter(|text| *text == asked).count()
+    }
+}
+
 impl Embedder {
     fn start() -> Self {
         let embedder = Self { base_url: String::new(), shared: Arc::default() };
@@ -117,45 +123,31 @@ impl Embedder {
         Self { base_url: format!("{origin}/v1"), ..embedder }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Asked> {
-        self.shared.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn change(&self, change: impl FnOnce(&mut Asked)) {
-        change(&mut self.lock());
-        self.shared.1.notify_all();
+        self.shared.change(change);
     }
 
     /// Waits until that was asked so often.
     fn wait_for(&self, asked: &str, times: usize) {
-        let mut state = self.lock();
-        while state.texts.iter().filter(|text| *text == asked).count() < times {
-            state = self.shared.1.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
+        drop(self.shared.until(|state| state.count(asked) >= times));
     }
 
     fn count(&self, asked: &str) -> usize {
-        self.lock().texts.iter().filter(|text| *text == asked).count()
+        self.shared.lock().count(asked)
     }
 
     /// When it is down it hangs up instead of answering.
     fn serve(&self, socket: TcpStream) {
         let mut socket = BufReader::new(socket);
         let Some(head) = http::Head::read(&mut socket) else { return };
-        let mut body = vec![0; head.length()];
-        socket.read_exact(&mut body).expect("a body");
+        let body = head.body(&mut socket).expect("a body");
         let asked: Json = serde_json::from_slice(&body).expect("JSON");
         let texts: Vec<String> =
             asked["input"].as_array().expect("texts").iter().map(|text| text.as_str().expect("a text").to_owned()).collect();
         self.change(|state| state.texts.extend(texts.iter().cloned()));
-        let mut state = self.lock();
-        while state.held.as_ref().is_some_and(|held| texts.contains(held)) {
-            state = self.shared.1.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        if state.down {
+        if self.shared.until(|state| state.held.as_ref().is_none_or(|held| !texts.contains(held))).down {
             return;
         }
-        drop(state);
         let vector = |(index, text): (usize, &String)| json!({ "index": index, "embedding": about(text) });
         let data: Vec<Json> = texts.iter().enumerate().map(vector).collect();
         let answer = json!({ "model": "two-things", "data": data }).to_string();

@@ -3,25 +3,10 @@
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value as Json, json};
 
-use crate::program::{Bench, Program, text};
+use crate::program::running::Running;
+use crate::program::{Bench, text};
 
 const DATA: &str = "pipelines/.pipehost";
-
-fn start(bench: &Bench) -> Program {
-    let host = bench.start(&["run", "pipelines/cart.yaml", "pipelines/product.yaml", "--events", "json"]);
-    host.errors.expect("It stays until");
-    host
-}
-
-fn sending(bench: &Bench, target: &str, input: &Json) -> Program {
-    bench.start(&["send", "--data", DATA, target, &input.to_string()])
-}
-
-fn send(bench: &Bench, target: &str, input: &Json) -> Json {
-    let finished = sending(bench, target, input).finish();
-    assert!(matches!(finished.code, Some(0 | 1)), "{}\n{}", finished.out, finished.err);
-    finished.objects().remove(0)
-}
 
 fn number(bench: &Bench, database: &str, query: &str) -> i64 {
     let path = bench.path(&format!("{DATA}/{database}"));
@@ -29,36 +14,25 @@ fn number(bench: &Bench, database: &str, query: &str) -> i64 {
     database.query_row(query, [], |row| row.get(0)).expect("a number")
 }
 
-/// Waits for the next end of a run of that flow.
-fn until_ended(host: &Program, pipeline: &str, flow: &str) {
-    loop {
-        let event = host.event("run_ended");
-        if event["pipeline"] == pipeline && event["flow"] == flow {
-            return;
-        }
-    }
-}
-
 #[test]
 fn both_pipelines_follow_each_other_and_each_event_is_handled_once_by_each() {
     let bench = Bench::chatbot();
-    let host = start(&bench);
-    assert_eq!(send(&bench, "product.deliver", &json!({ "sku": "tea", "quantity": 3 })), json!({ "left": 3 }));
-    until_ended(&host, "cart", "stock");
-    assert_eq!(send(&bench, "cart.add", &json!({ "customer": "ada", "sku": "tea", "quantity": 2 })), json!({ "in_cart": 2 }));
-    until_ended(&host, "cart", "stock");
+    let host = Running::start(&bench, &["cart", "product"]);
+    assert_eq!(host.send("product.deliver", &json!({ "sku": "tea", "quantity": 3 })), json!({ "left": 3 }));
+    host.until_ended("cart", "stock");
+    assert_eq!(host.send("cart.add", &json!({ "customer": "ada", "sku": "tea", "quantity": 2 })), json!({ "in_cart": 2 }));
+    host.until_ended("cart", "stock");
     // Of the delivery the cart knows what is left, and of the cart the product what is gone.
-    let refused = send(&bench, "cart.add", &json!({ "customer": "ada", "sku": "tea", "quantity": 2 }));
+    let refused = host.send("cart.add", &json!({ "customer": "ada", "sku": "tea", "quantity": 2 }));
     assert_eq!(refused, json!({ "error": "only 1 of tea are left", "count": 2 }));
-    let cart = send(&bench, "cart.show", &json!({ "customer": "ada" }));
+    let cart = host.send("cart.show", &json!({ "customer": "ada" }));
     let items = json!([{ "sku": "tea", "quantity": 2 }]);
     assert_eq!(cart, json!({ "count": 2, "items": items, "confirmed": 2, "last_error": "only 1 of tea are left" }));
-    assert_eq!(send(&bench, "product.show", &json!({ "sku": "tea" })), json!({ "left": 1 }));
+    assert_eq!(host.send("product.show", &json!({ "sku": "tea" })), json!({ "left": 1 }));
     assert_eq!(number(&bench, "cart/carts.db", "SELECT sum(quantity) FROM lines"), 2);
     assert_eq!(number(&bench, "product/stock.db", "SELECT sum(quantity) FROM movements"), 1);
 
-    host.signal("TERM");
-    let finished = host.finish();
+    let finished = host.stop();
     let events = finished.ends_with(0).objects();
     let published = |name: &str| {
         let of_type = |event: &&Json| event["event"] == "published" && event["published"]["type"] == name;
@@ -74,16 +48,16 @@ fn both_pipelines_follow_each_other_and_each_event_is_handled_once_by_each() {
 #[test]
 fn what_is_asked_for_is_seen_while_the_database_is_busy_and_overlapping_adds_are_both_kept() {
     let bench = Bench::chatbot();
-    let host = start(&bench);
-    assert_eq!(send(&bench, "product.deliver", &json!({ "sku": "jam", "quantity": 9 })), json!({ "left": 9 }));
-    until_ended(&host, "cart", "stock");
-    assert_eq!(send(&bench, "cart.add", &json!({ "customer": "ada", "sku": "jam" })), json!({ "in_cart": 1 }));
-    until_ended(&host, "cart", "stock");
+    let host = Running::start(&bench, &["cart", "product"]);
+    assert_eq!(host.send("product.deliver", &json!({ "sku": "jam", "quantity": 9 })), json!({ "left": 9 }));
+    host.until_ended("cart", "stock");
+    assert_eq!(host.send("cart.add", &json!({ "customer": "ada", "sku": "jam" })), json!({ "in_cart": 1 }));
+    host.until_ended("cart", "stock");
     // Another program writes into the database: the executor waits, and retries if it waits too long.
     let other = Connection::open(bench.path(&format!("{DATA}/cart/carts.db"))).expect("a database");
     other.execute_batch("BEGIN IMMEDIATE; INSERT INTO stock (sku, left) VALUES ('tea', 1)").expect("it is locked");
-    let too_many = sending(&bench, "cart.add", &json!({ "customer": "ada", "sku": "tea", "quantity": 2 }));
-    let one = sending(&bench, "cart.add", &json!({ "customer": "ada", "sku": "jam" }));
+    let too_many = host.sending("cart.add", &json!({ "customer": "ada", "sku": "tea", "quantity": 2 }));
+    let one = host.sending("cart.add", &json!({ "customer": "ada", "sku": "jam" }));
     let promised = loop {
         let event = host.event("state_set");
         if event["change"] == "optimistic" && event["after"]["count"] == 4 {
@@ -91,18 +65,17 @@ fn what_is_asked_for_is_seen_while_the_database_is_busy_and_overlapping_adds_are
         }
     };
     assert_eq!(promised["after"]["items"].as_array().map(Vec::len), Some(3));
-    let seen = send(&bench, "cart.show", &json!({ "customer": "ada" }));
+    let seen = host.send("cart.show", &json!({ "customer": "ada" }));
     assert_eq!((&seen["count"], &seen["confirmed"]), (&json!(4), &json!(1)), "before the executor is done: {seen}");
     other.execute_batch("COMMIT").expect("it is free again");
     let refused = too_many.finish().objects().remove(0);
     assert_eq!(text(&refused, "error"), "only 1 of tea are left");
     assert_eq!(one.finish().ends_with(0).objects(), [json!({ "in_cart": 2 })]);
-    until_ended(&host, "cart", "stock");
-    assert_eq!(send(&bench, "product.show", &json!({ "sku": "jam" })), json!({ "left": 7 }));
-    let cart = send(&bench, "cart.show", &json!({ "customer": "ada" }));
+    host.until_ended("cart", "stock");
+    assert_eq!(host.send("product.show", &json!({ "sku": "jam" })), json!({ "left": 7 }));
+    let cart = host.send("cart.show", &json!({ "customer": "ada" }));
     let jam = json!({ "sku": "jam", "quantity": 1 });
     assert_eq!((&cart["count"], &cart["items"]), (&json!(2), &json!([jam, jam])));
     assert_eq!(number(&bench, "cart/carts.db", "SELECT count(*) FROM lines"), 2);
-    host.signal("TERM");
-    host.finish().ends_with(0);
+    host.stop().ends_with(0);
 }

@@ -2,13 +2,14 @@
 //!
 //! It is as careless as servers are: what it refuses it repeats in its answer, tokens too.
 
-use std::io::{BufReader, Read, Write};
+use std::io::{BufReader, Write};
 use std::net::TcpStream;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 
-use super::{LIFETIME, http, lock};
+use super::http;
+use super::shared::Shared;
 
 /// The one password that it takes.
 pub(crate) const PASSWORD: &str = "correct-horse-battery";
@@ -16,13 +17,7 @@ pub(crate) const PASSWORD: &str = "correct-horse-battery";
 /// The API. Its threads end with the tests.
 pub(crate) struct AuthServer {
     origin: String,
-    shared: Arc<Shared>,
-}
-
-#[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
+    shared: Arc<Shared<State>>,
 }
 
 #[derive(Default)]
@@ -53,27 +48,27 @@ impl AuthServer {
 
     /// The access token that is good now is so no longer.
     pub(crate) fn expire(&self) {
-        lock(&self.shared.state).expired = true;
+        self.shared.lock().expired = true;
     }
 
     /// `/refresh` answers with these, one after the other, before it gives tokens again.
     pub(crate) fn refresh_fails(&self, statuses: &[u16]) {
-        lock(&self.shared.state).refresh_fails.extend(statuses.iter().rev());
+        self.shared.lock().refresh_fails.extend(statuses.iter().rev());
     }
 
     /// Refuses nobody for a token that has run out until so many ask with one.
     pub(crate) fn refuses_together(&self, requests: usize) {
-        lock(&self.shared.state).together = requests;
+        self.shared.lock().together = requests;
     }
 
     /// What was asked so far, and forgets it.
     pub(crate) fn asked(&self) -> Vec<String> {
-        std::mem::take(&mut lock(&self.shared.state).asked)
+        std::mem::take(&mut self.shared.lock().asked)
     }
 
     /// Every token that was ever given out.
     pub(crate) fn tokens(&self) -> Vec<String> {
-        (1..=lock(&self.shared.state).pairs).flat_map(|pair| [access(pair), refresh(pair)]).collect()
+        (1..=self.shared.lock().pairs).flat_map(|pair| [access(pair), refresh(pair)]).collect()
     }
 }
 
@@ -85,7 +80,7 @@ fn refresh(pair: usize) -> String {
     format!("r3fresh-{pair:04}-t0ken")
 }
 
-fn serve(socket: TcpStream, shared: &Shared) {
+fn serve(socket: TcpStream, shared: &Shared<State>) {
     let mut writer = socket.try_clone().expect("a socket");
     let mut reader = BufReader::new(socket);
     while let Some(request) = Request::read(&mut reader) {
@@ -96,9 +91,9 @@ fn serve(socket: TcpStream, shared: &Shared) {
     }
 }
 
-fn answer(request: &Request, shared: &Shared) -> (u16, Json) {
+fn answer(request: &Request, shared: &Shared<State>) -> (u16, Json) {
     let refused = |status: u16, what: &str| (status, json!({ "message": format!("refused {what}") }));
-    let mut state = lock(&shared.state);
+    let mut state = shared.lock();
     let tokens = |state: &mut State| {
         state.pairs += 1;
         state.expired = false;
@@ -121,13 +116,9 @@ fn answer(request: &Request, shared: &Shared) -> (u16, Json) {
             let pair = (1..=state.pairs).find(|pair| access(*pair) == request.bearer).unwrap_or_default();
             let is_good = pair == state.pairs && !state.expired;
             if !is_good {
-                state.waiting += 1;
-                shared.changed.notify_all();
-                let enough = |state: &mut State| state.waiting < state.together;
-                let (held, late) =
-                    shared.changed.wait_timeout_while(state, LIFETIME, enough).unwrap_or_else(std::sync::PoisonError::into_inner);
-                assert!(!late.timed_out(), "not all of them came");
-                state = held;
+                drop(state);
+                shared.change(|state| state.waiting += 1);
+                state = shared.until(|state| state.waiting >= state.together);
             }
             state.asked.push(format!("{} {target} {pair}", request.method));
             if is_good { (200, json!({ "path": target })) } else { refused(401, &request.bearer) }
@@ -146,7 +137,7 @@ impl Request {
     /// `None` when the other side has hung up.
     fn read(reader: &mut BufReader<TcpStream>) -> Option<Self> {
         let head = http::Head::read(reader)?;
-        reader.read_exact(&mut vec![0; head.length()]).ok()?;
+        head.body(reader)?;
         let bearer = head.header("authorization").strip_prefix("Bearer ").unwrap_or_default().to_owned();
         let password = head.header("x-password").to_owned();
         Some(Self { method: head.method, target: head.target, bearer, password })

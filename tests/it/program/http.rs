@@ -1,6 +1,6 @@
 //! What the servers of the tests share: a thread a connection, the head of a request, and an answer in JSON.
 
-use std::io::BufRead;
+use std::io::{BufRead, Read};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 
@@ -55,6 +55,13 @@ impl Head {
     /// How many bytes follow.
     pub(crate) fn length(&self) -> usize {
         self.header("content-length").parse().unwrap_or_default()
+    }
+
+    /// The bytes that follow; `None` when the other side has hung up.
+    pub(crate) fn body(&self, reader: &mut impl Read) -> Option<Vec<u8>> {
+        let mut body = vec![0; self.length()];
+        reader.read_exact(&mut body).ok()?;
+        Some(body)
     }
 }
 

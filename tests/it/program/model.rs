@@ -1,11 +1,12 @@
 //! A language model on a real socket that says each token when the test tells it to.
 
-use std::io::{Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::thread;
 
-use super::LIFETIME;
+use super::http;
+use super::shared::LIFETIME;
 
 /// A server that speaks the OpenAI protocol.
 pub(crate) struct Model {
@@ -56,20 +57,9 @@ pub(crate) struct Question {
 impl Question {
     fn read(mut socket: TcpStream) -> Self {
         socket.set_read_timeout(Some(LIFETIME)).expect("set");
-        let mut bytes = Vec::new();
-        let body = loop {
-            let mut piece = [0; 4096];
-            let length = socket.read(&mut piece).expect("a request");
-            assert!(length > 0, "the request broke off");
-            bytes.extend_from_slice(&piece[..length]);
-            let text = String::from_utf8_lossy(&bytes);
-            let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-            let head = head.to_lowercase();
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
-            if body.len() >= length.parse().expect("a number") {
-                break body.to_owned();
-            }
-        };
+        let mut reader = BufReader::new(socket.try_clone().expect("a socket"));
+        let body = http::Head::read(&mut reader).and_then(|head| head.body(&mut reader)).expect("the request did not break off");
+        let body = String::from_utf8(body).expect("a text");
         let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n";
         socket.write_all(head.as_bytes()).expect("sent");
         Self { body, socket }

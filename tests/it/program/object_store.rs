@@ -13,7 +13,8 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use serde_json::{Value as Json, json};
 
-use super::{LIFETIME, http, lock};
+use super::http;
+use super::shared::{LIFETIME, lock};
 
 /// What the store is asked to do.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

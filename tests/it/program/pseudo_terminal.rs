@@ -6,7 +6,8 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 
-use super::{Bench, Finished, Output, Process, STARTING, lock};
+use super::shared::lock;
+use super::{Bench, Finished, Output, Process, STARTING};
 
 /// Ctrl-C, as a keyboard sends it.
 pub(crate) const CTRL_C: &[u8] = b"\x03";

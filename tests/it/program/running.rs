@@ -4,8 +4,6 @@ use serde_json::Value as Json;
 
 use super::{Bench, Program};
 
-const DATA: &str = "pipelines/.pipehost";
-
 /// A host under way in a bench. It ends with the test.
 pub(crate) struct Running<'a> {
     bench: &'a Bench,
@@ -35,7 +33,7 @@ impl<'a> Running<'a> {
 
     /// Sends to a flow, and does not wait for its reply.
     pub(crate) fn sending(&self, target: &str, input: &Json) -> Program {
-        self.bench.start(&["send", "--data", DATA, target, &input.to_string()])
+        self.bench.sending(target, input)
     }
 
     /// Sends to a flow: its reply, whatever came of the run.
@@ -45,12 +43,7 @@ impl<'a> Running<'a> {
 
     /// Waits for the next end of a run of that flow, and gives it.
     pub(crate) fn until_ended(&self, pipeline: &str, flow: &str) -> Json {
-        loop {
-            let event = self.host.event("run_ended");
-            if event["pipeline"] == pipeline && event["flow"] == flow {
-                return event;
-            }
-        }
+        self.host.until_ended(pipeline, flow)
     }
 
     /// The next event of that name.

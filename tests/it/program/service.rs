@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::io::{BufReader, Read, Write};
 use std::net::TcpStream;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use super::{http, lock};
+use super::http;
+use super::shared::Shared;
 
 /// What the service does when it is asked for a path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,13 +24,7 @@ pub(crate) enum Manner {
 /// A service. Its threads end with the tests.
 pub(crate) struct Service {
     origin: String,
-    shared: Arc<Shared>,
-}
-
-#[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
+    shared: Arc<Shared<State>>,
 }
 
 #[derive(Default)]
@@ -61,69 +57,47 @@ impl Service {
     /// From now on it does this when it is asked for that path: one thing a request, counted from the first of all, and the last one stays.
     /// Whoever it has kept waiting is answered so too.
     pub(crate) fn does(&self, path: &str, manners: &[Manner]) {
-        lock(&self.shared.state).manners.insert(path.to_owned(), manners.to_vec());
-        self.shared.changed.notify_all();
+        self.shared.change(|state| state.manners.insert(path.to_owned(), manners.to_vec()));
     }
 
     /// How often it was asked for that path.
     pub(crate) fn asked(&self, path: &str) -> usize {
-        lock(&self.shared.state).asked.get(path).copied().unwrap_or_default()
+        self.shared.lock().asked.get(path).copied().unwrap_or_default()
     }
 
     /// Waits until it was asked for that path so often. The watchdog of the program that asks ends a wait that never ends.
     pub(crate) fn wait_until_asked(&self, path: &str, times: usize) {
-        self.wait_until(|state| state.asked.get(path).copied().unwrap_or_default() >= times);
+        drop(self.shared.until(|state| state.asked.get(path).copied().unwrap_or_default() >= times));
     }
 
     /// Waits until so many of those whom it kept waiting have hung up.
     pub(crate) fn wait_for_hang_ups(&self, times: usize) {
-        self.wait_until(|state| state.hung_up >= times);
-    }
-
-    fn wait_until(&self, is_so: impl Fn(&State) -> bool) {
-        let state = lock(&self.shared.state);
-        let waited = self.shared.changed.wait_timeout_while(state, super::LIFETIME, |state| !is_so(state));
-        let late = waited.unwrap_or_else(PoisonError::into_inner).1;
-        assert!(!late.timed_out(), "it never came to that");
+        drop(self.shared.until(|state| state.hung_up >= times));
     }
 }
 
-fn serve(socket: TcpStream, shared: &Arc<Shared>) {
+fn serve(socket: TcpStream, shared: &Arc<Shared<State>>) {
     let mut writer = socket.try_clone().expect("a socket");
     let mut reader = BufReader::new(socket);
     let Some(http::Head { target: path, .. }) = http::Head::read(&mut reader) else { return };
-    let nth = {
-        let mut state = lock(&shared.state);
+    let nth = shared.change(|state| {
         let count = state.asked.entry(path.clone()).or_default();
         *count += 1;
         *count
-    };
-    shared.changed.notify_all();
-    let hears = Arc::clone(shared);
-    let gone = Arc::new(Mutex::new(false));
-    let left = Arc::clone(&gone);
+    });
+    let gone = Arc::new(AtomicBool::new(false));
+    let (hears, left) = (Arc::clone(shared), Arc::clone(&gone));
     thread::spawn(move || {
         // A client that is answered says nothing more, and closes.
         let _ = reader.read(&mut [0]);
-        let state = lock(&hears.state);
-        *lock(&left) = true;
-        drop(state);
-        hears.changed.notify_all();
+        hears.change(|_| left.store(true, Ordering::SeqCst));
     });
-    let (status, body) = {
-        let mut state = lock(&shared.state);
-        loop {
-            match state.manner(&path, nth) {
-                Manner::Answers(body) => break (200, body),
-                Manner::Refuses(status) => break (status, r#"{"message":"as it was told"}"#),
-                Manner::Silent if *lock(&gone) => {
-                    state.hung_up += 1;
-                    drop(state);
-                    return shared.changed.notify_all();
-                }
-                Manner::Silent => state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-            }
-        }
+    let is_gone = || gone.load(Ordering::SeqCst);
+    let manner = shared.until(|state| state.manner(&path, nth) != Manner::Silent || is_gone()).manner(&path, nth);
+    let (status, body) = match manner {
+        Manner::Answers(body) => (200, body),
+        Manner::Refuses(status) => (status, r#"{"message":"as it was told"}"#),
+        Manner::Silent => return shared.change(|state| state.hung_up += 1),
     };
     // Whoever has hung up meanwhile hears nothing.
     let _ = writer.write_all(http::answer(status, "Connection: close\r\n", body).as_bytes());

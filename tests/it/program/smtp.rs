@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-use super::{http, lock};
+use super::http;
+use super::shared::Shared;
 
 /// The turns of the conversation at which the server can be told what to do.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -83,13 +84,7 @@ impl Letter {
 /// A server. Its threads end with the tests.
 pub(crate) struct MailServer {
     address: String,
-    shared: Arc<Shared>,
-}
-
-#[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
+    shared: Arc<Shared<State>>,
 }
 
 #[derive(Default)]
@@ -125,40 +120,32 @@ impl MailServer {
 
     /// What it does at that turn, one act a time, counted from the first of all; the last stays.
     pub(crate) fn does(&self, turn: Turn, acts: &[Act]) {
-        lock(&self.shared.state).acts.insert(turn, acts.to_vec());
+        self.shared.lock().acts.insert(turn, acts.to_vec());
     }
 
     /// From now on it takes letters only after this login.
     pub(crate) fn wants(&self, user: &str, password: &str) {
-        lock(&self.shared.state).login = Some((user.to_owned(), password.to_owned()));
+        self.shared.lock().login = Some((user.to_owned(), password.to_owned()));
     }
 
     /// The letters that it has taken, in their order.
     pub(crate) fn letters(&self) -> Vec<Letter> {
-        lock(&self.shared.state).letters.clone()
+        self.shared.lock().letters.clone()
     }
 
     /// What was said to it, but for the texts of letters.
     pub(crate) fn heard(&self) -> Vec<String> {
-        lock(&self.shared.state).heard.clone()
+        self.shared.lock().heard.clone()
     }
 
     /// Waits until it has taken so many letters.
     pub(crate) fn wait_for(&self, letters: usize) -> Vec<Letter> {
-        self.wait_until(|state| state.letters.len() >= letters);
-        self.letters()
+        self.shared.until(|state| state.letters.len() >= letters).letters.clone()
     }
 
     /// Waits until so many have hung up that it said nothing to.
     pub(crate) fn wait_for_hang_ups(&self, times: usize) {
-        self.wait_until(|state| state.hung_up >= times);
-    }
-
-    fn wait_until(&self, is_so: impl Fn(&State) -> bool) {
-        let state = lock(&self.shared.state);
-        let waited = self.shared.changed.wait_timeout_while(state, super::LIFETIME, |state| !is_so(state));
-        let late = waited.unwrap_or_else(PoisonError::into_inner).1;
-        assert!(!late.timed_out(), "it never came to that");
+        drop(self.shared.until(|state| state.hung_up >= times));
     }
 }
 
@@ -172,7 +159,7 @@ struct Conversation {
     wire: BufReader<Box<dyn Wire>>,
     socket: TcpStream,
     tls: Tls,
-    shared: Arc<Shared>,
+    shared: Arc<Shared<State>>,
     from: String,
     to: Vec<String>,
     known: bool,
@@ -182,7 +169,7 @@ struct Conversation {
 struct Over;
 
 impl Conversation {
-    fn new(socket: TcpStream, tls: Tls, shared: Arc<Shared>) -> Self {
+    fn new(socket: TcpStream, tls: Tls, shared: Arc<Shared<State>>) -> Self {
         let wire: Box<dyn Wire> = Box::new(socket.try_clone().expect("a socket"));
         let mut new = Self { wire: BufReader::new(wire), socket, tls, shared, from: String::new(), to: Vec::new(), known: false };
         if tls == Tls::Always {
@@ -206,7 +193,7 @@ impl Conversation {
     fn lead(mut self) {
         let _ = self.turn(Turn::Greeting, "220 here", |_| {});
         while let Ok(line) = self.line() {
-            lock(&self.shared.state).heard.push(line.clone());
+            self.shared.lock().heard.push(line.clone());
             if self.answer(&line).is_err() {
                 return;
             }
@@ -228,19 +215,17 @@ impl Conversation {
 
     /// Does what it was told to do at this turn; `well` is done with the state if it takes what it was given.
     fn turn(&mut self, turn: Turn, answer: &str, well: impl FnOnce(&mut State)) -> Result<(), Over> {
-        let act = {
-            let mut state = lock(&self.shared.state);
+        let act = self.shared.change(|state| {
             let count = state.turns.entry(turn).or_default();
             let nth = *count;
             *count += 1;
             let acts = state.acts.get(&turn).map(Vec::as_slice).unwrap_or_default();
             let act = acts.get(nth).or(acts.last()).copied().unwrap_or(Act::Well);
             if matches!(act, Act::Well | Act::HangsUp | Act::TakesAndIsSilent) || matches!(act, Act::Says(line) if line.starts_with('2')) {
-                well(&mut state);
+                well(state);
             }
             act
-        };
-        self.shared.changed.notify_all();
+        });
         match act {
             Act::Well => self.say(answer),
             Act::Says(line) => self.say(line),
@@ -250,15 +235,14 @@ impl Conversation {
             }
             Act::Silent | Act::TakesAndIsSilent => {
                 while self.line().is_ok() {}
-                lock(&self.shared.state).hung_up += 1;
-                self.shared.changed.notify_all();
+                self.shared.change(|state| state.hung_up += 1);
                 Err(Over)
             }
         }
     }
 
     fn answer(&mut self, line: &str) -> Result<(), Over> {
-        let login = lock(&self.shared.state).login.clone();
+        let login = self.shared.lock().login.clone();
         let upper = line.to_ascii_uppercase();
         if upper.starts_with("EHLO") {
             let tls = if self.tls == Tls::WhenAsked { "250-STARTTLS\r\n" } else { "" };
