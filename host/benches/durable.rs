@@ -1,7 +1,7 @@
 //! Durable runs of three steps, beside a raw twin in the same run: as many records of the same size, appended to a preallocated file with group
 //! commit and one `fdatasync` a group.
 //!
-//! `cargo bench --bench durable` prints for 1, 64 and 256 in flight how many runs a second end, and p50 and p99 of how long one takes, both sides by
+//! `cargo bench --bench durable [-- DIR]` prints for 1, 64 and 256 in flight how many runs a second end, and p50 and p99 of how long one takes, both sides by
 //! turns. A run is what production does with one: admitted, journaled at each step, and its reply told after the last commit. The twin knows neither
 //! runs nor steps: it has each of a run's records on the disk before it gives the next. DIR is where the files are: a folder beside the target's by
 //! default, as what is kept in memory only, as /tmp often is, is no disk.
@@ -227,7 +227,8 @@ where
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
-    let beside = Path::new(env!("CARGO_TARGET_TMPDIR")).to_owned();
+    let beside =
+        std::env::args().skip(1).find(|argument| !argument.starts_with("--")).unwrap_or_else(|| env!("CARGO_TARGET_TMPDIR").to_owned());
     let folder = tempfile::tempdir_in(beside).expect("there is a place for files");
     let (engine, store) = host(folder.path()).await;
     for _ in 0..20 {

@@ -11,6 +11,7 @@ mod connection;
 mod encode;
 mod export;
 mod findings;
+mod gathering;
 mod guard;
 mod indexes;
 mod mark;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
@@ -85,6 +86,15 @@ struct State {
     look: bool,
     closed: bool,
     health: Health,
+    /// As soon as so many orders wait, the thread that writes is woken; while it is at work, nobody wakes it.
+    enough: usize,
+}
+
+impl State {
+    /// Whether there is something to do that waits for nobody.
+    const fn is_urgent(&self) -> bool {
+        self.tidy || self.look || self.closed
+    }
 }
 
 impl Queue {
@@ -98,6 +108,7 @@ impl Queue {
             look: false,
             closed: false,
             health: Health::Good,
+            enough: usize::MAX,
         };
         Self { state: Mutex::new(state), wake: Condvar::new(), broken: watch::Sender::new(None) }
     }
@@ -121,8 +132,12 @@ impl Queue {
         }
         let (answer, answered) = oneshot::channel();
         state.waiting.push_back(Waiting { order, answer });
+        let enough = state.waiting.len() >= state.enough;
         drop(state);
-        self.wake.notify_one();
+        // A call of the thread that writes costs more than all else here, also while that does not sleep.
+        if enough {
+            self.wake.notify_one();
+        }
         Ok(answered)
     }
 
@@ -173,11 +188,25 @@ impl Queue {
         !state.closed
     }
 
-    /// Waits for something to do; `None` once it is closed and empty.
-    pub(super) fn take(&self) -> Option<Work> {
-        let idle =
-            |state: &mut State| state.waiting.is_empty() && state.published.len() < MARKS && !state.tidy && !state.look && !state.closed;
-        let mut state = self.wake.wait_while(self.state(), idle).unwrap_or_else(PoisonError::into_inner);
+    /// How many orders wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.state().waiting.len()
+    }
+
+    /// Waits for something to do, and for as many orders and as long as `more` says then; `None` once it is closed and empty.
+    pub(super) fn take(&self, more: impl FnOnce() -> Option<(usize, Duration)>) -> Option<Work> {
+        let idle = |state: &mut State| state.waiting.is_empty() && state.published.len() < MARKS && !state.is_urgent();
+        let mut state = self.state();
+        state.enough = 1;
+        state = self.wake.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner);
+        if !state.is_urgent()
+            && let Some((enough, patience)) = more()
+        {
+            state.enough = enough.min(MESSAGES);
+            let few = |state: &mut State| state.waiting.len() < state.enough && !state.is_urgent();
+            state = self.wake.wait_timeout_while(state, patience, few).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.enough = usize::MAX;
         let (mut orders, mut bytes) = (Vec::new(), 0);
         while orders.len() < MESSAGES && bytes < BYTES {
             let Some(waiting) = state.waiting.pop_front() else { break };

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use super::apply::Transaction;
 use super::connection::Trouble;
+use super::gathering::Gathering;
 use super::guard::Guard;
 use super::marking::Marking;
 use super::opening::Parts;
@@ -21,8 +22,9 @@ use crate::model::id::Digest;
 use crate::model::port::{Clock, Health, StoreError};
 use crate::telemetry::failpoint;
 
-/// So many frames of the write-ahead log are written between two steps of taking them over into the file: 4 MiB of it.
-const STEP: i32 = 1_000;
+/// So many frames of the write-ahead log are written between two steps of taking them over into the file: 16 MiB of it. A page that each transaction
+/// changes, as the last one of each index, is taken over once a step.
+const STEP: i32 = 4_000;
 
 /// So many messages the defect of answering early holds back.
 const LATE: usize = 32;
@@ -35,6 +37,7 @@ pub(super) struct Writer {
     guard: Guard,
     marking: Marking,
     places: Places,
+    gathering: Gathering,
     around: Around,
     /// How many frames the write-ahead log has.
     frames: Arc<AtomicI32>,
@@ -78,6 +81,7 @@ impl Writer {
             guard,
             marking,
             places: Places::default(),
+            gathering: Gathering::new(),
             around,
             frames,
             next_step: STEP,
@@ -97,8 +101,12 @@ impl Writer {
     /// Writes until the queue is closed and empty, or the store is broken.
     pub(super) fn run(mut self) {
         self.around.shortage.prepare(&self.around.queue);
-        while let Some(mut work) = self.around.queue.take() {
+        while let Some(mut work) = {
+            let Self { around, gathering, .. } = &mut self;
+            around.queue.take(|| gathering.more(around.clock.now()))
+        } {
             let (tidy, look) = (work.tidy, work.look);
+            self.gathering.begin(work.orders.len());
             if !work.is_empty() {
                 self.carry_out(&mut work);
             }
@@ -130,8 +138,11 @@ impl Writer {
         }
         let mut is_last = false;
         loop {
+            let (orders, began) = (work.orders.len(), self.around.clock.now());
             let trouble = match self.write(work) {
                 Ok(written) => {
+                    let now = self.around.clock.now();
+                    self.gathering.answered(orders, self.around.queue.waiting(), now.since(began), now);
                     for (Waiting { answer, .. }, written) in work.orders.drain(..).zip(written) {
                         // Whoever does not listen any more wants no answer.
                         let _ = answer.send(written);
