@@ -37,6 +37,8 @@ pub struct Sketch {
     pub finally: bool,
     pub deadline: Option<Duration>,
     pub concurrency: Option<Concurrency>,
+    /// `durable: false`.
+    pub volatile: bool,
 }
 
 impl Sketch {
@@ -295,7 +297,7 @@ pub fn pipeline(sketch: &Sketch) -> Arc<Pipeline> {
         state_key: None,
         concurrency: sketch.concurrency.clone().unwrap_or_default(),
         deadline: sketch.deadline,
-        durable: true,
+        durable: !sketch.volatile,
         steps: builder.steps,
         blocks: builder.blocks,
         on_error,

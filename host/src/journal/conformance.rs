@@ -1,6 +1,7 @@
-//! What every store must do, written against the port: each store's tests run all of it, and those of a store that survives its process the
-//! second part too.
+//! What every store must do, written against the port: each store's tests run all of it and, with stores made for that, what `bounded` asks; those
+//! of a store that survives its process run `surviving` and what `bounded` asks of two hosts and of time too.
 
+mod bounded;
 mod surviving;
 
 use std::sync::Arc;
@@ -22,6 +23,10 @@ use crate::model::secret::Secret;
 use crate::model::time::Timestamp;
 use crate::model::value::{Map, Tree, Value};
 
+pub(in crate::journal) use bounded::{
+    fences_off_an_earlier_host, forgets_ended_runs_but_none_that_owes_something, knows_events_for_seven_days,
+    takes_nothing_new_without_room,
+};
 pub(in crate::journal) use surviving::survives;
 
 /// Runs the whole suite; `new` makes an empty store.

@@ -8,6 +8,7 @@ use std::future::ready;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::compact::{Compactor, Packed};
+use crate::model::activation::RunOutcome;
 use crate::model::bundle::Bundle;
 use crate::model::event::Event;
 use crate::model::id::{Digest, EventId, IdMap, RunId};
@@ -26,7 +27,7 @@ pub struct Bounds {
     pub ended_runs: usize,
     /// About how many bytes of runs that have ended. 32 MiB by default.
     pub ended_bytes: usize,
-    /// About how many bytes of runs that go on; beyond it a commit fails with [`StoreError::Full`]. 1 GiB by default.
+    /// About how many bytes of runs that go on, or are parked; beyond it a commit fails with [`StoreError::Full`]. 1 GiB by default.
     pub live_bytes: usize,
 }
 
@@ -38,7 +39,7 @@ impl Default for Bounds {
 
 /// The memory store. Cloning gives another handle on the same one.
 ///
-/// It keeps every run that goes on, and the last that ended. Bytes are estimates: what is counted is the data, and a
+/// It keeps every run that goes on or is parked, those that dead letters name, and the last that ended. Bytes are estimates: what is counted is the data, and a
 /// value that several facts share is counted for each.
 #[derive(Clone, Default)]
 pub struct MemoryStore(Arc<Inside>);
@@ -76,8 +77,29 @@ struct History {
     batches: Vec<Arc<Vec<Fact>>>,
     facts: u64,
     bytes: usize,
+    /// Something is left to be taken back: it counts as if it went on, so that it is never pushed out.
+    parked: bool,
     due: Option<Timestamp>,
     ended: bool,
+}
+
+/// What facts make of how a run stands; `None` if they leave it as it is.
+fn comes_to(facts: &[Fact]) -> Option<Standing> {
+    facts.iter().rev().find_map(|fact| match fact {
+        Fact::Ended { outcome: RunOutcome::Parked { .. }, .. } => Some(Standing::Parked),
+        Fact::Ended { .. } => Some(Standing::Ended),
+        // What seemed its end was none.
+        Fact::Resumed { .. } => Some(Standing::Open),
+        _ => None,
+    })
+}
+
+/// How a run stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Open,
+    Parked,
+    Ended,
 }
 
 /// The history of a run that rests.
@@ -121,12 +143,7 @@ impl MemoryStore {
     fn append(&self, batch: Batch) -> Result<(), StoreError> {
         // Before the lock: it walks through the data.
         let bytes = batch.facts.iter().map(weigh_fact).sum::<usize>();
-        let ends = batch.facts.iter().rev().find_map(|fact| match fact {
-            Fact::Ended { .. } => Some(true),
-            // What seemed its end was none.
-            Fact::Resumed { .. } => Some(false),
-            _ => None,
-        });
+        let comes_to = comes_to(&batch.facts);
         let bounds = self.0.bounds;
         let mut kept = self.kept();
         kept.unpack(batch.run);
@@ -140,7 +157,7 @@ impl MemoryStore {
             return Err(StoreError::OutOfOrder { run: batch.run, expected, found: batch.first });
         }
         // The end of a run is always taken: it is what makes room.
-        if ends != Some(true) && live_bytes.saturating_add(bytes) > bounds.live_bytes {
+        if !matches!(comes_to, Some(Standing::Parked | Standing::Ended)) && live_bytes.saturating_add(bytes) > bounds.live_bytes {
             let why = format!("the runs that go on hold about {} MiB of data, and no more is kept in memory", bounds.live_bytes >> 20);
             return Err(StoreError::Full(why));
         }
@@ -153,21 +170,17 @@ impl MemoryStore {
         history.batches.push(batch.facts);
         history.bytes += bytes;
         history.due = batch.due;
-        match (history.ended, ends) {
-            (false, None | Some(false)) => *live_bytes += bytes,
-            (true, Some(false)) => {
-                history.ended = false;
-                *ended_bytes -= history.bytes - bytes;
-                *live_bytes += history.bytes;
-                ended.retain(|run| *run != batch.run);
-            }
-            (false, Some(true)) => {
-                history.ended = true;
-                *live_bytes -= history.bytes - bytes;
-                *ended_bytes += history.bytes;
-                ended.push_back(batch.run);
-            }
-            (true, None | Some(true)) => *ended_bytes += bytes,
+        let was_over = history.ended;
+        if let Some(standing) = comes_to {
+            (history.parked, history.ended) = (standing == Standing::Parked, standing == Standing::Ended);
+        }
+        let is_over = history.ended;
+        *(if was_over { &mut *ended_bytes } else { &mut *live_bytes }) -= history.bytes - bytes;
+        *(if is_over { &mut *ended_bytes } else { &mut *live_bytes }) += history.bytes;
+        match (was_over, is_over) {
+            (true, false) => ended.retain(|run| *run != batch.run),
+            (false, true) => ended.push_back(batch.run),
+            _ => {}
         }
         if let Some(began) = began {
             kept.note(&began);
@@ -207,8 +220,12 @@ impl MemoryStore {
 
     /// Packs what the store has of a run.
     fn pack(&self, run: RunId) {
-        let Some(batches) =
-            self.kept().runs.get(&run).filter(|history| !history.ended && history.bytes <= PACKED).map(|history| history.batches.clone())
+        let Some(batches) = self
+            .kept()
+            .runs
+            .get(&run)
+            .filter(|history| !history.parked && !history.ended && history.bytes <= PACKED)
+            .map(|history| history.batches.clone())
         else {
             return;
         };
@@ -244,6 +261,7 @@ impl Kept {
             batches: vec![facts],
             facts: resting.facts.into(),
             bytes: resting.bytes as usize,
+            parked: false,
             due: some_time(resting.due),
             ended: false,
         };
@@ -284,7 +302,7 @@ impl Kept {
             self.packed.iter().map(|(run, resting)| (*run, vec![Arc::new(unpack(*run, &resting.packed))])).collect();
         let resting =
             unpacked.iter().map(|(run, batches)| (run, batches, false, self.packed.get(run).and_then(|resting| some_time(resting.due))));
-        let others = self.runs.iter().map(|(run, history)| (run, &history.batches, history.ended, history.due));
+        let others = self.runs.iter().map(|(run, history)| (run, &history.batches, history.parked || history.ended, history.due));
         for (run, batches, ended, due) in others.chain(resting) {
             for fact in batches.iter().flat_map(|batch| batch.iter()) {
                 match fact {
@@ -316,10 +334,24 @@ impl Kept {
         pending
     }
 
+    /// Takes the run that ended first out of the line. One that a dead letter names stays until somebody has decided what becomes of it.
+    fn first_to_go(&mut self) -> Option<RunId> {
+        if self.rooms.is_empty(Room::DeadLetter) {
+            return self.ended.pop_front();
+        }
+        let named = |run: &RunId| {
+            let first = self.runs.get(run).and_then(|history| history.batches.first()?.first());
+            let Some(Fact::Began(beginning) | Fact::Queued(beginning)) = first else { return false };
+            self.rooms.has(Room::DeadLetter, &format!("{}.{}", beginning.pipeline, beginning.flow), &run.to_string())
+        };
+        let place = self.ended.iter().position(|run| !named(run))?;
+        self.ended.remove(place)
+    }
+
     fn forget(&mut self, bounds: &Bounds) -> Vec<History> {
         let mut forgotten = Vec::new();
         while self.ended.len() > bounds.ended_runs || self.ended_bytes > bounds.ended_bytes {
-            let Some(run) = self.ended.pop_front() else { break };
+            let Some(run) = self.first_to_go() else { break };
             self.parts.remove(&run);
             self.claims.remove(&run);
             if let Some(history) = self.runs.remove(&run) {
@@ -489,6 +521,14 @@ mod tests {
     #[tokio::test]
     async fn conforms() {
         conformance::all(|| Arc::new(MemoryStore::new())).await;
+    }
+
+    #[tokio::test]
+    async fn conforms_where_there_is_too_much() {
+        let store = MemoryStore::with_bounds(Bounds { ended_runs: 3, ..Bounds::default() });
+        conformance::forgets_ended_runs_but_none_that_owes_something(&store, async || {}).await;
+        let store = MemoryStore::with_bounds(Bounds { live_bytes: 500_000, ..Bounds::default() });
+        conformance::takes_nothing_new_without_room(&store, async || {}).await;
     }
 
     #[tokio::test]

@@ -193,6 +193,9 @@ pub struct Flow {
 }
 
 impl Flow {
+    /// So long a `sleep` of a flow with `durable: false` may be: nobody would find its run again after a crash.
+    pub const LONGEST_UNJOURNALED_SLEEP: Duration = Duration::from_secs(60);
+
     /// The step of that number. Numbers come from this flow's own blocks.
     pub fn step(&self, number: StepNumber) -> &Step {
         &self.steps[number.0 as usize]

@@ -6,6 +6,7 @@ use crate::model::failure::{Failure, FailureKind};
 use crate::model::policy::parse_duration;
 use crate::model::record::{Fact, StepNumber};
 use crate::model::value::Value;
+use crate::plan::pipeline::Flow;
 use crate::plan::template::Template;
 
 use super::lanes::Lane;
@@ -14,11 +15,23 @@ use super::machine::Machine;
 impl Machine<'_> {
     /// Begins to sleep; a sleep of no time is over at once.
     pub(super) fn sleep(&mut self, lane: &Lane, step: StepNumber, length: &Template) {
-        match self.evaluate(length, lane).and_then(|length| duration(&length)) {
+        match self.evaluate(length, lane).and_then(|length| duration(&length)).and_then(|length| self.may_sleep(length)) {
             Ok(Duration::ZERO) => self.record(Fact::StepDone { lane: lane.id, step, output: Value::null() }),
             Ok(length) => self.record(Fact::SleepBegan { lane: lane.id, step, due: self.around.now + length }),
             Err(failure) => self.fail_step(lane.id, step, failure),
         }
+    }
+
+    /// What is written out was looked at when the file was loaded; what an expression gives is known only here.
+    fn may_sleep(&self, length: Duration) -> Result<Duration, Failure> {
+        if self.state.flow.durable || length <= Flow::LONGEST_UNJOURNALED_SLEEP {
+            return Ok(length);
+        }
+        let message = format!(
+            "`sleep` over a minute needs a durable flow, and this one has `durable: false`: it would sleep {} s, and a crash would forget the run; take `durable: false` out",
+            length.as_secs_f64()
+        );
+        Err(Failure::new(FailureKind::Invalid, message).with_code("not_durable"))
     }
 
     /// Wakes the lanes whose sleep is over.

@@ -44,6 +44,16 @@ impl Rooms {
         self.rooms.get(&room).map(|kept| kept.order.values().take(most).cloned().collect()).unwrap_or_default()
     }
 
+    /// Whether nothing is kept in a room.
+    pub(super) fn is_empty(&self, room: Room) -> bool {
+        self.rooms.get(&room).is_none_or(|kept| kept.order.is_empty())
+    }
+
+    /// Whether something is kept in a room under this name.
+    pub(super) fn has(&self, room: Room, owner: &str, key: &str) -> bool {
+        self.rooms.get(&room).is_some_and(|kept| kept.places.contains_key(&(owner.to_owned(), key.to_owned())))
+    }
+
     /// What a revision is made of.
     pub(super) fn bundle(&self, revision: Digest) -> Option<Arc<Bundle>> {
         self.bundles.iter().find(|bundle| bundle.revision == revision).cloned()

@@ -19,9 +19,9 @@ const ROWS: i64 = 2_000;
 /// How long what is over is kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Retention {
-    /// Runs that have ended; 7 days by default. A parked one stays until it is resumed, or pushed out.
+    /// Runs that have ended; 7 days by default. A parked one, and one that a dead letter names, stays until somebody has decided what becomes of it.
     pub ended_for: Duration,
-    /// How many runs that have ended; the one that ended first goes. 100,000 by default.
+    /// How many runs that have ended and are not parked; the one that ended first goes. 100,000 by default.
     pub ended_runs: u64,
     /// Which events began which flows; 7 days by default: what is told again later is taken again.
     pub inbox_for: Duration,
@@ -77,13 +77,22 @@ impl Retention {
         tidied.rows(connection, over, before, most)
     }
 
-    /// Runs that ended long ago, and those beyond the number that is kept, with their facts. The run of the journal's last row stays: what
-    /// comes next builds on that row.
+    /// Runs that ended long ago, and those beyond the number that is kept, with their facts. One that is parked or that a dead letter names stays:
+    /// it owes something. So does the run of the journal's last row: what comes next builds on that row.
     fn runs(&self, connection: &Connection, before: i64, tidied: &mut Tidied) -> Result<(), Trouble> {
         let ended: i64 = connection.prepare_cached("SELECT count(*) FROM runs WHERE ended IS NOT NULL")?.query_row([], |row| row.get(0))?;
-        let too_many = ended.saturating_sub(whole(self.ended_runs)).clamp(0, RUNS);
-        let chosen = "SELECT run FROM runs WHERE ended IS NOT NULL AND (?1 OR (ended < ?2 AND outcome <> 'parked'))
+        let mut too_many = ended.saturating_sub(whole(self.ended_runs)).max(0);
+        if too_many > 0 {
+            // Only now: an index counts the others.
+            let parked = "SELECT count(*) FROM runs WHERE ended IS NOT NULL AND outcome = 'parked'";
+            let parked: i64 = connection.prepare_cached(parked)?.query_row([], |row| row.get(0))?;
+            too_many = too_many.saturating_sub(parked).clamp(0, RUNS);
+        }
+        let chosen = "SELECT run FROM runs WHERE ended IS NOT NULL AND outcome <> 'parked' AND (?1 OR ended < ?2)
             AND NOT EXISTS (SELECT 1 FROM dispatched WHERE dispatched.by = runs.run)
+            AND NOT EXISTS (SELECT 1 FROM kept WHERE room = 'dead_letter' AND owner = runs.pipeline || '.' || runs.flow AND key =
+                lower(substr(hex(run), 1, 8) || '-' || substr(hex(run), 9, 4) || '-' || substr(hex(run), 13, 4) || '-' ||
+                    substr(hex(run), 17, 4) || '-' || substr(hex(run), 21)))
             AND run IS NOT (SELECT run FROM journal ORDER BY position DESC LIMIT 1)
             ORDER BY ended LIMIT ?3";
         let (any, most) = if too_many > 0 { (true, too_many) } else { (false, RUNS) };

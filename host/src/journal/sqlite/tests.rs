@@ -50,6 +50,12 @@ async fn what_it_has_survives_it() {
     conformance::survives(|| Arc::new(open(folder.path(), quick()))).await;
 }
 
+#[tokio::test]
+async fn an_earlier_host_is_fenced_off() {
+    let folder = tempfile::tempdir().expect("a folder");
+    conformance::fences_off_an_earlier_host(|| Arc::new(open(folder.path(), quick()))).await;
+}
+
 fn run(number: u128) -> RunId {
     RunId::new(Uuid::from_u128(number))
 }

@@ -11,17 +11,14 @@ use crate::plan::check::fit::nullable;
 use crate::plan::check::limits;
 use crate::plan::codes;
 use crate::plan::expr::Names;
-use crate::plan::pipeline::Verb;
+use crate::plan::pipeline::{Flow, Verb};
 use crate::plan::source::Node;
 use crate::plan::template::Template;
-
-/// So long a run may sleep that nobody would find again after a crash.
-const LONGEST_UNJOURNALED: Duration = Duration::from_secs(60);
 
 impl Lowering<'_, '_> {
     pub(super) fn sleep(&self, node: &Node, names: &Names) -> Option<(Verb, Type)> {
         let (template, known) = self.ground.compiler.duration(node, names, "sleep")?;
-        if !self.durable && known.is_some_and(|known| known > LONGEST_UNJOURNALED) {
+        if !self.durable && known.is_some_and(|known| known > Flow::LONGEST_UNJOURNALED_SLEEP) {
             self.not_durable(node.span, "`sleep` over a minute");
         }
         self.fits("`sleep`", known, node);

@@ -97,6 +97,7 @@ fn any_sketch() -> impl Strategy<Value = Sketch> {
             finally,
             deadline: deadline.map(Duration::from_secs),
             concurrency: None,
+            volatile: false,
         },
     )
 }

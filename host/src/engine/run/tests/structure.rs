@@ -261,6 +261,22 @@ fn a_sleep_of_no_time_is_over_at_once_and_a_cancelled_one_too() {
 }
 
 #[test]
+fn a_sleep_over_a_minute_fails_in_a_flow_that_is_not_durable_also_where_its_length_is_known_only_now() {
+    for (length, sleeps) in [(60, true), (61, false)] {
+        let mut bench = Bench::new(&Sketch { volatile: true, ..flow(vec![shape(Shape::Sleep(length))]) });
+        if sleeps {
+            assert_eq!(bench.state.next_due(), Some(Timestamp::EPOCH + Duration::from_secs(60)));
+            bench.tick_at_next_due();
+            assert_eq!(bench.outcome(), &RunOutcome::Succeeded);
+        } else {
+            let RunOutcome::Failed { failure } = bench.outcome() else { panic!("{:?}", bench.outcome()) };
+            assert_eq!((failure.kind, failure.code.as_deref()), (FailureKind::Invalid, Some("not_durable")));
+            assert!(failure.message.contains("it would sleep 61 s"), "{failure}");
+        }
+    }
+}
+
+#[test]
 fn the_runs_deadline_ends_what_sleeps_and_works_inside() {
     let branches = vec![vec![shape(Shape::Sleep(100))], vec![work()]];
     let sketch = Sketch { deadline: Some(Duration::from_secs(60)), ..flow(vec![shape(Shape::Parallel(Join::All, branches))]) };

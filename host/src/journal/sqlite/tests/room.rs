@@ -106,6 +106,33 @@ async fn no_more_ended_runs_are_kept_than_there_may_be() {
 }
 
 #[tokio::test]
+async fn conforms_where_there_is_too_much_and_where_time_passes() {
+    let folders = [(); 3].map(|()| tempfile::tempdir().expect("a folder"));
+    let retention = Retention { ended_runs: 3, ..Retention::default() };
+    let store = open(folders[0].path(), Options { retention, ..quick() });
+    conformance::forgets_ended_runs_but_none_that_owes_something(&store, async || store.tidy().await.expect("it is open")).await;
+
+    let clock = virtual_clock();
+    let store = open_at(folders[1].path(), &clock, quick());
+    let pass = async |time| {
+        clock.advance(time).await;
+        store.tidy().await.expect("it is open");
+    };
+    conformance::knows_events_for_seven_days(&store, pass).await;
+
+    let store = open_at(folders[2].path(), &clock, quick());
+    store.0.pages.store(200, Ordering::Relaxed);
+    let make_room = async || {
+        store.0.pages.store(0, Ordering::Relaxed);
+        while store.health() != Health::Good {
+            until(|| clock.sleepers() > 0 || store.health() == Health::Good).await;
+            clock.advance(Duration::from_secs(1)).await;
+        }
+    };
+    conformance::takes_nothing_new_without_room(&store, make_room).await;
+}
+
+#[tokio::test]
 async fn an_event_stays_while_a_run_may_wait_for_it_or_somebody_has_not_taken_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = open(folder.path(), quick());
