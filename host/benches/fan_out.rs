@@ -1,9 +1,9 @@
 //! One event to a hundred subscribers, beside Tokio's broadcast channel with a hundred receivers in the same run.
 //!
 //! `cargo bench --bench fan_out` prints three things, each for one event: the broadcast channel, whose hundred tasks receive the shared event and
-//! count it; the bus, whose hundred deliveries do what they always do (the queue of each flow, each event once, the activation of the flow)
-//! and meet an `Activate` that counts; and a whole host in which the event starts a hundred flows of one step, each a run with its
-//! record.
+//! count it; the bus, which brings the shared event to a hundred flows as it always does (who hears it, the bounded queue of each, each event once and in
+//! order, a receipt) and meets an `Activate` that counts it; and a whole host in which the event starts a hundred flows of one step, each a
+//! run with its record.
 
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "a benchmark fails by panicking, and prints")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
@@ -20,9 +20,9 @@ use pipehost::clock::RealClock;
 use pipehost::model::activation::{Activation, Admission, Patience};
 use pipehost::model::event::{Caller, Causation, Event, Scope};
 use pipehost::model::happening::Happening;
-use pipehost::model::id::{CorrelationId, EventId, RunId};
+use pipehost::model::id::{CorrelationId, EventId, FlowName, PipelineName, RunId};
 use pipehost::model::job::CancelReason;
-use pipehost::model::port::{Activate, Sink};
+use pipehost::model::port::{Activate, Receipt, Sink};
 use pipehost::model::time::Timestamp;
 use pipehost::model::types::Origin;
 use pipehost::model::value::Value;
@@ -60,7 +60,19 @@ impl Counter {
 impl Activate for Counter {
     fn activate(&self, activation: Activation) -> BoxFuture<'_, Admission> {
         std::hint::black_box(&activation);
+        std::future::ready(Admission::Started(RunId::new(Uuid::nil()))).boxed()
+    }
+
+    fn deliver(
+        self: Arc<Self>,
+        _: &PipelineName,
+        _: &FlowName,
+        event: &Arc<Event>,
+        receipt: Box<dyn Receipt>,
+    ) -> BoxFuture<'static, Admission> {
+        std::hint::black_box(event);
         self.count();
+        receipt.settle();
         std::future::ready(Admission::Started(RunId::new(Uuid::nil()))).boxed()
     }
 

@@ -18,7 +18,7 @@ pub mod views;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::bus::Bus;
@@ -37,7 +37,7 @@ use crate::policy::Policies;
 use crate::reload::{Parts, Rebuilder, Reload};
 use crate::telemetry::{Detail, Subscription, Telemetry};
 
-pub use crate::engine::Recovered;
+pub use crate::engine::{Left, Recovered};
 pub use crate::journal::sqlite::CANNOT_OPEN as JOURNAL_UNUSABLE;
 pub use crate::journal::sqlite::Integrity;
 pub use crate::reload::{Outcome, Report};
@@ -96,6 +96,29 @@ struct Telling(Telemetry);
 impl Drop for Telling {
     fn drop(&mut self) {
         self.0.close();
+    }
+}
+
+/// Whether there is room for new runs where the journal is.
+pub struct Room {
+    why: watch::Receiver<Option<String>>,
+    /// What was said last.
+    is_short: bool,
+}
+
+impl Room {
+    /// Waits until that changes: why there is none, or `None` when there is again. For ever if it does not. Dropping the wait loses nothing.
+    pub async fn changed(&mut self) -> Option<String> {
+        let is_short = self.is_short;
+        let changed = self.why.wait_for(|why| why.is_some() != is_short).await.map(|why| why.clone());
+        match changed {
+            Ok(why) => {
+                self.is_short = why.is_some();
+                why
+            }
+            // It was closed.
+            Err(_) => std::future::pending().await,
+        }
     }
 }
 
@@ -270,25 +293,31 @@ impl App {
         async move { store::broken(&data, &broken.await) }
     }
 
+    /// What people have to know of the room that the journal has, when that changes; see [`Room`].
+    pub fn room(&self) -> Room {
+        Room { why: self.store.short(), is_short: false }
+    }
+
     /// Whether files are watched.
     pub const fn is_watching(&self) -> bool {
         self.watching
     }
 
     /// Stops everything in order: no more reloads, then the runs, of which those that are durable are left for the next start, then the buses, then the
-    /// journal, then the telling.
-    pub async fn stop(self) {
+    /// journal, then the telling. Returns what is left for the next start.
+    pub async fn stop(self) -> Left {
         self.stop.cancel();
         if let Some(follower) = self.follower {
             // It fails only if the task panicked, which the panic hook has told.
             let _ = follower.await;
         }
-        self.commands.engine.stop(CancelReason::Shutdown).await;
+        let left = self.commands.engine.stop(CancelReason::Shutdown).await;
         let store = self.store;
         // It blocks until all is written. A panic in there is told by the panic hook.
         let _ = spawn_blocking(move || store.close()).await;
         self.telemetry.0.close();
         drop(self.owner);
+        left
     }
 }
 

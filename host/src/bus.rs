@@ -4,29 +4,33 @@ pub mod loop_guard;
 pub mod topology;
 
 mod delivery;
+mod queue;
 mod receipt;
 mod seen;
 
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Either, join_all, select};
 use indexmap::IndexMap;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
 
 use crate::clock::Activity;
 use crate::model::event::Event;
 use crate::model::failure::Failure;
-use crate::model::happening::{Happening, What};
-use crate::model::id::{FlowName, PipelineName};
+use crate::model::happening::What;
+use crate::model::id::{EventType, FlowName, PipelineName};
 use crate::model::port::{Activate, Clock, Sink};
-use delivery::{Letter, Subscriber};
+use delivery::{Office, Stop};
+use queue::{Letter, Posted, Subscriber};
 use receipt::Share;
 pub use receipt::Tracking;
+use seen::Seen;
+use topology::{Ears, Target, by_type};
 pub use topology::{Subscription, Topology};
-use topology::{Target, heard};
 
 /// How many events wait for one flow.
 pub const QUEUE: usize = 1_024;
@@ -41,32 +45,24 @@ const STOPPING: &str = "the host is stopping";
 pub struct Bus(Arc<Inside>);
 
 struct Inside {
-    office: Office,
+    office: Arc<Office>,
     routes: RwLock<Routes>,
-}
-
-/// What a publisher and a delivery both need.
-#[derive(Clone)]
-struct Office {
-    clock: Arc<dyn Clock>,
-    sink: Arc<dyn Sink>,
-    activity: Activity,
 }
 
 #[derive(Default)]
 struct Routes {
     /// In the order of the plan, so that equal runs go equal ways.
     subscribers: IndexMap<Target, Route>,
-    /// Deliveries that were closed and may still be telling what was in their queues.
-    ending: Vec<JoinHandle<()>>,
+    /// The same by the types of events.
+    by_type: HashMap<EventType, Ears>,
+    /// How many there ever were.
+    numbers: u64,
     stopped: bool,
 }
 
 struct Route {
     subscriber: Arc<Subscriber>,
     subscriptions: Vec<Subscription>,
-    /// `None` once somebody waits for it.
-    task: Option<JoinHandle<()>>,
 }
 
 impl Bus {
@@ -79,11 +75,13 @@ impl Bus {
     /// The same; deliveries are counted by `activity`, and a publisher's wait for room is counted out of it, so events must be published from
     /// what it counts in.
     pub fn counted_by(clock: Arc<dyn Clock>, sink: Arc<dyn Sink>, activity: Activity) -> Self {
-        Self(Arc::new(Inside { office: Office { clock, sink, activity }, routes: RwLock::default() }))
+        let (seen, activate, tasks) = (Mutex::new(Seen::default()), Mutex::default(), TaskTracker::new());
+        let office = Arc::new(Office { clock, sink, activity, seen, activate, tasks });
+        Self(Arc::new(Inside { office, routes: RwLock::default() }))
     }
 
     /// Puts other subscriptions in force, at one instant. A flow that subscribed before and still does keeps its queue; the queue of a flow that no
-    /// longer does is emptied, and each event in it told as [`What::Undelivered`]. Must be called within a Tokio runtime, whose tasks deliver.
+    /// longer does is emptied, and each event in it told as [`What::Undelivered`].
     ///
     /// Does nothing on a bus that was stopped.
     pub fn install(&self, topology: Topology, activate: Weak<dyn Activate>) {
@@ -91,24 +89,21 @@ impl Bus {
         if routes.stopped {
             return;
         }
+        *self.0.office.activate.lock().unwrap_or_else(PoisonError::into_inner) = Some(activate);
         let mut before = std::mem::take(&mut routes.subscribers);
         for (target, subscriptions) in topology.by_target() {
-            let route = match before.swap_remove(&target) {
-                Some(route) => {
-                    route.subscriber.set(Weak::clone(&activate));
-                    Route { subscriptions, ..route }
-                }
+            let subscriber = match before.swap_remove(&target) {
+                Some(route) => route.subscriber,
                 None => {
-                    let (subscriber, task) = Subscriber::start(target.clone(), Weak::clone(&activate), self.0.office.clone());
-                    Route { subscriber, subscriptions, task: Some(task) }
+                    routes.numbers += 1;
+                    Subscriber::new(target.clone(), routes.numbers)
                 }
             };
-            routes.subscribers.insert(target, route);
+            routes.subscribers.insert(target, Route { subscriber, subscriptions });
         }
-        routes.ending.retain(|task| !task.is_finished());
+        routes.by_type = by_type(routes.subscribers.values().map(|route| (&route.subscriber, &route.subscriptions[..])));
         for gone in before.into_values() {
             gone.subscriber.close("the flow no longer hears such events: other files are in force");
-            routes.ending.extend(gone.task);
         }
     }
 
@@ -125,21 +120,29 @@ impl Bus {
     /// The same, without the wait: every flow whose queue has room has the event already, and what comes back waits for the others. It must be
     /// polled within what `activity` counts; where it is dropped, the flows that have not got the event go without, which is told unless the event is
     /// tracked: then it is told again when the host starts anew.
+    ///
+    /// Must be called within a Tokio runtime, whose tasks deliver.
     pub fn offer(&self, event: Event, exported: bool, tracking: Option<Tracking>) -> Option<BoxFuture<'static, ()>> {
         let office = &self.0.office;
-        office.tell(What::Published { published: event.clone() });
         let event = Arc::new(event);
+        if office.sink.wants_routine() {
+            office.tell(What::Published { published: (*event).clone() });
+        }
+        let ears = self.ears(&event.event_type);
         let mut full = Vec::new();
-        for subscriber in self.hearers(&event, exported) {
-            let share = tracking.as_ref().map(Tracking::share);
-            match subscriber.queue.try_send(Letter { event: Arc::clone(&event), share }) {
-                Ok(()) => {}
-                Err(mpsc::error::TrySendError::Full(letter)) => {
-                    let waits = Waits { office: office.clone(), subscriber, letter: Some(letter) };
-                    full.push(waits.send());
+        if let Some(ears) = ears {
+            let again = !office.seen().is_first(event.id, &ears, exported);
+            let mut stops = Vec::with_capacity(ears.len());
+            for (ear, hearer) in ears.iter().enumerate().filter(|(_, ear)| ear.hears(&event, exported)) {
+                let letter = Letter { event: Arc::clone(&event), share: tracking.as_ref().map(Tracking::share), again };
+                match hearer.subscriber.post(letter) {
+                    Posted::Yours(Letter { share, .. }) => stops.push(Stop { ear, share }),
+                    Posted::Queued => {}
+                    Posted::Waits(number, entered) => full.push(self.waits(&hearer.subscriber, number, entered).entered()),
+                    Posted::Closed(letter) => office.give_up(letter, &hearer.subscriber, hearer.subscriber.closed_why()),
                 }
-                Err(mpsc::error::TrySendError::Closed(letter)) => office.give_up(letter, &subscriber.name, subscriber.closed_why()),
             }
+            office.go_round(&event, &ears, again, stops);
         }
         if let Some(tracking) = tracking {
             tracking.offered();
@@ -151,56 +154,59 @@ impl Bus {
     /// Brings an event to those of these flows that hear it, and waits until each has it for good, however long that takes. Who has not taken it comes
     /// back, with why: `rejected` may be tried again, since a flow that has it already takes it once. Nothing tells that it is published.
     ///
-    /// It must be polled within what `activity` counts.
+    /// It must be polled within what `activity` counts, and called within a Tokio runtime.
     pub fn deliver(
         &self,
         event: &Arc<Event>,
         exported: bool,
         to: &[(PipelineName, FlowName)],
     ) -> BoxFuture<'static, Vec<((PipelineName, FlowName), Failure)>> {
-        let office = self.0.office.clone();
-        let deliveries: Vec<_> = self
-            .hearers(event, exported)
-            .into_iter()
-            .filter(|subscriber| to.contains(&subscriber.target))
-            .map(|subscriber| {
-                let (share, answer) = Share::asked();
-                let letter = Letter { event: Arc::clone(event), share: Some(share) };
-                let waits = Waits { office: office.clone(), subscriber, letter: Some(letter) };
-                async move {
-                    let target = waits.subscriber.target.clone();
-                    waits.send().await;
-                    Some((target, answer.await.err()?))
+        let office = &self.0.office;
+        let (mut deliveries, mut stops) = (Vec::new(), Vec::new());
+        let Some(ears) = self.ears(&event.event_type) else { return std::future::ready(Vec::new()).boxed() };
+        for (ear, hearer) in ears.iter().enumerate() {
+            let subscriber = &hearer.subscriber;
+            if !to.contains(&subscriber.target) || !hearer.hears(event, exported) {
+                continue;
+            }
+            let (share, answer) = Share::asked();
+            let mut waits = None;
+            // It may have the event: not all are asked each time.
+            match subscriber.post(Letter { event: Arc::clone(event), share: Some(share), again: true }) {
+                Posted::Yours(Letter { share, .. }) => stops.push(Stop { ear, share }),
+                Posted::Queued => {}
+                Posted::Waits(number, entered) => waits = Some(self.waits(subscriber, number, entered)),
+                Posted::Closed(letter) => office.give_up(letter, subscriber, subscriber.closed_why()),
+            }
+            let target = subscriber.target.clone();
+            deliveries.push(async move {
+                if let Some(waits) = waits {
+                    waits.entered().await;
                 }
-            })
-            .collect();
-        async move { office.activity.rest(join_all(deliveries)).await.into_iter().flatten().collect() }.boxed()
+                Some((target, answer.await.err()?))
+            });
+        }
+        office.go_round(event, &ears, true, stops);
+        let activity = office.activity.clone();
+        async move { activity.rest(join_all(deliveries)).await.into_iter().flatten().collect() }.boxed()
     }
 
     /// Takes no more events, ends all deliveries and tells what was still in the queues. Events published after it are told as undelivered.
     pub async fn stop(&self) {
-        let tasks: Vec<_> = {
+        {
             let mut routes = self.0.routes.write().unwrap_or_else(PoisonError::into_inner);
             routes.stopped = true;
-            let mut tasks = std::mem::take(&mut routes.ending);
-            for route in routes.subscribers.values_mut() {
-                // The route stays, so that a late event finds it closed and is told.
-                route.subscriber.close(STOPPING);
-                tasks.extend(route.task.take());
-            }
-            tasks
-        };
-        for task in tasks {
-            // A task that panicked has ended too.
-            drop(task.await);
+            // The routes stay, so that a late event finds them closed and is told.
+            routes.subscribers.values().for_each(|route| route.subscriber.close(STOPPING));
         }
+        self.0.office.tasks.close();
+        self.0.office.tasks.wait().await;
     }
 
     /// The flows that hear an event, in the order of the plan.
     pub fn targets(&self, event: &Event, exported: bool) -> Vec<(PipelineName, FlowName)> {
-        let routes = self.0.routes.read().unwrap_or_else(PoisonError::into_inner);
-        let hears = |route: &Route| route.subscriptions.iter().any(|subscription| heard(subscription, event, exported));
-        routes.subscribers.iter().filter(|(_, route)| hears(route)).map(|(target, _)| target.clone()).collect()
+        let Some(ears) = self.ears(&event.event_type) else { return Vec::new() };
+        ears.iter().filter(|ear| ear.hears(event, exported)).map(|ear| ear.subscriber.target.clone()).collect()
     }
 
     /// How many flows subscribe.
@@ -208,36 +214,41 @@ impl Bus {
         self.0.routes.read().unwrap_or_else(PoisonError::into_inner).subscribers.len()
     }
 
-    fn hearers(&self, event: &Event, exported: bool) -> Vec<Arc<Subscriber>> {
-        let routes = self.0.routes.read().unwrap_or_else(PoisonError::into_inner);
-        let hears = |route: &&Route| route.subscriptions.iter().any(|subscription| heard(subscription, event, exported));
-        routes.subscribers.values().filter(hears).map(|route| Arc::clone(&route.subscriber)).collect()
+    fn ears(&self, event_type: &EventType) -> Option<Ears> {
+        self.0.routes.read().unwrap_or_else(PoisonError::into_inner).by_type.get(event_type).map(Arc::clone)
+    }
+
+    fn waits(&self, subscriber: &Arc<Subscriber>, number: u64, entered: oneshot::Receiver<()>) -> Waits {
+        Waits { office: Arc::clone(&self.0.office), subscriber: Arc::clone(subscriber), number, entered: Some(entered) }
     }
 }
 
 /// An event that waits for room in one flow's queue.
 struct Waits {
-    office: Office,
+    office: Arc<Office>,
     subscriber: Arc<Subscriber>,
-    /// Until it is sent.
-    letter: Option<Letter>,
+    number: u64,
+    /// Until it is over.
+    entered: Option<oneshot::Receiver<()>>,
 }
 
 impl Waits {
-    async fn send(mut self) {
+    async fn entered(mut self) {
+        let Some(entered) = self.entered.as_mut() else { return };
         let late = self.office.clock.sleep_until(self.office.clock.now() + PATIENCE);
-        let subscriber = Arc::clone(&self.subscriber);
-        let room = std::pin::pin!(subscriber.queue.reserve());
-        let ended = select(room, late).await;
-        let Some(letter) = self.letter.take() else { return };
-        match ended {
-            Either::Left((Ok(place), _)) => place.send(letter),
-            Either::Left((Err(_), _)) => self.office.give_up(letter, &subscriber.name, subscriber.closed_why()),
-            Either::Right(_) => {
-                let why =
-                    format!("{QUEUE} events wait for the flow, and for 30s none was taken; make it faster, or raise its `max_concurrent`");
-                self.office.give_up(letter, &subscriber.name, why);
-            }
+        let is_in = matches!(select(entered, late).await, Either::Left(_));
+        self.entered = None;
+        if !is_in {
+            self.give_up(format!(
+                "{QUEUE} events wait for the flow, and for 30s none was taken; make it faster, or raise its `max_concurrent`"
+            ));
+        }
+    }
+
+    /// It may have got in at this moment.
+    fn give_up(&self, why: impl Into<String>) {
+        if let Some(letter) = self.subscriber.withdraw(self.number) {
+            self.office.give_up(letter, &self.subscriber, why);
         }
     }
 }
@@ -245,33 +256,9 @@ impl Waits {
 /// Nobody waits any more, and nothing is lost silently.
 impl Drop for Waits {
     fn drop(&mut self) {
-        if let Some(letter) = self.letter.take() {
-            self.office.give_up(letter, &self.subscriber.name, STOPPING);
+        if self.entered.is_some() {
+            self.give_up(STOPPING);
         }
-    }
-}
-
-impl Office {
-    fn tell(&self, what: What) {
-        self.sink.accept(Happening { time: self.clock.now(), run: None, what });
-    }
-
-    /// A flow goes without an event. What the end of the host takes is told again when it starts anew, if somebody follows it.
-    fn give_up(&self, letter: Letter, subscriber: &str, why: impl Into<String>) {
-        let why = why.into();
-        match letter.share {
-            Some(_) if why == STOPPING => {}
-            share => {
-                self.undelivered(&letter.event, subscriber, why.as_str());
-                if let Some(share) = share {
-                    share.give_up(&why);
-                }
-            }
-        }
-    }
-
-    fn undelivered(&self, event: &Event, subscriber: &str, reason: impl Into<String>) {
-        self.tell(What::Undelivered { undelivered: event.clone(), subscriber: subscriber.to_owned(), reason: reason.into() });
     }
 }
 

@@ -35,6 +35,7 @@ mod talk;
 mod test;
 #[cfg(unix)]
 mod trace;
+mod typed;
 mod words;
 mod wrap;
 

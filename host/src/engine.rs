@@ -33,7 +33,7 @@ mod waits;
 mod work;
 
 pub use dead_letters::DeadLetter;
-pub use handle::{Emitted, Engine, Migrated, MigrationOutcome, Outside, Ports, subscriptions};
+pub use handle::{Emitted, Engine, Left, Migrated, MigrationOutcome, Outside, Ports, subscriptions};
 pub use recovery::Recovered;
 pub use view::{RunStatus, RunView};
 pub use waits::listens;

@@ -20,6 +20,7 @@ pub mod port;
 pub mod record;
 pub mod resource;
 pub mod secret;
+pub mod size;
 pub mod time;
 pub mod types;
 pub mod value;

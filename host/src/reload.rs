@@ -21,7 +21,7 @@ use crate::plan::pipeline::{DeclaredExecutor, Pipeline, Plan};
 use crate::plan::{self, Bound, Environment, Install, Loaded, Sources, diff, libraries_only, load_given, misfits};
 use crate::watch::Change;
 
-pub use rebuilding::{CANNOT_OPEN, FROM_BUNDLE, OTHER_FORMAT, OTHER_REVISION, Rebuilder, pipeline_of};
+pub use rebuilding::{CANNOT_OPEN, FROM_BUNDLE, OTHER_FORMAT, OTHER_REVISION, Rebuilder, named_in};
 
 /// The loader broke off: a mistake in pipehost itself.
 pub const BROKE_OFF: &str = "E0704";

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 
-use crate::program::{Bench, Finished, Program, text};
+use crate::program::{Bench, CHATBOT, Finished, Program, text};
 
 const BUY: &str = "pipeline: buy
 events:
@@ -134,7 +134,7 @@ fn scrubbed(printed: &str) -> String {
 
 /// It is printed as it is written in `tests/cases/views`; `PIPEHOST_UPDATE=1` writes that anew.
 #[track_caller]
-fn is_as_written(name: &str, printed: &str) {
+pub(crate) fn is_as_written(name: &str, printed: &str) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cases/views").join(name);
     let printed = scrubbed(printed);
     if std::env::var_os("PIPEHOST_UPDATE").is_some() {
@@ -216,7 +216,7 @@ fn a_run_is_cancelled_once() {
     let (bench, program) = started();
     let run = waiting(&bench, &program, "waits", "{}");
     let cancelled = ask(&bench, &["runs", "cancel", &run]);
-    assert_eq!(cancelled.ends_with(0).out, format!("run {run}: it is being cancelled: what it did is undone, and its finally is done\n"));
+    assert_eq!(cancelled.ends_with(0).out, format!("run {run}: cancelled; what its steps say how to undo is undone\n"));
     program.event("run_ended");
     let again = ask(&bench, &["runs", "cancel", &run]);
     again.ends_with(1).says(&[&format!("error[E0768]: run {run} has ended already (cancelled)")]);
@@ -288,6 +288,53 @@ fn what_a_host_left_is_looked_at_without_it_and_the_next_one_goes_on() {
     assert_eq!(text(&story, "steps/0/wait/answers/0/caller/id"), "robin");
 }
 
+/// Changes one bit in each file of what is too large for a row.
+fn damage_payloads(bench: &Bench) {
+    let files: Vec<_> = fs::read_dir(bench.path(".pipehost/payloads")).expect("there are some").flatten().collect();
+    assert!(!files.is_empty());
+    for file in files {
+        let mut bytes = fs::read(file.path()).expect("it is there");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(file.path(), bytes).expect("written");
+    }
+}
+
+#[test]
+fn a_run_whose_history_cannot_be_read_hides_no_other_and_says_why() {
+    let (bench, program) = started();
+    let large = format!(r#"{{"order":"{}","token":"x"}}"#, "o".repeat(70_000));
+    let damaged = waiting(&bench, &program, "order", &large);
+    let whole = waiting(&bench, &program, "waits", "{}");
+    program.signal("TERM");
+    program.finish().ends_with(0);
+    damage_payloads(&bench);
+    let looked_at = |whole_is: &str| {
+        let rows = ask(&bench, &["runs", "list", "--json"]).ends_with(0).objects();
+        let rows: Vec<(&str, &str)> = rows.iter().map(|row| (text(row, "run"), text(row, "status"))).collect();
+        assert_eq!(rows, [(whole.as_str(), whole_is), (damaged.as_str(), "stalled")]);
+        let listed = ask(&bench, &["runs", "list", "--status", "stalled"]).ends_with(0).out.clone();
+        assert!(listed.contains("stalled (the facts from number 0 on of run ") && listed.contains(" is damaged)"), "{listed}");
+        let shown = ask(&bench, &["runs", "show", &damaged]).ends_with(0).out.clone();
+        for words in [
+            "  flow       buy.order\n",
+            "  status     stalled (the facts",
+            "  no more    pipehost store verify names what is damaged: the facts",
+        ] {
+            assert!(shown.contains(words), "{words:?} is not in\n{shown}");
+        }
+        assert!(!shown.contains("  input"), "what is not known is not told as null:\n{shown}");
+        let traced = ask(&bench, &["trace", &damaged]).ends_with(0).out.clone();
+        assert!(traced.starts_with(&format!("run buy.order {damaged}  ")), "{traced}");
+        ask(&bench, &["runs", "show", &whole]).ends_with(0);
+    };
+    looked_at("stalled");
+    let program = bench.start(&["run", "buy.yaml", "--events", "json"]);
+    program.errors.expect("It stays until");
+    looked_at("waiting");
+    ask(&bench, &["signal", &whole, "Approved", r#"{"approved":true}"#]).ends_with(0);
+}
+
 #[test]
 fn a_run_that_nobody_waits_for_leaves_a_dead_letter_that_is_replayed_and_dropped() {
     let (bench, program) = started();
@@ -327,6 +374,43 @@ fn a_run_that_has_ended_is_done_again_and_says_of_which_run() {
         .ends_with(0)
         .says(&["every run belongs to the revision in force"]);
     ask(&bench, &["runs", "migrate", "--all", "--to", "yesterday"]).ends_with(2);
+}
+
+#[test]
+fn the_chatbot_saves_again_what_it_has_answered_and_does_not_answer_again() {
+    let bench = Bench::chatbot();
+    let (script, broken) = ("pipelines/scripts/save_message.rhai", "    throw permanent(\"the disk is full\");\n");
+    bench.replace(script, "    let message = job.input;\n", &format!("{broken}    let message = job.input;\n"));
+    let mut program = bench.start(&["run", CHATBOT, "--events", "json"]);
+    program.say("how do retries work?");
+    let run = text(&program.event("run_started"), "run").to_owned();
+    assert_eq!(text(&program.event("replied"), "reply/step"), "save");
+    program.event("run_ended");
+    bench.replace(script, broken, "");
+    program.event("reloaded");
+    let data = ["--data", "pipelines/.pipehost", "--json"];
+    let again = ask(&bench, &[&["runs", "retry", &run, "--from", "save"][..], &data].concat());
+    let again = text(&again.ends_with(0).objects()[0], "begun").to_owned();
+    let mut worked = Vec::new();
+    loop {
+        let line = program.output().line().expect("it goes on");
+        let event: Json = serde_json::from_str(&line).expect("JSON");
+        match text(&event, "event") {
+            "job_started" => worked.push(text(&event, "step").to_owned()),
+            "run_ended" => break assert_eq!((text(&event, "run"), text(&event, "outcome")), (again.as_str(), "succeeded")),
+            _ => {}
+        }
+    }
+    assert_eq!(worked, ["save"], "the passages and the answer are those of the first run");
+    let of = |run: &str| ask(&bench, &[&["runs", "show", run][..], &data].concat()).ends_with(0).objects().remove(0);
+    let (first, second) = (of(&run), of(&again));
+    let steps = first["steps"].as_array().expect("steps");
+    let answer = steps.iter().find(|step| step["step"] == "answer").expect("it was answered");
+    assert_eq!(text(&second, "reply/text"), text(answer, "output/text"));
+    let kept: Vec<(String, String)> = bench.messages().into_iter().map(|(_, role, text)| (role, text)).collect();
+    let row = |role: &str, text: &str| (role.to_owned(), text.to_owned());
+    assert_eq!(kept, [row("user", "how do retries work?"), row("assistant", text(&second, "reply/text"))]);
+    drop(program.finish());
 }
 
 #[test]

@@ -104,6 +104,26 @@ fn a_data_folder_that_cannot_be_written_to_is_named() {
 
 #[cfg(target_os = "linux")]
 #[test]
+fn a_data_folder_that_is_there_and_read_only_is_named_and_can_be_looked_at() {
+    let bench = Bench::chatbot();
+    bench.run(&["run", CHATBOT, "--data", "data"], b"how do retries work?\n").ends_with(0);
+    if !crate::store::disk::may_mount() {
+        eprintln!("nobody may mount a read-only folder here, so this is not shown");
+        return;
+    }
+    let read_only = |arguments: &[&str]| {
+        let mount = r#"mount --bind data data && mount -o remount,bind,ro data && exec "$0" "$@""#;
+        let program = bench.start_through(&["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount], arguments);
+        program.finish()
+    };
+    let refused = read_only(&["run", CHATBOT, "--data", "data"]);
+    refused.ends_with(3).says(&["error[E0703]", "the data folder data cannot be written to (Read-only file system", "--data DIR"]);
+    assert!(read_only(&["runs", "list", "--data", "data"]).ends_with(0).out.contains("chatbot.main"));
+    read_only(&["store", "verify", "--data", "data"]).ends_with(0);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
 fn an_output_that_is_full_is_told() {
     let bench = Bench::chatbot();
     bench.run_into("/dev/full", &["run", CHATBOT], b"how do retries work?\n").ends_with(1).says(&["error[E0706]", "cannot be written"]);

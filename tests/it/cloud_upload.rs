@@ -126,6 +126,19 @@ fn three_attempts_under_one_name_and_one_key_are_one_file() {
 }
 
 #[test]
+fn a_file_with_an_odd_name_is_one_name_in_the_address_and_cuts_nothing_off() {
+    let cloud = Cloud::start(&[Act::Well]);
+    let bench = bench(&cloud);
+    bench.write("pipelines/outbox/a b?x=..#c.json", "odd");
+    let mut program = bench.start(&["run", FILE, "--events", "json"]);
+    program.say("a b?x=..#c.json");
+    assert_eq!(text(&program.event("replied")["reply"], "status"), "uploaded");
+    program.finish().ends_with(0);
+    let path = "/files/a%20b%3Fx%3D..%23c.json".to_owned();
+    assert_eq!(cloud.state().files, BTreeMap::from([(path, ("odd".to_owned(), 1))]));
+}
+
+#[test]
 fn a_file_whose_answer_was_lost_is_not_stored_twice() {
     let cloud = Cloud::start(&[Act::TakesAndHangsUp, Act::TakesAndHangsUp, Act::Well]);
     let bench = bench(&cloud);

@@ -117,7 +117,7 @@ fn a_request_that_waits_is_answered_after_the_host_was_killed() {
     let waiting = host.event("waiting");
     let run = text(&waiting, "run").to_owned();
     mail.wait_for(1);
-    for _ in 0..3 {
+    for _ in 0..10 {
         host.kill();
         host = Running::start_talking(&bench, &["request_routing"]);
     }
@@ -149,5 +149,7 @@ fn an_upload_that_is_killed_in_an_attempt_goes_on_under_the_same_key() {
     let host = Running::start_talking(&bench, &["cloud_upload"]);
     let ended = host.until_ended("cloud_upload", "main");
     assert_eq!((text(&ended, "outcome"), cloud.asked("/files/file.json")), ("succeeded", 2));
+    let keys = cloud.keys("/files/file.json");
+    assert!(!keys[0].is_empty() && keys[0] == keys[1], "both are one upload: {keys:?}");
     host.stop().ends_with(0);
 }

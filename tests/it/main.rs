@@ -57,4 +57,6 @@ mod structures;
 mod terminal;
 mod tests_in_files;
 mod tidy;
+#[cfg(unix)]
+mod told;
 mod upload;

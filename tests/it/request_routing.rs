@@ -101,6 +101,36 @@ fn a_manager_answers_by_name_and_whoever_was_not_asked_is_told_so() {
     {
         assert!(shown.contains(line), "{line}\n{shown}");
     }
+    // Both ways to answer are in one trail.
+    let by_flow = host.send("request_routing.answer", &json!({ "request": request, "by": "rosa", "approve": true }));
+    assert_eq!(by_flow["refused"][0]["reason"], "double");
+    let audit = |arguments: &[&str]| {
+        let arguments = [&["runs", "show", "--data", "pipelines/.pipehost", &request, "--audit"][..], arguments].concat();
+        bench.run(&arguments, b"")
+    };
+    let decisions = audit(&["--json"]).ends_with(0).objects();
+    let told: Vec<String> = decisions.iter().map(|one| format!("{} {}", text(one, "who"), text(one, "what"))).collect();
+    let named = told.iter().map(String::as_str).filter(|told| !told.starts_with("transform "));
+    // The run may still have been at work when these came.
+    let (double, named): (Vec<&str>, Vec<&str>) = named.partition(|told| told.contains("(double)"));
+    assert_eq!(double, ["rita RequestApproved refused (double)", "somebody RequestApproved refused (double)"]);
+    assert_eq!(
+        named,
+        [
+            "somebody began",
+            "router route succeeded",
+            "managers approvals[0].managers succeeded",
+            "approvals[0].answer asked",
+            "rosa RequestApproved refused (guard)",
+            "ralf RequestApproved taken",
+            "parts parts succeeded",
+            "suppliers chosen succeeded",
+            "run succeeded",
+        ]
+    );
+    let printed = audit(&[]).ends_with(0).out.clone();
+    assert_eq!(printed.lines().count(), decisions.len() + 1, "{printed}");
+    assert!(printed.starts_with("WHEN ") && printed.contains(r#""by":"rosa""#), "{printed}");
     host.stop().ends_with(0);
 }
 

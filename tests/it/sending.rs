@@ -202,5 +202,5 @@ fn who_waits_is_told_that_the_host_ended() {
     waiting.output().expect("progress");
     ended(program);
     let told = waiting.finish();
-    assert!(told.ends_with(1).out.contains("\"outcome\":\"cancelled\""), "{}", told.out);
+    assert!(told.ends_with(4).out.contains("{\"answer\":\"left\",\"run\":\""), "{}", told.out);
 }

@@ -3,6 +3,7 @@
 mod commands;
 #[cfg(target_os = "linux")]
 pub(crate) mod disk;
+mod formats;
 
 use std::path::Path;
 
@@ -51,6 +52,15 @@ fn lost(events: &[Json], data: &Path) -> Vec<String> {
     let kept = exported(data);
     let known = |run: &String| kept.iter().any(|line| line["run"] == run.as_str() && line["outcome"] == "succeeded");
     ended(events).into_iter().filter(|run| !known(run)).collect()
+}
+
+/// The runs that somebody was told have ended, and that the journal of this folder knows otherwise.
+#[cfg(target_os = "linux")]
+fn contradicted(events: &[Json], data: &Path) -> Vec<String> {
+    let kept = exported(data);
+    let is_kept = |event: &&Json| kept.iter().any(|line| line["run"] == event["run"] && line["outcome"] == event["outcome"]);
+    let told = events.iter().filter(|event| event["event"] == "run_ended");
+    told.filter(|event| !is_kept(event)).map(Json::to_string).collect()
 }
 
 /// Takes rows from a journal behind the back of whoever counts them.

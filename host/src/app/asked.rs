@@ -1,5 +1,7 @@
 //! What is asked of runs and dead letters from outside, by their ids or the beginnings of them, and what was done.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::commands::Commands;
@@ -20,10 +22,18 @@ pub struct Asked {
     pub begun: Option<RunId>,
     /// What was done, in words.
     pub done: String,
+    /// How the run stands after it, where that was waited for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub status: Option<String>,
 }
 
+/// So long a run that is cancelled may take before whoever asked for it hears that it has not ended yet.
+const TO_CANCEL: Duration = Duration::from_secs(10);
+/// The wait between two looks at whether its end is recorded, when it is under way no more.
+const TO_RECORD: Duration = Duration::from_millis(20);
+
 impl Commands {
-    /// Cancels a run: what it has under way is cancelled, its `undo` and `finally` are done. Returns once it was asked to.
+    /// Cancels a run: what it has under way is cancelled, its `undo` and `finally` are done. Returns when it has ended, or after 10 s.
     ///
     /// # Errors
     /// As [`Views::find`](super::views::Views::find); `conflict` with [`ENDED`].
@@ -34,7 +44,41 @@ impl Commands {
             return Err(ended(run, &story.row.status));
         }
         self.engine.call_off(run).await?;
-        Ok(of_run(run, "it is being cancelled: what it did is undone, and its finally is done"))
+        let status = self.ended_within(run, TO_CANCEL).await?;
+        let done = match &status {
+            Some(Status::Cancelled) => "cancelled; what its steps say how to undo is undone".to_owned(),
+            Some(Status::Parked) => format!(
+                "parked: not all that it had done could be undone; pipehost runs show {run} tells what, pipehost runs resume {run} tries that again"
+            ),
+            Some(other) => format!("it {} before it could be cancelled", of_old(other)),
+            None => format!(
+                "it is being cancelled, and has not ended within {} s: pipehost runs show {run} tells how far it is",
+                TO_CANCEL.as_secs()
+            ),
+        };
+        Ok(Asked { status: status.map(|status| status.word().to_owned()), ..of_run(run, &done) })
+    }
+
+    /// How a run has ended; `None` if it has not within that time.
+    async fn ended_within(&self, run: RunId, time: Duration) -> Result<Option<Status>, Failure> {
+        let due = self.clock.now() + time;
+        loop {
+            tokio::select! {
+                biased;
+                () = self.engine.until_over(run) => {}
+                () = self.clock.sleep_until(due) => {}
+            }
+            let status = self.views.run(&run.to_string()).await?.row.status;
+            if !status.is_open() {
+                return Ok(Some(status));
+            }
+            let now = self.clock.now();
+            if now >= due {
+                return Ok(None);
+            }
+            // It is under way no more, and its end is on its way into the store; or the host is ending.
+            self.clock.sleep_until((now + TO_RECORD).min(due)).await;
+        }
     }
 
     /// Has a parked run go on with what could not be undone, or a stalled one be tried again.
@@ -44,7 +88,7 @@ impl Commands {
     pub async fn resume(&self, id: &str) -> Result<Asked, Failure> {
         let run = self.views.find(id).await?;
         self.engine.resume(run).await?;
-        Ok(of_run(run, "it goes on"))
+        Ok(of_run(run, &format!("it goes on; pipehost runs show {run} tells how it stands")))
     }
 
     /// Does a run that has ended again, as a new run: from its first step, or from another one on with what the steps before it gave.
@@ -55,7 +99,10 @@ impl Commands {
         let run = self.views.find(id).await?;
         let begun = self.engine.retry(run, from).await?;
         let from = from.map_or_else(String::new, |step| format!(" from the step {step} on"));
-        Ok(Asked { begun: Some(begun), ..of_run(run, &format!("run {begun} does it again{from}")) })
+        Ok(Asked {
+            begun: Some(begun),
+            ..of_run(run, &format!("run {begun} does it again{from}; pipehost runs show {begun} tells how it goes"))
+        })
     }
 
     /// Does what a dead letter is about again, and drops it.
@@ -66,10 +113,10 @@ impl Commands {
         let letter = self.views.dead_letter(id).await?;
         let begun = self.engine.replay(&letter.key).await?;
         let done = match begun {
-            Some(run) => format!("run {run} does it again"),
+            Some(run) => format!("run {run} does it again; pipehost runs show {run} tells how it goes"),
             None => "the event is on its way again".to_owned(),
         };
-        Ok(Asked { id: letter.key, begun, done })
+        Ok(Asked { id: letter.key, begun, done, status: None })
     }
 
     /// Forgets a dead letter.
@@ -79,12 +126,20 @@ impl Commands {
     pub async fn drop_letter(&self, id: &str) -> Result<Asked, Failure> {
         let letter = self.views.dead_letter(id).await?;
         self.engine.drop_letter(&letter.key).await?;
-        Ok(Asked { id: letter.key, begun: None, done: "it is dropped".to_owned() })
+        Ok(Asked { id: letter.key, begun: None, done: "it is dropped".to_owned(), status: None })
     }
 }
 
 fn of_run(run: RunId, done: &str) -> Asked {
-    Asked { id: run.to_string(), begun: None, done: done.to_owned() }
+    Asked { id: run.to_string(), begun: None, done: done.to_owned(), status: None }
+}
+
+/// `had failed`.
+fn of_old(status: &Status) -> String {
+    match status {
+        Status::TimedOut => "had timed out".to_owned(),
+        other => format!("had {}", other.word()),
+    }
 }
 
 pub(super) fn ended(run: RunId, status: &Status) -> Failure {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::engine::Engine;
 use crate::model::activation::{Activation, Admission, Requester};
+use crate::model::event::Caller;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::id::RunId;
 use crate::model::port::{Activate, Clock};
@@ -49,15 +50,22 @@ impl Commands {
     }
 
     /// Starts the flow of that name, `pipeline.flow`, or `pipeline` if one flow of it is started by name. Returns when it was admitted;
-    /// the requester hears the rest. `None` is a message that was forgotten, as the flow's `when_full: drop` says.
+    /// the requester hears the rest, if there is one. `caller` is who asks, as `caller.id` in expressions. `None` is a message that was forgotten, as the flow's `when_full: drop` says.
     ///
     /// # Errors
     /// `not_found` or `invalid` with [`NOT_SENDABLE`] if nothing can be sent there; else why the flow does not take it.
-    pub async fn send(&self, target: &str, input: Value, requester: Arc<dyn Requester>) -> Result<Option<RunId>, Failure> {
+    pub async fn send(
+        &self,
+        target: &str,
+        input: Value,
+        caller: Option<String>,
+        requester: Option<Arc<dyn Requester>>,
+    ) -> Result<Option<RunId>, Failure> {
         let pipelines = self.pipelines();
         let doors: Vec<Doors<'_>> = pipelines.iter().map(|pipeline| Doors::of(pipeline)).collect();
         let (pipeline, flow) = addressee(&doors, target)?;
-        let activation = Activation { requester: Some(requester), ..Activation::new(pipeline, flow, input) };
+        let caller = Caller { id: caller, roles: Vec::new() };
+        let activation = Activation { caller, requester, ..Activation::new(pipeline, flow, input) };
         match self.engine.activate(activation).await {
             Admission::Started(run) | Admission::Queued(run) => Ok(Some(run)),
             Admission::Dropped => Ok(None),

@@ -1,6 +1,7 @@
 //! What people and programs see of runs: lists, the story of one, what belongs to one request. Pure folds over what a store has; whether a
 //! host runs on that store or not.
 
+mod audit;
 mod beside;
 mod fold;
 mod letters;
@@ -17,11 +18,12 @@ use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use crate::model::failure::{Failure, FailureKind};
-use crate::model::id::{CorrelationId, Digest, FlowName, PipelineName, RunId};
+use crate::model::id::{CorrelationId, Digest, FlowName, IdPrefix, PipelineName, RunId};
 use crate::model::port::{RunQuery, RunRecord, Store, StoreError};
 use crate::model::record::Fact;
 use crate::plan::pipeline::Pipeline;
 
+pub use audit::Decision;
 pub use beside::archive;
 pub(super) use beside::of_host;
 pub use letters::{LetterRow, LetterStory, NO_LETTER};
@@ -143,17 +145,18 @@ impl Views {
     /// # Errors
     /// As [`find`](Self::find).
     pub async fn trace(&self, id: &str) -> Result<Trace, Failure> {
-        let wanted = prefix(id)?;
-        let all = self.store.runs(RunQuery::default()).await.map_err(|error| unreadable(&error))?;
-        let meant = |record: &&RunRecord| begins(&record.correlation_id.to_string(), &wanted) || begins(&record.run.to_string(), &wanted);
-        let requests: BTreeSet<CorrelationId> = all.iter().filter(meant).map(|record| record.correlation_id).collect();
+        let begins = prefix(id)?;
+        let query = RunQuery { limit: MOST_LISTED, ..RunQuery::default() };
+        let mut meant = self.records(RunQuery { run_begins: Some(begins), ..query.clone() }).await?;
+        meant.extend(self.records(RunQuery { correlation_begins: Some(begins), ..query }).await?);
+        let requests: BTreeSet<CorrelationId> = meant.iter().map(|record| record.correlation_id).collect();
         let mut found = requests.iter();
         let correlation = match (found.next(), found.next()) {
             (None, _) => return Err(no_request(id)),
             (Some(only), None) => *only,
             _ => return Err(ambiguous(id, "requests", requests.iter().map(ToString::to_string))),
         };
-        let mut records: Vec<RunRecord> = all.into_iter().filter(|record| record.correlation_id == correlation).collect();
+        let mut records = self.records(RunQuery { correlation: Some(correlation), ..RunQuery::default() }).await?;
         records.sort_by_key(|record| (record.began, record.run));
         let left_out = records.len().saturating_sub(MOST_RUNS);
         records.truncate(MOST_RUNS);
@@ -173,10 +176,8 @@ impl Views {
     }
 
     async fn record(&self, id: &str) -> Result<RunRecord, Failure> {
-        let wanted = prefix(id)?;
-        let exact = uuid::Uuid::try_parse(&wanted).ok().map(RunId::new);
-        let mut found = self.records(RunQuery { run: exact, ..RunQuery::default() }).await?;
-        found.retain(|record| begins(&record.run.to_string(), &wanted));
+        let begins = prefix(id)?;
+        let mut found = self.records(RunQuery { run_begins: Some(begins), limit: MOST_LISTED, ..RunQuery::default() }).await?;
         if found.len() > 1 {
             return Err(ambiguous(id, "runs", found.iter().map(|record| record.run.to_string())));
         }
@@ -188,27 +189,23 @@ impl Views {
     }
 
     async fn row(&self, record: RunRecord) -> Result<Option<RunRow>, Failure> {
-        let ended = record.ended.as_ref().and_then(|(at, word)| Some((*at, Status::of_word(word)?)));
-        let Some((at, status)) = ended else {
-            return Ok(self.story(&record).await?.map(|story| story.row));
-        };
-        Ok(Some(RunRow {
-            run: record.run,
-            pipeline: record.pipeline,
-            flow: record.flow,
-            status,
-            began: record.began,
-            ended: Some(at),
-            took_ms: Some(u64::try_from(at.since(record.began).as_millis()).unwrap_or(u64::MAX)),
-            correlation_id: record.correlation_id,
-            revision: record.revision,
-            parent: record.parent,
-        }))
+        if record.ended.as_ref().is_some_and(|(_, word)| Status::of_word(word).is_some()) {
+            return Ok(Some(known(&record, Status::Running)));
+        }
+        Ok(self.story(&record).await?.map(|story| story.row))
     }
 
-    /// `None` if the store has forgotten the run since it told of it.
+    /// `None` if the store has forgotten the run since it told of it. One whose facts cannot be read hides no other: what is known without
+    /// them is told.
     async fn story(&self, record: &RunRecord) -> Result<Option<RunStory>, Failure> {
-        let facts = self.store.facts(record.run).await.map_err(|error| unreadable(&error))?;
+        let facts = match self.store.facts(record.run).await {
+            Ok(facts) => facts,
+            Err(StoreError::Unreadable(why)) => {
+                let row = known(record, Status::Stalled { reason: why.clone() });
+                return Ok(Some(RunStory::unread(row, record.facts, why)));
+            }
+            Err(error) => return Err(unreadable(&error)),
+        };
         let names = Names::of(self.beside.pipeline(record.pipeline.clone(), record.revision).await, &record.flow);
         let Some(mut story) = Fold::story(&facts, &names) else { return Ok(None) };
         if story.row.status.is_open()
@@ -220,20 +217,29 @@ impl Views {
     }
 }
 
-/// What an id begins with, as ids are written.
-fn prefix(id: &str) -> Result<String, Failure> {
-    let wanted = id.trim().to_ascii_lowercase();
-    let is_id = wanted.chars().all(|character| character.is_ascii_hexdigit() || character == '-');
-    if wanted.is_empty() || !is_id || wanted.len() > 36 {
-        let message =
-            format!("{id:?} is no id: an id has hexadecimal digits and hyphens, and its beginning is enough; see pipehost runs list");
-        return Err(Failure::new(FailureKind::NotFound, message).with_code(UNKNOWN_ID));
+/// A run as a line of a list, by what the store knows of it without its facts; `open` is how it stands if it has not ended.
+fn known(record: &RunRecord, open: Status) -> RunRow {
+    let ended = record.ended.as_ref().and_then(|(at, word)| Some((*at, Status::of_word(word)?)));
+    let at = ended.as_ref().map(|(at, _)| *at);
+    RunRow {
+        run: record.run,
+        pipeline: record.pipeline.clone(),
+        flow: record.flow.clone(),
+        status: ended.map_or(open, |(_, status)| status),
+        began: record.began,
+        ended: at,
+        took_ms: at.map(|at| u64::try_from(at.since(record.began).as_millis()).unwrap_or(u64::MAX)),
+        correlation_id: record.correlation_id,
+        revision: record.revision,
+        parent: record.parent,
     }
-    Ok(wanted)
 }
 
-fn begins(id: &str, wanted: &str) -> bool {
-    id.starts_with(wanted) || (!wanted.contains('-') && id.replace('-', "").starts_with(wanted))
+/// The ids that are meant.
+fn prefix(id: &str) -> Result<IdPrefix, Failure> {
+    let message =
+        || format!("{id:?} is no id: an id has hexadecimal digits and hyphens, and its beginning is enough; see pipehost runs list");
+    IdPrefix::parse(id.trim()).ok_or_else(|| Failure::new(FailureKind::NotFound, message()).with_code(UNKNOWN_ID))
 }
 
 fn unknown(id: &str) -> Failure {
@@ -251,11 +257,12 @@ const NAMED: usize = 4;
 
 fn ambiguous(id: &str, what: &str, found: impl ExactSizeIterator<Item = String>) -> Failure {
     let count = found.len();
+    let at_least = if count >= MOST_LISTED { "at least " } else { "" };
     let mut named: Vec<String> = found.take(NAMED).collect();
     if count > NAMED {
         named.push(format!("{} more", count - NAMED));
     }
-    let message = format!("{count} {what} begin with {id}: {}; write more of the id", named.join(", "));
+    let message = format!("{at_least}{count} {what} begin with {id}: {}; write more of the id", named.join(", "));
     Failure::new(FailureKind::Invalid, message).with_code(AMBIGUOUS_ID)
 }
 

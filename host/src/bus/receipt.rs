@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
+use super::queue::Place;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::port::Receipt;
 
@@ -133,7 +134,7 @@ pub(in crate::bus) fn lost(why: impl Into<String>) -> Failure {
 /// What goes along with an event to the flow: its part of the tracking, and its place among those that are being started.
 pub(in crate::bus) struct Slip {
     pub(in crate::bus) share: Option<Share>,
-    pub(in crate::bus) _place: OwnedSemaphorePermit,
+    pub(in crate::bus) _place: Place,
 }
 
 impl Receipt for Slip {

@@ -99,11 +99,11 @@ impl Scene {
     }
 }
 
-fn own(pipeline: &str) -> Scope {
+pub(in crate::bus) fn own(pipeline: &str) -> Scope {
     Scope::Private(pipeline.into())
 }
 
-fn observe(pipeline: &str, scope: Scope) -> Subscription {
+pub(in crate::bus) fn observe(pipeline: &str, scope: Scope) -> Subscription {
     Subscription { pipeline: pipeline.into(), flow: "main".into(), types: vec!["Saved".into()], direct: false, scope }
 }
 
@@ -111,7 +111,7 @@ fn direct(pipeline: &str, scope: Scope) -> Subscription {
     Subscription { direct: true, ..observe(pipeline, scope) }
 }
 
-fn event(source: &str, scope: Scope, number: i64) -> Event {
+pub(in crate::bus) fn event(source: &str, scope: Scope, number: i64) -> Event {
     Event {
         source: source.into(),
         correlation_id: CorrelationId::new(Uuid::from_u128(7)),

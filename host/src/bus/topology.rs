@@ -1,7 +1,11 @@
 //! Who hears what: the subscriptions of all flows, and the rule by which one hears an event.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use indexmap::IndexMap;
 
+use super::queue::Subscriber;
 use crate::model::event::{Event, Scope};
 use crate::model::id::{EventType, FlowName, PipelineName};
 
@@ -54,6 +58,39 @@ impl Topology {
 /// Whether an event comes by a pipeline with that bus of its own: it hears its own bus and the global one, and an exported event goes to both.
 pub fn comes_by(own: &Scope, event: &Event, exported: bool) -> bool {
     exported || event.scope == Scope::Global || event.scope == *own
+}
+
+/// A flow that hears events of some type.
+pub(in crate::bus) struct Ear {
+    pub(in crate::bus) subscriber: Arc<Subscriber>,
+    /// Those of its triggers that name the type.
+    pub(in crate::bus) subscriptions: Vec<Subscription>,
+}
+
+/// All that hear events of some type, in the order of the plan.
+pub(in crate::bus) type Ears = Arc<[Ear]>;
+
+impl Ear {
+    pub(in crate::bus) fn hears(&self, event: &Event, exported: bool) -> bool {
+        self.subscriptions.iter().any(|subscription| heard(subscription, event, exported))
+    }
+}
+
+/// Who hears each type of events, so that an event is compared only with those to whom it could go.
+pub(in crate::bus) fn by_type<'a>(flows: impl Iterator<Item = (&'a Arc<Subscriber>, &'a [Subscription])>) -> HashMap<EventType, Ears> {
+    let mut all: HashMap<EventType, Vec<Ear>> = HashMap::new();
+    for (subscriber, subscriptions) in flows {
+        for subscription in subscriptions {
+            for event_type in &subscription.types {
+                let ears = all.entry(event_type.clone()).or_default();
+                match ears.last_mut().filter(|ear| ear.subscriber.number == subscriber.number) {
+                    Some(ear) => ear.subscriptions.push(subscription.clone()),
+                    None => ears.push(Ear { subscriber: Arc::clone(subscriber), subscriptions: vec![subscription.clone()] }),
+                }
+            }
+        }
+    }
+    all.into_iter().map(|(event_type, ears)| (event_type, ears.into())).collect()
 }
 
 /// Whether a subscription takes the event.

@@ -20,7 +20,8 @@ const EXIT_CODES: &str = "Exit codes:
   0  good; warnings alone too
   1  errors were found, a run failed (piped input, --input, send), or what was asked of a run was refused
   2  the command line is wrong
-  3  it could not start, or no host answers (send, signal, runs cancel, …)";
+  3  it could not start, or no host answers (send, signal, runs cancel, …)
+  4  the host ended before the run did; the run goes on at its next start (send)";
 
 const EXAMPLES: &str = "Examples:
   pipehost run pipelines/chatbot.yaml                  talk to it; Ctrl-C at the prompt ends it
@@ -234,7 +235,7 @@ const GRAPH_EXAMPLES: &str = "Examples:
 ///
 /// The flow has the trigger manual. At a terminal the answer is shown while it comes; else the reply is one line of JSON on standard
 /// output. Ctrl-C ends the waiting only: the run goes on. The host is the one whose data folder --data names; it says the whole command
-/// when it starts.
+/// when it starts. The name given with --as is believed, as only you can speak to your host.
 #[cfg(unix)]
 #[derive(Args, Debug)]
 #[command(after_help = SEND_EXAMPLES, after_long_help = format!("{SEND_EXAMPLES}\n\n{EXIT_CODES}"))]
@@ -245,6 +246,9 @@ pub(super) struct SendTo {
     /// The flow's input, a JSON object [default: {}]
     #[arg(value_name = "JSON", value_parser = input)]
     pub(super) input: Option<Value>,
+    /// Who asks: caller.id in expressions [default: nobody]
+    #[arg(long = "as", value_name = "ID")]
+    pub(super) caller: Option<String>,
     /// Wait for the end of the run; this is the default
     #[arg(long, overrides_with = "no_wait")]
     pub(super) wait: bool,

@@ -11,6 +11,7 @@ use super::elsewhere::say_where;
 use super::environment;
 use super::exit::{Exit, after_writing, not_started, refused, say};
 use super::run::cannot_begin;
+use super::typed::Typed;
 use crate::app::DATA_FOLDER;
 use crate::app::views::archive;
 use crate::control::{Client, Request, look};
@@ -42,6 +43,7 @@ impl From<Failure> for Broken {
 /// A data folder that is asked.
 pub(super) struct Source {
     data: PathBuf,
+    typed: Typed,
 }
 
 /// Asks the data folder that is named, or the default one.
@@ -51,15 +53,21 @@ pub(super) fn ask(asking: &Asking, work: impl AsyncFnOnce(&Source) -> Result<Exi
         Err(error) => return not_started(&cannot_begin(&error)),
     };
     let data = asking.data.clone().unwrap_or_else(|| PathBuf::from(DATA_FOLDER));
-    match runtime.block_on(work(&Source { data })) {
+    let typed = Typed::here(&data);
+    match runtime.block_on(work(&Source { data, typed: typed.clone() })) {
         Ok(exit) => exit,
         Err(Broken::Output(error)) => after_writing(Err(error), Exit::Good),
-        Err(Broken::Unopened(failure)) => say_where(not_started(&failure), asking.data.as_deref()),
-        Err(Broken::Refused(failure)) => refused(&failure),
+        Err(Broken::Unopened(failure)) => say_where(not_started(&typed.failure(&failure)), asking.data.as_deref()),
+        Err(Broken::Refused(failure)) => refused(&typed.failure(&failure)),
     }
 }
 
 impl Source {
+    /// How commands are typed that go to the same folder.
+    pub(super) const fn typed(&self) -> &Typed {
+        &self.typed
+    }
+
     /// What is listed, and how much more there is. What only looks needs no host: what the last one left is looked at then.
     ///
     /// # Errors

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use super::check::many;
 use super::style::Style;
+use super::typed::{Typed, quoted};
 use super::wrap::hanging;
-use crate::app::{App, DATA_FOLDER, Entrance, Recovered, is_manual};
+use crate::app::{App, Entrance, Recovered, is_manual};
 use crate::executor::builtin::llm_chat::{Provider, provider};
 use crate::model::executor::Home;
 use crate::model::types::Type;
@@ -29,6 +30,8 @@ const COLUMN: usize = 13;
 pub(super) struct Ways<'a> {
     /// Whether `pipehost send` reaches it.
     pub(super) sends: bool,
+    /// How commands are typed that reach it.
+    pub(super) typed: Typed,
     /// The last line: how it is left.
     pub(super) last: &'a str,
     /// The columns of the terminal, if it goes to one that says it.
@@ -48,7 +51,7 @@ pub(super) fn text(app: &App, indexed: &Indexed, style: Style, ways: &Ways<'_>) 
         rows.push(("lines".to_owned(), format!("go to {pipeline}.{flow}")));
     }
     if ways.sends {
-        rows.extend(sends(&pipelines, app.data()));
+        rows.extend(sends(&pipelines, &ways.typed));
     }
     for (index, (files, passages)) in indexed {
         rows.push(("documents".to_owned(), format!("{index}: {}, {}", many(*files, "file"), many(*passages, "passage"))));
@@ -56,7 +59,7 @@ pub(super) fn text(app: &App, indexed: &Indexed, style: Style, ways: &Ways<'_>) 
     if let Some(Ok(recovered)) = app.recovered()
         && !recovered.is_nothing()
     {
-        rows.push(("taken up".to_owned(), taken_up(&recovered)));
+        rows.push(("taken up".to_owned(), ways.typed.text(&taken_up(&recovered)).into_owned()));
     }
     rows.push(("data".to_owned(), shown(app.data())));
     let watching = match app.is_watching() {
@@ -94,18 +97,19 @@ fn pipeline_rows(pipeline: &Pipeline, several: bool) -> Vec<(String, String)> {
     rows
 }
 
-/// What the last host left behind: `3 runs go on, 2 wait, 1 stalled`.
+/// What the last host left behind: `3 runs go on, 2 wait, 1 stalled; see …`.
 fn taken_up(recovered: &Recovered) -> String {
     let Recovered { going_on, waiting, queued, stalled } = *recovered;
     let kinds = [
         (going_on, if going_on == 1 { "goes on" } else { "go on" }),
         (waiting, if waiting == 1 { "waits" } else { "wait" }),
         (queued, "queued"),
-        (stalled, "stalled: see `pipehost runs list`"),
+        (stalled, "stalled"),
     ];
     let mut said = kinds.into_iter().filter(|(count, _)| *count > 0);
     let first = said.next().map(|(count, what)| format!("{} {what}", many(count, "run")));
-    first.into_iter().chain(said.map(|(count, what)| format!("{count} {what}"))).collect::<Vec<_>>().join(", ")
+    let said: Vec<String> = first.into_iter().chain(said.map(|(count, what)| format!("{count} {what}"))).collect();
+    format!("{}; see pipehost runs list --status open", said.join(", "))
 }
 
 fn shown(path: &Path) -> String {
@@ -113,15 +117,14 @@ fn shown(path: &Path) -> String {
 }
 
 /// The command that starts each flow that is started by name.
-fn sends(pipelines: &[Arc<Pipeline>], data: &Path) -> Vec<(String, String)> {
-    let place = if data == Path::new(DATA_FOLDER) { String::new() } else { format!(" --data {}", quoted(&shown(data))) };
+fn sends(pipelines: &[Arc<Pipeline>], typed: &Typed) -> Vec<(String, String)> {
     let flows =
         pipelines.iter().flat_map(|pipeline| pipeline.flows.iter().map(move |flow| (pipeline, flow))).filter(|(_, flow)| is_manual(flow));
     let mut rows: Vec<(String, String)> = flows
         .map(|(pipeline, flow)| {
             let input = sample(&flow.input);
             let input = if input == "{}" { String::new() } else { format!(" {}", quoted(&input)) };
-            (SEND.to_owned(), format!("pipehost send{place} {}.{}{input}", pipeline.name, flow.name))
+            (SEND.to_owned(), format!("{} {}.{}{input}", typed.command("send"), pipeline.name, flow.name))
         })
         .collect();
     if rows.len() > MOST_SENDS {
@@ -149,12 +152,6 @@ fn sample(declared: &Type) -> String {
         Type::Time => "\"2026-01-01T00:00:00Z\"".to_owned(),
         Type::String | Type::Bytes | Type::Secret => "\"…\"".to_owned(),
     }
-}
-
-/// As a shell takes it as one word.
-fn quoted(text: &str) -> String {
-    let plain = text.chars().all(|character| character.is_ascii_alphanumeric() || matches!(character, '.' | '/' | '_' | '-'));
-    if plain && !text.is_empty() { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 /// The words of a command whose words were [quoted].
@@ -192,15 +189,13 @@ mod tests {
     #[test]
     fn what_was_left_behind_is_told_in_one_line_without_what_there_is_none_of() {
         let told = |going_on, waiting, queued, stalled| taken_up(&Recovered { going_on, waiting, queued, stalled });
-        assert_eq!(told(3, 2, 0, 1), "3 runs go on, 2 wait, 1 stalled: see `pipehost runs list`");
-        assert_eq!(told(1, 0, 0, 0), "1 run goes on");
-        assert_eq!(told(0, 1, 4, 0), "1 run waits, 4 queued");
+        assert_eq!(told(3, 2, 0, 1), "3 runs go on, 2 wait, 1 stalled; see pipehost runs list --status open");
+        assert_eq!(told(1, 0, 0, 0), "1 run goes on; see pipehost runs list --status open");
+        assert_eq!(told(0, 1, 4, 0), "1 run waits, 4 queued; see pipehost runs list --status open");
     }
 
     #[test]
-    fn what_a_shell_would_take_apart_is_quoted() {
-        assert_eq!(quoted("a/.pipehost"), "a/.pipehost");
-        assert_eq!(quoted("it's"), r"'it'\''s'");
+    fn a_command_is_taken_apart_into_what_a_shell_takes_as_words() {
         let command = format!("send --data {} {}", quoted("it's a folder"), quoted(r#"{"a":"b c"}"#));
         assert_eq!(shell_words(&command), ["send", "--data", r"'it'\''s a folder'", r#"'{"a":"b c"}'"#]);
     }

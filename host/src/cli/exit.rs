@@ -17,6 +17,8 @@ pub(super) enum Exit {
     Usage = 2,
     /// It could not start.
     NotStarted = 3,
+    /// The host ended before the run did; the run goes on when it starts again.
+    Left = 4,
 }
 
 impl From<Exit> for ExitCode {

@@ -1,8 +1,14 @@
 //! What happens beside the talk, in one line for people; most of it is not worth one.
 
+use std::collections::{BTreeSet, VecDeque};
+
 use super::check::many;
 use super::style::{Style, harmless};
-use crate::model::happening::{Happening, What};
+use crate::app::Left;
+use crate::model::activation::RunOutcome;
+use crate::model::failure::Failure;
+use crate::model::happening::{Happening, RunLabel, Unheard, What};
+use crate::model::id::{RunId, StepId};
 
 /// The line for a happening, if people want to know of it while they talk.
 pub(super) fn line(happening: &Happening, style: Style) -> Option<String> {
@@ -10,7 +16,9 @@ pub(super) fn line(happening: &Happening, style: Style) -> Option<String> {
         What::Retrying { job, attempt, failure, wait } => {
             let wait = wait.as_secs_f64();
             let of = happening.run.as_ref().map(|run| format!("{}.{}, ", run.pipeline, run.flow)).unwrap_or_default();
-            style.yellow(&format!("{of}step {}: attempt {attempt} failed ({}); again in {wait} s", job.step, failure.message))
+            // A step without an id has its number, which says little by itself.
+            let by = if job.step.as_str().starts_with('#') { format!(" ({})", job.executor) } else { String::new() };
+            style.yellow(&format!("{of}step {}{by}: attempt {attempt} failed ({}); again in {wait} s", job.step, failure.message))
         }
         What::Breaker { policy, state } => match *state {
             "open" => style.yellow(&format!("{policy}: too many failures; calls are refused until its cooldown is over")),
@@ -33,9 +41,122 @@ pub(super) fn line(happening: &Happening, style: Style) -> Option<String> {
             style.yellow(&format!("{} did not reach {subscriber}: {reason}", undelivered.event_type))
         }
         What::OutboxTrouble { source, entry, reason } => style.yellow(&format!("outbox of {source}: {entry}: {reason}")),
+        What::Waiting { step, events, until } => {
+            let RunLabel { pipeline, flow, run, .. } = happening.run.as_ref()?;
+            let words: Vec<&str> = events.iter().map(|event| event.as_str()).collect();
+            let (words, first) = (words.join(" or "), words.first()?);
+            style.dim(&format!(
+                "{pipeline}.{flow} waits in step {step} for {words} until {until}; pipehost signal {run} {first} '{{…}}' answers it, and pipehost runs list shows all that wait"
+            ))
+        }
+        What::RunEnded { outcome, unheard: Some(unheard), .. } => style.red(&ended(happening.run.as_ref()?, outcome, *unheard)?),
+        What::Stalled { reason } => style.yellow(&format!("{reason}; see pipehost runs list")),
+        What::DeadLetterGone { owner, key } => style.yellow(&format!(
+            "there are too many dead letters, and the oldest is gone: {key} of {owner}; replay or drop some: see pipehost dlq list"
+        )),
         _ => return None,
     };
     Some(if style.is_coloured() { line } else { harmless(&line) })
+}
+
+/// The bad end of a run that nobody else was told of.
+fn ended(run: &RunLabel, outcome: &RunOutcome, unheard: Unheard) -> Option<String> {
+    let in_step = |how: &str, failure: &Failure| {
+        let step = failure.step.as_ref().map_or_else(String::new, |step| format!(" in step {step}"));
+        format!("{how}{step}: {}", failure.message)
+    };
+    let how = match outcome {
+        RunOutcome::Failed { failure } => in_step("failed", failure),
+        RunOutcome::TimedOut { failure } => in_step("timed out", failure),
+        RunOutcome::Parked { left, .. } => parked(left),
+        RunOutcome::Succeeded | RunOutcome::Cancelled { .. } => return None,
+    };
+    let look = match (outcome, unheard) {
+        (RunOutcome::Parked { .. }, _) => resumes(run.run),
+        (_, Unheard::DeadLetter) => format!("pipehost dlq replay {0} does it again, pipehost dlq show {0} tells all", run.run),
+        (_, Unheard::Recorded) => format!("pipehost runs retry {0} does it again, pipehost runs show {0} tells all", run.run),
+    };
+    Some(format!("{}.{} {how}; {look}", run.pipeline, run.flow))
+}
+
+/// `is parked, as what step pay did could not be undone (the bank is closed)`.
+pub(super) fn parked(left: &[(StepId, Failure)]) -> String {
+    let left: Vec<String> =
+        left.iter().map(|(step, failure)| format!("what step {step} did could not be undone ({})", failure.message)).collect();
+    format!("is parked, as {}", left.join(", and "))
+}
+
+/// What can be done about a parked run.
+pub(super) fn resumes(run: RunId) -> String {
+    format!("pipehost runs resume {run} tries that again, pipehost runs show {run} tells all")
+}
+
+/// The room where the journal is has gone, or has come back.
+pub(super) fn room(why_none: Option<&str>) -> String {
+    match why_none {
+        Some(why) => format!(
+            "there is no room where the data folder is ({}): new runs are refused, and runs under way go on; make room there",
+            harmless(why)
+        ),
+        None => "there is room again where the data folder is: new runs are taken".to_owned(),
+    }
+}
+
+/// What a host that has ended left for its next start.
+pub(super) fn left(left: Left) -> String {
+    let Left { runs, stalled } = left;
+    let go_on = if runs == 1 { "waits and goes on" } else { "wait and go on" };
+    let waits = (runs > 0).then(|| format!("{} {go_on} at the next start", many(runs, "run")));
+    let are_stalled = (stalled > 0).then(|| match runs {
+        0 => format!("{} stalled", many(stalled, "run")),
+        _ => format!("{stalled} stalled"),
+    });
+    let parts: Vec<String> = waits.into_iter().chain(are_stalled).collect();
+    format!("{}: pipehost runs list --status open", parts.join(", "))
+}
+
+/// So many lines wait for a moment to be said; the oldest go first, and how many went is said.
+const MOST: usize = 64;
+
+/// What waits to be said between two answers.
+#[derive(Debug, Default)]
+pub(super) struct Notices {
+    lines: VecDeque<String>,
+    left_out: usize,
+    /// The steps of which it was said that runs wait there.
+    waits: BTreeSet<String>,
+}
+
+/// Of so many steps it is said.
+const MOST_WAITS: usize = 64;
+
+impl Notices {
+    /// Whether it is worth saying: that runs wait is said for the first one at each step, as there may be very many.
+    pub(super) fn is_news(&mut self, happening: &Happening) -> bool {
+        let (What::Waiting { step, .. }, Some(run)) = (&happening.what, &happening.run) else { return true };
+        self.waits.len() < MOST_WAITS && self.waits.insert(format!("{}.{}.{step}", run.pipeline, run.flow))
+    }
+
+    /// One more.
+    pub(super) fn keep(&mut self, line: String) {
+        if self.lines.len() == MOST {
+            self.lines.pop_front();
+            self.left_out += 1;
+        }
+        self.lines.push_back(line);
+    }
+
+    /// The last one need not be said.
+    pub(super) fn forget_last(&mut self) {
+        self.lines.pop_back();
+    }
+
+    /// All of them, to be said now.
+    pub(super) fn take(&mut self) -> Vec<String> {
+        let left_out = std::mem::take(&mut self.left_out);
+        let left_out = (left_out > 0).then(|| format!("{} left out; with --log text nothing is", many(left_out, "line")));
+        left_out.into_iter().chain(self.lines.drain(..)).collect()
+    }
 }
 
 #[cfg(test)]
@@ -43,10 +164,20 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::failure::{Failure, FailureKind};
-    use crate::model::happening::{JobLabel, RunLabel};
-    use crate::model::id::{CorrelationId, ExecutorName, FlowName, JobId, PipelineName, RunId, StepId};
+    use crate::model::failure::FailureKind;
+    use crate::model::happening::JobLabel;
+    use crate::model::id::{CorrelationId, ExecutorName, FlowName, JobId, PipelineName};
+    use crate::model::job::CancelReason;
     use crate::model::time::Timestamp;
+
+    fn label() -> RunLabel {
+        RunLabel {
+            pipeline: PipelineName::new("shop"),
+            flow: FlowName::new("order"),
+            run: RunId::new(uuid::Uuid::nil()),
+            correlation_id: CorrelationId::new(uuid::Uuid::nil()),
+        }
+    }
 
     fn shown(run: Option<RunLabel>, what: What) -> Option<String> {
         line(&Happening { time: Timestamp::EPOCH, run, what }, Style::PLAIN)
@@ -60,18 +191,75 @@ mod tests {
     }
 
     #[test]
-    fn a_retry_says_of_which_flow_it_is_since_many_run_beside_the_talk() {
-        let run = RunLabel {
-            pipeline: PipelineName::new("shop"),
-            flow: FlowName::new("order"),
-            run: RunId::new(uuid::Uuid::nil()),
-            correlation_id: CorrelationId::new(uuid::Uuid::nil()),
+    fn a_bad_end_that_nobody_heard_is_told_with_what_can_be_done() {
+        let failure = Failure { step: Some(StepId::new("write")), ..Failure::new(FailureKind::Conflict, "it is gone") };
+        let ended = |outcome: RunOutcome, unheard| shown(Some(label()), What::RunEnded { outcome, elapsed: Duration::ZERO, unheard });
+        let run = "00000000-0000-0000-0000-000000000000";
+        let failed = RunOutcome::Failed { failure: failure.clone() };
+        assert_eq!(
+            ended(failed.clone(), Some(Unheard::DeadLetter)),
+            Some(format!(
+                "shop.order failed in step write: it is gone; pipehost dlq replay {run} does it again, pipehost dlq show {run} tells all"
+            ))
+        );
+        assert_eq!(
+            ended(RunOutcome::TimedOut { failure: failure.clone() }, Some(Unheard::Recorded)),
+            Some(format!(
+                "shop.order timed out in step write: it is gone; pipehost runs retry {run} does it again, pipehost runs show {run} tells all"
+            ))
+        );
+        let parked = RunOutcome::Parked {
+            because: Box::new(RunOutcome::Cancelled { reason: CancelReason::Requested }),
+            left: vec![(StepId::new("write"), failure)],
         };
+        assert_eq!(
+            ended(parked, Some(Unheard::Recorded)),
+            Some(format!(
+                "shop.order is parked, as what step write did could not be undone (it is gone); pipehost runs resume {run} tries that again, pipehost runs show {run} tells all"
+            ))
+        );
+        assert_eq!(ended(failed, None), None, "whoever waited for it was told");
+    }
+
+    #[test]
+    fn that_runs_wait_is_said_of_the_first_at_each_step_with_what_answers_it() {
+        let waiting = |step: &str| What::Waiting {
+            step: StepId::new(step),
+            events: vec!["Approved".into(), "Rejected".into()],
+            until: Timestamp::EPOCH,
+        };
+        let line = "shop.order waits in step approval for Approved or Rejected until 1970-01-01T00:00:00.000Z; pipehost signal 00000000-0000-0000-0000-000000000000 Approved '{…}' answers it, and pipehost runs list shows all that wait";
+        assert_eq!(shown(Some(label()), waiting("approval")).as_deref(), Some(line));
+        let mut notices = Notices::default();
+        let mut is_news = |step: &str| notices.is_news(&Happening { time: Timestamp::EPOCH, run: Some(label()), what: waiting(step) });
+        assert_eq!([is_news("approval"), is_news("approval"), is_news("payment")], [true, false, true]);
+        assert_eq!((0..100).filter(|number| is_news(&number.to_string())).count(), MOST_WAITS - 2);
+    }
+
+    #[test]
+    fn what_a_host_leaves_is_told_with_the_command_that_lists_it() {
+        let told = |runs, stalled| left(Left { runs, stalled });
+        assert_eq!(told(2, 0), "2 runs wait and go on at the next start: pipehost runs list --status open");
+        assert_eq!(told(1, 3), "1 run waits and goes on at the next start, 3 stalled: pipehost runs list --status open");
+        assert_eq!(told(0, 1), "1 run stalled: pipehost runs list --status open");
+    }
+
+    #[test]
+    fn what_waits_to_be_said_is_bounded_and_what_goes_is_counted() {
+        let mut notices = Notices::default();
+        (0..MOST + 2).for_each(|number| notices.keep(number.to_string()));
+        let said = notices.take();
+        assert_eq!((said.len(), said[0].as_str(), said[1].as_str()), (MOST + 1, "2 lines left out; with --log text nothing is", "2"));
+        assert!(notices.take().is_empty());
+    }
+
+    #[test]
+    fn a_retry_says_of_which_flow_it_is_since_many_run_beside_the_talk() {
         let job =
             JobLabel { step: StepId::new("pay"), job: JobId::new(uuid::Uuid::nil()), executor: ExecutorName::new("bank"), undo: false };
         let failure = Failure::new(FailureKind::Transient, "busy");
         let what = What::Retrying { job, attempt: 2, failure, wait: Duration::from_millis(1500) };
-        assert_eq!(shown(Some(run), what).as_deref(), Some("shop.order, step pay: attempt 2 failed (busy); again in 1.5 s"));
+        assert_eq!(shown(Some(label()), what).as_deref(), Some("shop.order, step pay: attempt 2 failed (busy); again in 1.5 s"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `pipehost run`: starts, talks, and ends in order.
 
+mod beside;
 mod host;
 mod session;
 

@@ -10,8 +10,8 @@ use super::arguments::{Asking, List, Runs, RunsCommand, ShowRun};
 use super::asking::{Broken, Source, ask, print, print_json};
 use super::exit::{Exit, say};
 use super::style::{Style, harmless};
-use super::words::{duration, table};
-use crate::app::views::{RunRow, RunStory};
+use super::words::{cut, duration, table};
+use crate::app::views::{Decision, RunRow, RunStory};
 use crate::app::{Asked, RunsWanted};
 use crate::control::{OneRequest, Request, RetryRequest};
 pub(super) use story::described;
@@ -66,7 +66,11 @@ fn text(rows: &[RunRow], style: Style) -> String {
 
 async fn show(arguments: &ShowRun, source: &Source) -> Result<Exit, Broken> {
     let story: RunStory = source.one(&Request::Run(OneRequest { id: arguments.run.clone() })).await?;
-    if arguments.asking.json {
+    if arguments.audit && arguments.asking.json {
+        print_json(&story.decisions())?;
+    } else if arguments.audit {
+        print(&trail(&story.decisions(), Style::of(&io::stdout())))?;
+    } else if arguments.asking.json {
         print_json(&[story])?;
     } else {
         print(&story::text(&story, Style::of(&io::stdout())))?;
@@ -74,13 +78,20 @@ async fn show(arguments: &ShowRun, source: &Source) -> Result<Exit, Broken> {
     Ok(Exit::Good)
 }
 
+fn trail(decisions: &[Decision], style: Style) -> String {
+    let row = |one: &Decision| [one.at.to_string(), cut(&one.who), cut(&one.what), cut(&one.why)];
+    table(["WHEN", "WHO", "WHAT", "WHY"], &decisions.iter().map(row).collect::<Vec<_>>(), style)
+}
+
 /// Asks something of a run or a dead letter, and says what was done.
 pub(super) async fn tell(what: &str, asking: &Asking, source: &Source, request: &Request) -> Result<Exit, Broken> {
     let asked: Asked = source.one(request).await?;
     if asking.json {
-        print_json(&[asked])?;
+        print_json(std::slice::from_ref(&asked))?;
     } else {
-        print(&format!("{what} {}: {}\n", asked.id, harmless(&asked.done)))?;
+        print(&format!("{what} {}: {}\n", asked.id, harmless(&source.typed().text(&asked.done))))?;
     }
-    Ok(Exit::Good)
+    // Cancelled, or not yet; whatever else it came to is not what was asked for.
+    let is_done = asked.status.is_none_or(|status| status == "cancelled");
+    Ok(if is_done { Exit::Good } else { Exit::Failed })
 }

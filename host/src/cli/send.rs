@@ -5,14 +5,16 @@ use std::path::PathBuf;
 
 use super::arguments::SendTo;
 use super::elsewhere::say_where;
-use super::exit::{Exit, after_writing, not_started, refused};
+use super::exit::{Exit, after_writing, not_started, refused, say};
 use super::run::cannot_begin;
 use super::style::{Style, terminal_width};
 use super::talk::{Manner, Talk};
+use super::typed::Typed;
 use crate::app::DATA_FOLDER;
-use crate::control::{Answer, Client, Request, SendRequest};
+use crate::control::{Answer, Client, NO_HOST, Request, SendRequest};
 use crate::model::activation::{RunEnd, RunOutcome};
 use crate::model::failure::Failure;
+use crate::model::id::RunId;
 use crate::model::value::{Tree, Value};
 use crate::trigger::stdin::Said;
 
@@ -22,22 +24,24 @@ pub(super) fn send(arguments: SendTo) -> Exit {
         Ok(runtime) => runtime,
         Err(error) => return not_started(&cannot_begin(&error)),
     };
-    let SendTo { target, input, wait: _, no_wait, json, data } = arguments;
+    let SendTo { target, input, caller, wait: _, no_wait, json, data } = arguments;
     let folder = data.clone().unwrap_or_else(|| PathBuf::from(DATA_FOLDER));
-    let request = Request::Send(SendRequest { target, input: input.unwrap_or_else(|| Value::map([])), wait: !no_wait });
+    let typed = Typed::here(&folder);
+    let request = Request::Send(SendRequest { target, input: input.unwrap_or_else(|| Value::map([])), caller, wait: !no_wait });
     runtime.block_on(async {
         let mut client = match Client::connect(&folder).await {
             Ok(client) => client,
-            Err(failure) => return say_where(not_started(&failure), data.as_deref()),
+            Err(failure) => return say_where(not_started(&typed.failure(&failure)), data.as_deref()),
         };
         if let Err(failure) = client.ask(&request).await {
-            return refused(&failure);
+            return refused(&typed.failure(&failure));
         }
-        let shown = if json { as_json(&mut client, !no_wait).await } else { as_talk(&mut client, !no_wait).await };
+        let shown = if json { as_json(&mut client, !no_wait).await } else { as_talk(&mut client, !no_wait, &typed).await };
         match shown {
             Ok(exit) => exit,
             Err(Broken::Output(error)) => after_writing(Err(error), Exit::Good),
-            Err(Broken::Host(failure)) => refused(&failure),
+            Err(Broken::Host(failure)) => refused(&typed.failure(&failure)),
+            Err(Broken::Gone(run)) => gone(run, &typed),
         }
     })
 }
@@ -46,6 +50,33 @@ pub(super) fn send(arguments: SendTo) -> Exit {
 enum Broken {
     Output(io::Error),
     Host(Failure),
+    /// The host went away without a word after it had admitted this run.
+    Gone(RunId),
+}
+
+/// The next answer; the run that was admitted is noted.
+async fn heard(client: &mut Client, admitted: &mut Option<RunId>) -> Result<Answer, Broken> {
+    let answer = client.next().await.map_err(|failure| match *admitted {
+        Some(run) if failure.code.as_deref() == Some(NO_HOST) => Broken::Gone(run),
+        None if failure.code.as_deref() == Some(NO_HOST) => {
+            let message = format!("{}; whether it has begun a run is not known: pipehost runs list tells", failure.message);
+            Broken::Host(Failure { message, ..failure })
+        }
+        _ => Broken::Host(failure),
+    })?;
+    if let Answer::Accepted { run } = answer {
+        *admitted = run;
+    }
+    Ok(answer)
+}
+
+/// A run that was admitted is kept, however the host has ended.
+fn gone(run: RunId, typed: &Typed) -> Exit {
+    let text = format!(
+        "run {run}: the host went away; a durable run goes on when it starts again, and pipehost runs show {run} tells how it stands\n"
+    );
+    say(&typed.text(&text));
+    Exit::Left
 }
 
 impl From<io::Error> for Broken {
@@ -54,16 +85,11 @@ impl From<io::Error> for Broken {
     }
 }
 
-impl From<Failure> for Broken {
-    fn from(failure: Failure) -> Self {
-        Self::Host(failure)
-    }
-}
-
 /// Each answer as its line.
 async fn as_json(client: &mut Client, waits: bool) -> Result<Exit, Broken> {
+    let mut admitted = None;
     loop {
-        let answer = client.next().await?;
+        let answer = heard(client, &mut admitted).await?;
         let mut out = io::stdout().lock();
         out.write_all(answer.line().as_bytes())?;
         out.flush()?;
@@ -74,11 +100,13 @@ async fn as_json(client: &mut Client, waits: bool) -> Result<Exit, Broken> {
 }
 
 /// At a terminal the words as they come, else the reply as one line of JSON.
-async fn as_talk(client: &mut Client, waits: bool) -> Result<Exit, Broken> {
+async fn as_talk(client: &mut Client, waits: bool, typed: &Typed) -> Result<Exit, Broken> {
     let manner = if io::stdout().is_terminal() { Manner::Words { prompt: false } } else { Manner::Lines };
-    let mut talk = Talk::new(io::stdout(), io::stderr(), manner, Style::of(&io::stdout())).for_one().fitted_to(terminal_width);
+    let talk = Talk::new(io::stdout(), io::stderr(), manner, Style::of(&io::stdout())).for_one();
+    let mut talk = talk.fitted_to(terminal_width).typing(typed.clone());
+    let mut admitted = None;
     loop {
-        let answer = client.next().await?;
+        let answer = heard(client, &mut admitted).await?;
         let exit = last(&answer, waits);
         match answer {
             Answer::Accepted { run } if exit.is_some() => {
@@ -97,7 +125,11 @@ async fn as_talk(client: &mut Client, waits: bool) -> Result<Exit, Broken> {
             Answer::Lost { .. } => talk.show(Said::Tokens("…".to_owned()))?,
             Answer::Reply { reply } => talk.show(Said::Reply(reply))?,
             Answer::Ended { run, degraded, outcome } => talk.show(Said::Ended(RunEnd { run, outcome, degraded, output: Value::null() }))?,
-            Answer::Refused { failure } => return Ok(refused(&failure)),
+            Answer::Left { run } => {
+                talk.show(Said::Left(run))?;
+                talk.beside(&typed.text(&format!("pipehost runs show {run} tells how it stands")))?;
+            }
+            Answer::Refused { failure } => return Ok(refused(&typed.failure(&failure))),
             // They answer other requests.
             Answer::Item { .. } | Answer::Done { .. } => {}
         }
@@ -113,6 +145,7 @@ fn last(answer: &Answer, waits: bool) -> Option<Exit> {
         Answer::Accepted { run: None } => Some(Exit::Failed),
         Answer::Accepted { .. } => (!waits).then_some(Exit::Good),
         Answer::Progress { .. } | Answer::Lost { .. } | Answer::Reply { .. } => None,
+        Answer::Left { .. } => Some(Exit::Left),
         Answer::Ended { outcome: RunOutcome::Succeeded, .. } => Some(Exit::Good),
         Answer::Ended { .. } | Answer::Refused { .. } | Answer::Item { .. } | Answer::Done { .. } => Some(Exit::Failed),
     }

@@ -10,6 +10,7 @@ use super::check::many;
 use super::elsewhere::say_where;
 use super::exit::{Exit, after_writing, not_started, say};
 use super::style::harmless;
+use super::typed::Typed;
 use crate::app::DATA_FOLDER;
 use crate::app::store::{self, Acceptance, DATA_LOSS_SUSPECTED};
 use crate::journal::sqlite::{Accepted, Findings, NotExported};
@@ -32,10 +33,10 @@ fn folder(place: &InFolder) -> PathBuf {
 fn verify(data: &Path, as_json: bool) -> Exit {
     let findings = match store::verify(data) {
         Ok(findings) => findings,
-        Err(failure) => return not_started(&failure),
+        Err(failure) => return not_started(&Typed::here(data).failure(&failure)),
     };
     let exit = if findings.problems.is_empty() { Exit::Good } else { Exit::Failed };
-    let text = if as_json { format!("{}\n", as_object(&findings)) } else { in_words(&findings) };
+    let text = if as_json { format!("{}\n", as_object(&findings)) } else { Typed::here(data).text(&in_words(&findings)).into_owned() };
     print(&text, exit)
 }
 
@@ -85,7 +86,7 @@ fn export(data: &Path) -> Exit {
     match exported {
         Ok(()) => after_writing(out.flush(), Exit::Good),
         Err(NotExported::Output(error)) => after_writing(Err(error), Exit::Good),
-        Err(NotExported::Store(failure)) => not_started(&failure),
+        Err(NotExported::Store(failure)) => not_started(&Typed::here(data).failure(&failure)),
     }
 }
 
@@ -100,7 +101,7 @@ fn backup(data: &Path, target: &Path) -> Exit {
             say(&format!("error[{DATA_LOSS_SUSPECTED}]: {what}:\n{}", listed(&findings)));
             Exit::Failed
         }
-        Err(failure) => not_started(&failure),
+        Err(failure) => not_started(&Typed::here(data).failure(&failure)),
     }
 }
 
@@ -112,11 +113,11 @@ fn accept_loss(data: &Path, yes: bool) -> Exit {
                 "error[{DATA_LOSS_SUSPECTED}]: this is lost:\n{}help: to go on without it, say so: pipehost store accept-loss --yes; what is there now is kept beside it\n",
                 listed(&findings)
             );
-            say(&text);
+            say(&Typed::here(data).text(&text));
             Exit::Failed
         }
         Ok(Acceptance::Done(findings, accepted)) => print(&done(&findings, &accepted), Exit::Good),
-        Err(failure) => not_started(&failure),
+        Err(failure) => not_started(&Typed::here(data).failure(&failure)),
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::io::{self, Write};
 
+use super::notice;
 use super::style::{Style, harmless};
+use super::typed::Typed;
 use super::wrap::Wrap;
 use crate::model::activation::{RunEnd, RunOutcome};
 use crate::model::failure::Failure;
@@ -46,6 +48,8 @@ pub(super) struct Talk<Out, Aside> {
     wrap: Wrap,
     /// Whether there is one message only, so that its number says nothing.
     single: bool,
+    /// How commands are typed that it names, if that is known.
+    typed: Option<Typed>,
 }
 
 impl<Out: Write, Aside: Write> Talk<Out, Aside> {
@@ -65,12 +69,18 @@ impl<Out: Write, Aside: Write> Talk<Out, Aside> {
             width,
             wrap,
             single: false,
+            typed: None,
         }
     }
 
     /// The same, broken between words at the edge of a terminal that is so wide.
     pub(super) fn fitted_to(self, width: fn() -> Option<usize>) -> Self {
         Self { width, ..self }
+    }
+
+    /// The same, with the commands that it names as they are typed here.
+    pub(super) fn typing(self, typed: Typed) -> Self {
+        Self { typed: Some(typed), ..self }
     }
 
     /// The same for one message, which is not called by its number.
@@ -106,6 +116,13 @@ impl<Out: Write, Aside: Write> Talk<Out, Aside> {
         }
     }
 
+    /// A line was entered at the prompt: whoever typed it has ended its line, and nothing is asked until it is answered.
+    pub(super) const fn entered(&mut self) {
+        if self.asked {
+            (self.asked, self.mid_line) = (false, false);
+        }
+    }
+
     /// Says something on a line of its own, and asks again if it was asked.
     pub(super) fn beside(&mut self, text: &str) -> io::Result<()> {
         let asked = self.asked;
@@ -137,7 +154,7 @@ impl<Out: Write, Aside: Write> Talk<Out, Aside> {
             return Ok(());
         }
         let tokens = harmless(tokens);
-        self.begin_answer();
+        self.entered();
         if !self.mid_line {
             self.wrap = Wrap::new((self.width)());
         }
@@ -155,7 +172,7 @@ impl<Out: Write, Aside: Write> Talk<Out, Aside> {
             writeln!(self.out, "{}", reply.text())?;
             return self.out.flush();
         }
-        self.begin_answer();
+        self.entered();
         match reply.tree() {
             Tree::Map(fields) => {
                 if let Some(text) = fields.get("text").filter(|_| !self.streamed) {
@@ -197,9 +214,7 @@ impl<Out: Write, Aside: Write> Talk<Out, Aside> {
                     CancelReason::Event => "cancelled: an event called it off",
                 };
                 if words {
-                    let gap = if self.mid_line { " " } else { "" };
-                    writeln!(self.out, "{gap}{}", self.style.yellow(text))?;
-                    self.mid_line = false;
+                    self.cut_off(text)?;
                 } else {
                     self.mistake(&format!("run {}: {text}", end.run))?;
                 }
@@ -212,12 +227,14 @@ impl<Out: Write, Aside: Write> Talk<Out, Aside> {
             }
             RunOutcome::Parked { because, left } => {
                 self.failed = true;
-                if let Some(failure) = because.failure() {
-                    self.mistake(&failed(failure))?;
+                match because.failure() {
+                    Some(failure) => self.mistake(&failed(failure))?,
+                    None if words => self.cut_off("cancelled")?,
+                    None => {}
                 }
-                for (step, failure) in left {
-                    self.mistake(&format!("run {}: {step} could not be undone: {failure}", end.run))?;
-                }
+                let what = format!("run {} {}; {}", end.run, notice::parked(left), notice::resumes(end.run));
+                let what = self.typed.as_ref().map_or_else(|| what.clone(), |typed| typed.text(&what).into_owned());
+                self.mistake(&what)?;
             }
         }
         if words {
@@ -228,6 +245,14 @@ impl<Out: Write, Aside: Write> Talk<Out, Aside> {
         self.out.flush()
     }
 
+    /// Ends the line on which an answer came, or on which somebody pressed Ctrl-C.
+    fn cut_off(&mut self, text: &str) -> io::Result<()> {
+        let gap = if self.mid_line { " " } else { "" };
+        writeln!(self.out, "{gap}{}", self.style.yellow(text))?;
+        self.mid_line = false;
+        Ok(())
+    }
+
     /// The run goes on without anybody here: the answer does not come any more, but what it does is not lost.
     fn left(&mut self, run: RunId) -> io::Result<()> {
         self.failed = true;
@@ -235,23 +260,15 @@ impl<Out: Write, Aside: Write> Talk<Out, Aside> {
         if self.manner == Manner::Lines {
             return self.mistake(&format!("run {run}: pipehost is ending; the run goes on when it starts again"));
         }
-        self.begin_answer();
-        let gap = if self.mid_line { " " } else { "" };
-        writeln!(self.out, "{gap}{}\n", self.style.yellow("pipehost is ending; this goes on when it starts again"))?;
-        self.mid_line = false;
+        self.entered();
+        self.cut_off("pipehost is ending; this goes on when it starts again")?;
+        writeln!(self.out)?;
         self.out.flush()
-    }
-
-    fn begin_answer(&mut self) {
-        if self.asked {
-            // Whoever typed the line ended it.
-            (self.asked, self.mid_line) = (false, false);
-        }
     }
 
     fn mistake(&mut self, text: &str) -> io::Result<()> {
         self.failed = true;
-        self.begin_answer();
+        self.entered();
         self.own_line()?;
         writeln!(self.aside, "{}", self.style.red(&harmless(text)))?;
         self.aside.flush()

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::request::Answer;
 use crate::model::activation::{Requester, RunEnd};
+use crate::model::id::RunId;
 use crate::model::value::Value;
 use crate::trigger::mailbox::Mailbox;
 
@@ -23,10 +24,11 @@ struct Told {
     lost: u64,
     reply: Option<Value>,
     end: Option<RunEnd>,
+    left: Option<RunId>,
 }
 
 impl Hearing {
-    /// Waits for what comes next; after [`Answer::Ended`] nothing does. Dropping the wait loses nothing.
+    /// Waits for what comes next; after [`Answer::Ended`] and [`Answer::Left`] nothing does. Dropping the wait loses nothing.
     pub(super) async fn next(&self) -> Answer {
         self.0.next(Told::take).await
     }
@@ -44,7 +46,8 @@ impl Told {
         if let Some(reply) = self.reply.take() {
             return Some(Answer::Reply { reply });
         }
-        self.end.take().map(|RunEnd { run, outcome, degraded, .. }| Answer::Ended { run, degraded, outcome })
+        let ended = self.end.take().map(|RunEnd { run, outcome, degraded, .. }| Answer::Ended { run, degraded, outcome });
+        ended.or_else(|| self.left.take().map(|run| Answer::Left { run }))
     }
 }
 
@@ -69,13 +72,16 @@ impl Requester for Hearing {
     fn end(&self, end: &RunEnd) {
         self.0.tell(|told| told.end = Some(end.clone()));
     }
+
+    fn left(&self, run: RunId) {
+        self.0.tell(|told| told.left = Some(run));
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::activation::RunOutcome;
-    use crate::model::id::RunId;
 
     #[tokio::test]
     async fn progress_is_bounded_and_counted_and_reply_and_end_always_come() {
@@ -89,6 +95,16 @@ mod tests {
         assert_eq!(hearing.next().await, Answer::Lost { count: 2_000 - MOST_WAITING as u64 });
         assert_eq!(hearing.next().await, Answer::Reply { reply: Value::string("bye") });
         assert!(matches!(hearing.next().await, Answer::Ended { .. }));
+    }
+
+    #[tokio::test]
+    async fn that_the_host_leaves_a_run_is_no_end_of_it() {
+        let hearing = Hearing::default();
+        let run = RunId::new(uuid::Uuid::nil());
+        hearing.reply(&Value::string("so far"));
+        hearing.left(run);
+        assert_eq!(hearing.next().await, Answer::Reply { reply: Value::string("so far") });
+        assert_eq!(hearing.next().await, Answer::Left { run });
     }
 
     #[tokio::test]

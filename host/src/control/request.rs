@@ -1,5 +1,5 @@
 //! What is said over the socket: one JSON object a line. A request is `{"version":1,"request":"send",…}`; each answer is
-//! `{"answer":"…",…}`, and the last one is `refused`, `done`, `ended`, or `accepted` where nobody waits.
+//! `{"answer":"…",…}`, and the last one is `refused`, `done`, `ended`, `left`, or `accepted` where nobody waits.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -81,6 +81,9 @@ pub struct SendRequest {
     pub target: String,
     /// Its input: a JSON object.
     pub input: Value,
+    /// Who asks: `caller.id` in expressions. It is believed: only the owner of the data folder can speak to the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller: Option<String>,
     /// Whether to be told of progress, reply and end; else only whether it was admitted.
     #[serde(default = "yes")]
     pub wait: bool,
@@ -132,6 +135,11 @@ pub enum Answer {
         #[serde(flatten)]
         outcome: RunOutcome,
     },
+    /// The host is ending, and the run goes on when it starts again. Nothing comes after it.
+    Left {
+        /// Which run.
+        run: RunId,
+    },
     /// One of those that were asked for: what it has is said by the request.
     Item {
         /// What it is.
@@ -168,7 +176,7 @@ impl Request {
             return Err(refuse("the request does not say what is wanted, as \"request\":\"send\""));
         };
         match word {
-            "send" => body(word, "target, input and wait", object).map(Self::Send),
+            "send" => body(word, "target, input, caller and wait", object).map(Self::Send),
             "runs" => body(word, "pipeline, flow, status and limit", object).map(Self::Runs),
             "run" => body(word, "id", object).map(Self::Run),
             "trace" => body(word, "id", object).map(Self::Trace),
@@ -258,7 +266,7 @@ mod tests {
     #[test]
     fn a_request_and_each_answer_survive_their_line() {
         let input = Value::from_text(r#"{"text":"hi\nthere","n":1.5}"#).expect("JSON");
-        let request = Request::Send(SendRequest { target: "cart.add".to_owned(), input, wait: false });
+        let request = Request::Send(SendRequest { target: "cart.add".to_owned(), input, caller: Some("alice".to_owned()), wait: false });
         let one = || OneRequest { id: "01a1".to_owned() };
         let signal = Signal { run: "01a1".to_owned(), event: "Approved".into(), data: Value::map([]), caller: "alice".to_owned() };
         let migrate = Request::Migrate(MigrationWanted { run: None, dry_run: true });
@@ -290,6 +298,7 @@ mod tests {
             Answer::Reply { reply: Value::null() },
             Answer::Ended { run, degraded: true, outcome: RunOutcome::Failed { failure: failure.clone() } },
             Answer::Ended { run, degraded: false, outcome: RunOutcome::Succeeded },
+            Answer::Left { run },
             Answer::Item { item: Value::map([("run", Value::string("a"))]) },
             Answer::Done { more: 1 },
             Answer::Refused { failure },
@@ -308,8 +317,8 @@ mod tests {
             (r#"{"version":2,"request":"send"}"#, "speaks version 1, and the request says version 2"),
             (r#"{"version":1}"#, "does not say what is wanted"),
             (r#"{"version":1,"request":"rm"}"#, "it knows send, runs"),
-            (r#"{"version":1,"request":"send","target":"a"}"#, "has target, input and wait"),
-            (r#"{"version":1,"request":"send","target":"a","input":{},"more":1}"#, "has target, input and wait"),
+            (r#"{"version":1,"request":"send","target":"a"}"#, "has target, input, caller and wait"),
+            (r#"{"version":1,"request":"send","target":"a","input":{},"more":1}"#, "has target, input, caller and wait"),
         ] {
             assert!(message(line).contains(words), "{line}: {}", message(line));
         }

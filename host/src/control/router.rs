@@ -8,6 +8,7 @@ use super::look::{Looked, item, look, several};
 use super::request::{Answer, Request, SendRequest};
 use super::server::Out;
 use crate::app::Commands;
+use crate::model::activation::Requester;
 
 /// Does what is asked and says what comes of it.
 ///
@@ -44,9 +45,11 @@ async fn items(asked: Looked, out: &mut Out<'_>) -> io::Result<()> {
 }
 
 async fn send(request: SendRequest, commands: &Commands, out: &mut Out<'_>) -> io::Result<()> {
-    let SendRequest { target, input, wait } = request;
+    let SendRequest { target, input, caller, wait } = request;
     let hearing = Hearing::default();
-    let run = match commands.send(&target, input, Arc::new(hearing.clone())).await {
+    // Where nobody waits nobody hears of a bad end, and the host says it.
+    let requester = wait.then(|| Arc::new(hearing.clone()) as Arc<dyn Requester>);
+    let run = match commands.send(&target, input, caller, requester).await {
         Ok(run) => run,
         Err(failure) => return out.say(&Answer::Refused { failure }).await,
     };
@@ -54,7 +57,7 @@ async fn send(request: SendRequest, commands: &Commands, out: &mut Out<'_>) -> i
     while wait && run.is_some() {
         let answer = hearing.next().await;
         out.say(&answer).await?;
-        if matches!(answer, Answer::Ended { .. }) {
+        if matches!(answer, Answer::Ended { .. } | Answer::Left { .. }) {
             break;
         }
     }

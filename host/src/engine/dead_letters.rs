@@ -1,13 +1,15 @@
 //! What nobody could bring to a good end: kept until somebody looks at it, with why and what it was about.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::model::activation::RunOutcome;
 use crate::model::event::Event;
 use crate::model::failure::Failure;
+use crate::model::happening::Unheard;
 use crate::model::id::RunId;
 use crate::model::record::{Beginning, Kept, Room, Write};
 use crate::model::time::Timestamp;
@@ -55,6 +57,8 @@ impl DeadLetter {
 #[derive(Default)]
 pub struct DeadLetters {
     kept: Mutex<VecDeque<(String, String)>>,
+    /// The runs among them, for whoever asks at the end of each run whether there is one of it.
+    runs: Mutex<HashSet<RunId>>,
     /// Those that went because there were too many, until that is told.
     gone: Mutex<Vec<(String, String)>>,
 }
@@ -63,6 +67,7 @@ impl DeadLetters {
     /// Takes note of what a store has, the oldest first.
     pub fn load(&self, kept: &[Kept]) {
         *self.lock() = kept.iter().map(|kept| (kept.owner.clone(), kept.key.clone())).collect();
+        *self.runs() = kept.iter().filter_map(|kept| run_of(&kept.key)).collect();
     }
 
     /// What is written for one more.
@@ -73,8 +78,10 @@ impl DeadLetters {
         kept.push_back(name);
         let oldest = if kept.len() > MOST { kept.pop_front() } else { None };
         drop(kept);
+        self.runs().extend(run_of(&letter.key));
         let mut writes = vec![letter.written()];
         if let Some((owner, key)) = oldest {
+            self.not_of(&key);
             writes.push(Write::Forget { room: Room::DeadLetter, owner: owner.clone(), key: Some(key.clone()) });
             self.gone.lock().unwrap_or_else(PoisonError::into_inner).push((owner, key));
         }
@@ -83,9 +90,7 @@ impl DeadLetters {
 
     /// What is written for the end of a run that nobody waits for: it was started by an event, or sent on its way by another.
     pub fn of_run(&self, beginning: &Beginning, outcome: &RunOutcome, at: Timestamp) -> Vec<Write> {
-        let is_unasked = beginning.event.is_some() || beginning.part.is_some();
-        let is_bad = matches!(outcome, RunOutcome::Failed { .. } | RunOutcome::TimedOut { .. } | RunOutcome::Parked { .. });
-        if !is_unasked || !is_bad {
+        if !is_unasked(beginning) || !is_bad(outcome) {
             return Vec::new();
         }
         self.add(&Self::letter(beginning, outcome.as_str(), outcome.failure().cloned(), at))
@@ -109,7 +114,22 @@ impl DeadLetters {
         let mut kept = self.lock();
         let place = kept.iter().position(|(of, name)| of == owner && name == key)?;
         kept.remove(place);
+        drop(kept);
+        self.not_of(key);
         Some(Write::Forget { room: Room::DeadLetter, owner: owner.to_owned(), key: Some(key.to_owned()) })
+    }
+
+    /// What is written to forget the one of a run; `None` if there is none.
+    pub fn forget_run(&self, beginning: &Beginning) -> Option<Write> {
+        // Asked at the end of each run, and there is hardly ever one.
+        let is_one = self.runs().contains(&beginning.run);
+        is_one.then(|| self.forget(&format!("{}.{}", beginning.pipeline, beginning.flow), &beginning.run.to_string())).flatten()
+    }
+
+    fn not_of(&self, key: &str) {
+        if let Some(run) = run_of(key) {
+            self.runs().remove(&run);
+        }
     }
 
     /// Those that went since this was last asked, because there were too many.
@@ -120,6 +140,29 @@ impl DeadLetters {
     fn lock(&self) -> MutexGuard<'_, VecDeque<(String, String)>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn runs(&self) -> MutexGuard<'_, HashSet<RunId>> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The run that a letter is about, by its key; another run for the key of an event, which is no run's id.
+fn run_of(key: &str) -> Option<RunId> {
+    Uuid::try_parse(key).ok().map(RunId::new)
+}
+
+fn is_unasked(beginning: &Beginning) -> bool {
+    beginning.event.is_some() || beginning.part.is_some()
+}
+
+const fn is_bad(outcome: &RunOutcome) -> bool {
+    matches!(outcome, RunOutcome::Failed { .. } | RunOutcome::TimedOut { .. } | RunOutcome::Parked { .. })
+}
+
+/// Where the end of a run that has no requester stands; `None` if it ended well, or as somebody wanted.
+pub fn unheard(beginning: &Beginning, outcome: &RunOutcome, is_durable: bool) -> Option<Unheard> {
+    let where_it_is = if is_durable && is_unasked(beginning) { Unheard::DeadLetter } else { Unheard::Recorded };
+    is_bad(outcome).then_some(where_it_is)
 }
 
 #[cfg(test)]

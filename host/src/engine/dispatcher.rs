@@ -11,6 +11,7 @@ mod outgoing;
 #[cfg(test)]
 pub mod planted;
 mod promises;
+mod refused;
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -34,13 +35,14 @@ use crate::model::happening::{Happening, What};
 use crate::model::id::{Digest, EventId, JobId};
 use crate::model::job::{CancelReason, JobOutcome};
 use crate::model::port::{Attempt, Sleep, StoreError};
-use crate::model::record::{Batch, Fact, LaneId, RefusedAnswer, StepNumber};
+use crate::model::record::{Fact, LaneId, RefusedAnswer, StepNumber};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::plan::pipeline::Verb;
 use crate::telemetry::failpoint;
 
 use super::control::Control;
+use super::dead_letters::unheard;
 use super::flights::{self, Awaited, Claimed};
 use super::gate::Gate;
 use super::installed::Installed;
@@ -102,8 +104,6 @@ pub struct Driver {
     rested: bool,
     /// Whether it was left where it is, since the host stops.
     left: bool,
-    /// Whether it was parked and goes on.
-    reopened: bool,
 }
 
 /// What a run needs to be driven.
@@ -171,7 +171,6 @@ impl Driver {
             outboxed: Vec::new(),
             rested: false,
             left: false,
-            reopened: false,
         })
     }
 
@@ -181,9 +180,13 @@ impl Driver {
                 return self.leave_behind();
             }
             let first = self.state.facts();
+            // What it was decided on is looked at again if the store has no room for what came of it.
+            let again = next.clone();
             let given = self.give(next);
-            if let Err(refused) = self.keep(given).await {
-                return Box::pin(self.give_up(first, refused)).await;
+            if let Err(refused) = self.keep(given).await
+                && !Box::pin(self.goes_on(first, again, refused)).await
+            {
+                return;
             }
             match self.next(&mut busy).await {
                 Some(following) => next = following,
@@ -220,8 +223,7 @@ impl Driver {
         let Given { facts, commands, commit, changes } = given;
         if let Some(commit) = commit {
             self.take_note(&facts);
-            #[cfg(test)]
-            if planted::is(planted::Defect::ActsBeforeItIsKept) {
+            if acts_early() {
                 self.act(&facts, changes).await;
                 let kept = commit.await.map_err(|error| Refused { facts, error, changes: Changes::default() });
                 self.obey(commands);
@@ -507,32 +509,6 @@ impl Driver {
         Input::Cancel { reason: self.control.reason() }
     }
 
-    /// The store does not take the run's facts any more: nothing may follow from them, so the run stops where it is. The end of what the
-    /// store has of it is offered all the same, since that is what makes room.
-    async fn give_up(&mut self, first: u64, mut refused: Refused) {
-        self.take_back(&mut refused);
-        self.settle_all();
-        self.works.clear();
-        let failure = Failure::new(FailureKind::Permanent, refused.error.to_string()).with_code("store");
-        let outcome = RunOutcome::Failed { failure };
-        let at = self.shared.ports.clock.now();
-        let is_new = |job: JobId| refused.facts.iter().any(|fact| matches!(fact, Fact::JobDispatched { job: other, .. } if *other == job));
-        let cancelled =
-            |job| Fact::JobEnded { job, outcome: JobOutcome::Cancelled { reason: CancelReason::Shutdown }, events: Vec::new(), at };
-        let mut facts: Vec<Fact> = self.labels.jobs().filter(|job| !is_new(*job)).map(cancelled).collect();
-        facts.push(Fact::Ended { outcome: outcome.clone(), at });
-        if first > 0 {
-            let durable = self.state.flow().durable;
-            let batch = Batch { durable, ..Batch::of(self.state.beginning().run, first, Arc::new(facts.clone())) };
-            // Refused again, it is told all the same: that the job has ended is true.
-            let _ = self.shared.ports.store.commit(batch).await;
-        }
-        for fact in &facts[..facts.len() - 1] {
-            self.tell(self.labels.tell(fact, &self.state, true));
-        }
-        self.end(outcome);
-    }
-
     /// Nobody waits for what this run will not do any more; an attempt that is under way goes on with one of those who wait.
     fn settle_all(&mut self) {
         // Of a run that is left where it is nothing is taken back.
@@ -553,7 +529,9 @@ impl Driver {
         let beginning = self.state.beginning();
         let now = self.shared.ports.clock.now();
         if self.shared.ports.sink.wants_routine() || outcome != RunOutcome::Succeeded {
-            self.tell(Some(What::RunEnded { outcome: outcome.clone(), elapsed: now.since(beginning.at) }));
+            let is_unheard = self.requester.is_none();
+            let unheard = is_unheard.then(|| unheard(beginning, &outcome, self.state.flow().durable)).flatten();
+            self.tell(Some(What::RunEnded { outcome: outcome.clone(), elapsed: now.since(beginning.at), unheard }));
         }
         if outcome != RunOutcome::Succeeded {
             self.shared.tell_gone_letters();
@@ -564,4 +542,13 @@ impl Driver {
             requester.end(&RunEnd { run: beginning.run, outcome, degraded: self.state.is_degraded(), output: self.state.output() });
         }
     }
+}
+
+/// Whether what follows from facts is done before they are kept: a defect that tests plant.
+fn acts_early() -> bool {
+    #[cfg(test)]
+    if planted::is(planted::Defect::ActsBeforeItIsKept) {
+        return true;
+    }
+    failpoint::is_planted("early_publish")
 }

@@ -72,6 +72,22 @@ pub struct Emitted {
     pub refused: Vec<(RunId, RefusedAnswer)>,
 }
 
+/// What a stop has left for the next start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Left {
+    /// Durable runs that were under way, waited or had no place yet: they go on.
+    pub runs: usize,
+    /// Runs that were stalled, and are until what hinders them is gone.
+    pub stalled: usize,
+}
+
+impl Left {
+    /// Whether there is nothing to say of it.
+    pub const fn is_nothing(self) -> bool {
+        self.runs + self.stalled == 0
+    }
+}
+
 impl Engine {
     /// An engine without a plan.
     pub fn new(ports: Ports) -> Self {
@@ -154,10 +170,11 @@ impl Engine {
         self.shared.retry(run, from).await
     }
 
-    /// Cancels a run, wherever it stands: under way, waiting, at the door or stalled.
+    /// Cancels a run, wherever it stands: under way, waiting, at the door or stalled. What it did is undone, and its `finally` is done; a stalled run is
+    /// taken up for that.
     ///
     /// # Errors
-    /// `not_found` if the run is not known, `conflict` if it has ended.
+    /// `not_found` if the run is not known, `conflict` if it has ended, `rejected` if it is stalled and cannot be taken up: then it stays as it is.
     pub async fn call_off(&self, run: RunId) -> Result<(), Failure> {
         self.shared.call_off(run).await
     }
@@ -228,12 +245,18 @@ impl Engine {
     }
 
     /// Takes nothing new, leaves durable runs where they are, cancels the others, and waits until each of these has ended, its `finally` too. The
-    /// next start goes on with what was left.
-    pub async fn stop(&self, reason: CancelReason) {
+    /// next start goes on with what was left, which is returned.
+    pub async fn stop(&self, reason: CancelReason) -> Left {
         self.shared.shut(reason);
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
         self.shared.ports.bus.stop().await;
+        Left { runs: self.shared.left_behind(), stalled: self.shared.stalled.len() }
+    }
+
+    /// Waits until a run is under way no more: it has ended, or was left for the next start. One that is not under way is not waited for.
+    pub async fn until_over(&self, run: RunId) {
+        self.shared.until_over(run).await;
     }
 }
 

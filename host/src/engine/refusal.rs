@@ -14,7 +14,7 @@ pub const STORE_BROKEN: &str = "E0753";
 /// The code of a run that cannot be resumed, done again or called off, and of a dead letter that cannot be replayed.
 pub const NOT_AGAIN: &str = "E0754";
 
-/// The refusal of a run whose first facts were not taken.
+/// The refusal of a run whose first facts were not taken, or of which that is not known.
 pub fn refusal(error: &StoreError) -> Failure {
     let (kind, code, way_out) = match error {
         StoreError::Full(_) => (FailureKind::Rejected, STORE_FULL, "make room where the data folder is, and try again"),
@@ -26,7 +26,16 @@ pub fn refusal(error: &StoreError) -> Failure {
             (FailureKind::Permanent, STORE_BROKEN, "end pipehost and start it again; if that does not help, see `pipehost store verify`")
         }
     };
-    Failure::new(kind, format!("nothing was started: {error}; {way_out}")).with_code(code)
+    let what = if is_doubtful(error) { "it is not known whether this was started" } else { "nothing was started" };
+    Failure::new(kind, format!("{what}: {error}; {way_out}")).with_code(code)
+}
+
+/// Whether what the store was given may be on its disk all the same: then nobody may hear that it came to nothing.
+pub const fn is_doubtful(error: &StoreError) -> bool {
+    match error {
+        StoreError::Broken(_) | StoreError::Fenced { .. } | StoreError::OutOfOrder { .. } | StoreError::Unreadable(_) => true,
+        StoreError::Full(_) | StoreError::Suspect(_) | StoreError::TooLarge { .. } => false,
+    }
 }
 
 #[cfg(test)]
@@ -34,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_refusal_says_that_nothing_was_started_and_the_way_out() {
+    fn each_refusal_says_whether_nothing_was_started_and_the_way_out() {
         let refusals = [
             (
                 StoreError::Full("the disk has 1 MiB left".to_owned()),
@@ -56,8 +65,8 @@ mod tests {
             (
                 StoreError::Broken("fsync failed".to_owned()),
                 "E0753",
-                "nothing was started: the store is broken: fsync failed; end pipehost and start it again; if that does not help, see \
-                 `pipehost store verify`",
+                "it is not known whether this was started: the store is broken: fsync failed; end pipehost and start it again; if that does \
+                 not help, see `pipehost store verify`",
             ),
         ];
         for (error, code, text) in refusals {

@@ -35,7 +35,7 @@ pub struct Held {
     pub cancel_keys: Vec<Digest>,
 }
 
-/// A run that rests. There are very many of these: each byte counts.
+/// A run that rests, as it is laid down and taken up.
 pub struct Stub {
     /// What it has in common with others.
     pub(super) group: Arc<Group>,
@@ -45,6 +45,16 @@ pub struct Stub {
     pub(super) due: Timestamp,
     /// What few have.
     pub(super) held: Option<Box<Held>>,
+}
+
+/// A run that rests, as it lies in the table. There are very many of these: each byte counts.
+pub(super) struct Laid {
+    /// What it has in common with others.
+    pub(super) group: Arc<Group>,
+    /// When it began.
+    pub(super) since: Timestamp,
+    /// When it has to be woken; [`Timestamp::MAX`] is never.
+    pub(super) due: Timestamp,
 }
 
 /// All runs that rest.
@@ -57,7 +67,9 @@ pub struct Resting {
 
 #[derive(Default)]
 struct Table {
-    stubs: IdMap<RunId, Stub>,
+    stubs: IdMap<RunId, Laid>,
+    /// Beside it, since few have anything here.
+    held: IdMap<RunId, Box<Held>>,
     timers: Timers,
     groups: HashMap<(usize, DoorKey), Weak<Group>>,
     /// So many groups are looked through for those that nobody belongs to any more.
@@ -73,8 +85,11 @@ impl Resting {
     /// A run rests from now on. Returns whether a task has to begin to watch the timers.
     pub(super) fn lay_down(&self, run: RunId, stub: Stub) -> bool {
         let mut table = self.lock();
-        let due = stub.due;
-        table.stubs.insert(run, stub);
+        let Stub { group, since, due, held } = stub;
+        table.stubs.insert(run, Laid { group, since, due });
+        if let Some(held) = held {
+            table.held.insert(run, held);
+        }
         if due == Timestamp::MAX {
             return false;
         }
@@ -94,18 +109,17 @@ impl Resting {
     /// Takes a run out, to be woken; `None` if it does not rest.
     pub(super) fn take(&self, run: RunId) -> Option<Stub> {
         let mut table = self.lock();
-        let stub = table.stubs.remove(&run)?;
-        if table.stubs.capacity() > SMALL && table.stubs.len() < table.stubs.capacity() / 8 {
-            let room = table.stubs.len() * 2;
-            table.stubs.shrink_to(room);
-        }
-        let was_first = table.timers.first() == Some((stub.due, run));
+        let Laid { group, since, due } = table.stubs.remove(&run)?;
+        let held = table.held.remove(&run);
+        shrink(&mut table.stubs);
+        shrink(&mut table.held);
+        let was_first = table.timers.first() == Some((due, run));
         drop(table);
         if was_first {
             // Nobody waits for that time any more: no clock must go there for it.
             self.changed.notify_one();
         }
-        Some(stub)
+        Some(Stub { group, since, due, held })
     }
 
     /// When the first is due; `None` if none ever is, and then nobody watches any more.
@@ -169,11 +183,17 @@ impl Resting {
     }
 
     /// Asks each, in no order.
-    pub(super) fn map<T>(&self, ask: impl Fn(RunId, &Stub) -> T) -> Vec<T> {
+    pub(super) fn map<T>(&self, ask: impl Fn(RunId, &Laid) -> T) -> Vec<T> {
         self.lock().stubs.iter().map(|(run, stub)| ask(*run, stub)).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn shrink<V>(map: &mut IdMap<RunId, V>) {
+    if map.capacity() > SMALL && map.len() < map.capacity() / 8 {
+        map.shrink_to(map.len() * 2);
     }
 }

@@ -7,6 +7,7 @@ mod dispatching;
 mod jobs;
 mod lanes;
 mod machine;
+mod measure;
 mod migrating;
 mod outbox;
 mod rest;
@@ -24,6 +25,7 @@ mod waiting;
 
 pub use lanes::Lane;
 pub use machine::{Claim, Command, Input, Machine, Surroundings, Verdict, set_fields};
+pub use measure::{Measure, too_large};
 pub use migrating::{Migration, migrate, unfolded};
 pub use outbox::outgoing;
 pub use retrying::taken_over;

@@ -1,7 +1,7 @@
 //! What all runs share, and the way of an activation through the door: loop guard, types, concurrency, start.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
@@ -13,8 +13,9 @@ use tokio_util::task::TaskTracker;
 use crate::bus::{Tracking, loop_guard};
 use crate::model::activation::{Activation, Admission, Requester, RunEnd, RunOutcome};
 use crate::model::cancel::CancelSignal;
+use crate::model::event::Event;
 use crate::model::failure::{Failure, FailureKind};
-use crate::model::happening::{Happening, What};
+use crate::model::happening::{Happening, Unheard, What};
 use crate::model::id::{CorrelationId, Digest, EventId, FlowName, IdMap, PipelineName, RunId};
 use crate::model::job::{CancelReason, Job};
 use crate::model::port::{Activate, Forget, Invalidate, Receipt, Scope};
@@ -97,6 +98,8 @@ pub struct Shared {
     /// When the engine was made: what rests since before that does not hold up the end of the input.
     made: Timestamp,
     stopping: AtomicBool,
+    /// How many runs a stop has left for the next start.
+    left_behind: AtomicUsize,
 }
 
 /// The code of what comes when the host is stopping.
@@ -151,8 +154,15 @@ impl Activate for Shared {
         self.take_in(activation, None).boxed()
     }
 
-    fn deliver(&self, activation: Activation, receipt: Box<dyn Receipt>) -> BoxFuture<'_, Admission> {
-        self.take_in(activation, Some(receipt)).boxed()
+    fn deliver(
+        self: Arc<Self>,
+        pipeline: &PipelineName,
+        flow: &FlowName,
+        event: &Arc<Event>,
+        receipt: Box<dyn Receipt>,
+    ) -> BoxFuture<'static, Admission> {
+        let activation = Activation::of_event(pipeline, flow, event);
+        async move { self.take_in(activation, Some(receipt)).await }.boxed()
     }
 
     fn cancel(&self, run: RunId, reason: CancelReason) {
@@ -213,6 +223,7 @@ impl Shared {
             remade: Mutex::default(),
             made,
             stopping: AtomicBool::new(false),
+            left_behind: AtomicUsize::new(0),
         })
     }
 
@@ -292,6 +303,18 @@ impl Shared {
             ended.as_mut().enable();
             self.ports.activity.idle().await;
             if self.is_nobody_under_way() {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// Waits until a run neither is under way nor waits at the door. It may be over already.
+    pub(super) async fn until_over(&self, run: RunId) {
+        loop {
+            let mut ended = std::pin::pin!(self.ended.notified());
+            ended.as_mut().enable();
+            if !self.is_live(run) && !self.lock_door().waiting(|ticket| ticket.beginning.run).contains(&run) {
                 return;
             }
             ended.await;
@@ -404,7 +427,8 @@ impl Shared {
         let failure = Failure::new(FailureKind::Bug, "pipehost made a mistake in this run; please report it").with_code("panic");
         let outcome = RunOutcome::Failed { failure };
         let (now, run) = (self.ports.clock.now(), Some(run_label(beginning)));
-        let what = What::RunEnded { outcome: outcome.clone(), elapsed: now.since(beginning.at) };
+        let unheard = if requester.is_none() { Some(Unheard::Recorded) } else { None };
+        let what = What::RunEnded { outcome: outcome.clone(), elapsed: now.since(beginning.at), unheard };
         self.ports.sink.accept(Happening { time: now, run, what });
         self.left(beginning.run);
         if let Some(requester) = requester {

@@ -3,6 +3,7 @@
 use crate::model::happening::{JobLabel, RunLabel, What};
 use crate::model::id::{JobId, StepId};
 use crate::model::record::{Beginning, Fact, StepNumber};
+use crate::plan::pipeline::Verb;
 
 use super::run::RunState;
 
@@ -66,11 +67,19 @@ impl Labels {
             }
             Fact::JobEnded { job, outcome, .. } => What::JobEnded { job: self.get(*job)?.clone(), outcome: outcome.clone() },
             Fact::Replied { reply } => What::Replied { reply: reply.clone() },
-            Fact::Ended { outcome, at } => What::RunEnded { outcome: outcome.clone(), elapsed: at.since(state.beginning().at) },
+            Fact::Ended { outcome, at } => {
+                What::RunEnded { outcome: outcome.clone(), elapsed: at.since(state.beginning().at), unheard: None }
+            }
             Fact::StepFailed { step, failure, .. } | Fact::HealFailed { step, failure, .. } => {
                 What::StepFailed { step: state.flow().step(*step).id.clone(), failure: failure.clone() }
             }
-            Fact::WaitBegan { step, due, .. } => What::Waiting { step: id_of(state, *step), until: *due },
+            Fact::WaitBegan { step, due, .. } => {
+                let events = match &state.flow().step(*step).verb {
+                    Verb::Wait(wait) => wait.listen.types.clone(),
+                    _ => Vec::new(),
+                };
+                What::Waiting { step: id_of(state, *step), events, until: *due }
+            }
             Fact::WaitEnded { step, event: Some(event), .. } => What::Answered { step: id_of(state, *step), answer: event.id },
             Fact::WaitEnded { step, event: None, .. } => What::WaitTimedOut { step: id_of(state, *step) },
             Fact::Reminded { step, reminder, .. } => What::Reminded { step: id_of(state, *step), reminder: *reminder },

@@ -6,6 +6,7 @@ mod outbox;
 mod outboxed;
 mod probing;
 mod quick;
+mod refused;
 mod single_flight;
 mod structure;
 
@@ -43,6 +44,7 @@ mod between;
 mod going_on;
 mod people;
 mod keeping;
+mod late;
 mod recovery;
 mod resting;
 mod simulation;

@@ -4,6 +4,7 @@
 
 mod kept;
 mod key;
+mod numbers;
 mod open;
 mod replay;
 mod table;

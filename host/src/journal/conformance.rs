@@ -13,13 +13,14 @@ use crate::model::bundle::{self, Bundle};
 use crate::model::event::{Caller, Event};
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::fixture;
-use crate::model::id::{CorrelationId, Digest, RunId};
+use crate::model::id::{CorrelationId, Digest, IdPrefix, RunId};
 use crate::model::job::CancelReason;
 use crate::model::port::{Pending, PendingEvent, RunQuery, Store, StoreError};
 use crate::model::record::{
     Batch, Beginning, BlockNumber, Fact, InboxKey, Kept, LaneId, Part, RefusedAnswer, Room, StepNumber, Write, end_of,
 };
 use crate::model::secret::Secret;
+use crate::model::size;
 use crate::model::time::Timestamp;
 use crate::model::value::{Map, Tree, Value};
 
@@ -56,6 +57,7 @@ pub(in crate::journal) async fn all<S: Store + 'static>(new: impl Fn() -> Arc<S>
     a_run_that_waited_at_the_door_is_pending_and_begins_once(&*new()).await;
     a_migrated_run_belongs_to_its_new_revision(&*new()).await;
     an_answer_refused_after_the_end_is_kept_and_the_run_stays_ended(&*new()).await;
+    what_is_too_large_is_refused_and_the_run_goes_on_without_it(&*new()).await;
 }
 
 async fn a_run_that_is_resumed_is_under_way_again(store: &dyn Store) {
@@ -187,6 +189,24 @@ async fn an_answer_refused_after_the_end_is_kept_and_the_run_stays_ended(store: 
     assert!(pending(store).await.runs.is_empty());
 }
 
+async fn what_is_too_large_is_refused_and_the_run_goes_on_without_it(store: &dyn Store) {
+    store.commit(batch(1, 0, &["a"])).await.expect("it follows");
+    let of_size = |bytes: u64| "x".repeat(bytes as usize);
+    // Room for what stands round the text in a fact.
+    let (fits, too_large) = (of_size(size::MOST - 1_024), of_size(size::MOST));
+    let is_too_large = |refused: Result<(), StoreError>, most: u64| {
+        assert!(matches!(&refused, Err(StoreError::TooLarge { bytes, most: bound }) if *bytes > *bound && *bound == most), "{refused:?}");
+    };
+    is_too_large(store.commit(batch(1, 1, &["b", &too_large])).await, size::MOST);
+    is_too_large(store.commit(batch(1, 1, &[&fits, &fits, &fits, &fits, &fits])).await, size::MOST_TOGETHER);
+    let with = |value: &str| Batch { writes: vec![Write::Keep(kept("p", "k", value))], ..batch(1, 1, &["c"]) };
+    is_too_large(store.commit(with(&too_large)).await, size::MOST);
+    is_too_large(store.write(vec![Write::Keep(kept("p", "k", &too_large))]).await, size::MOST);
+    store.commit(batch(1, 1, &[&fits])).await.expect("it follows on what was there before");
+    store.write(vec![Write::Keep(kept("p", "k", &fits))]).await.expect("it fits");
+    assert_eq!(texts(store, 1).await, ["a".to_owned(), fits]);
+}
+
 async fn what_is_due_first_is_pending_first(store: &dyn Store) {
     for (number, due) in [(1, None), (2, Some(70)), (3, Some(50))] {
         let due = due.map(Timestamp::from_nanos);
@@ -258,6 +278,17 @@ async fn runs_are_found_by_what_is_asked(store: &dyn Store) {
     let open = RunQuery { outcome: Some("open".to_owned()), flow: Some("main".into()), ..RunQuery::default() };
     assert_eq!(found(open).await, [(run(1), None, 1), (run(3), None, 1)]);
     assert!(found(RunQuery { pipeline: Some("q".into()), ..RunQuery::default() }).await.is_empty());
+    let begins = |text: &str| IdPrefix::parse(text);
+    let by_run = |text: &str| RunQuery { run_begins: begins(text), ..RunQuery::default() };
+    assert_eq!(found(by_run(&run(2).to_string())).await, [(run(2), succeeded(), 2)]);
+    assert_eq!(found(by_run("0000")).await.len(), 3);
+    assert_eq!(found(RunQuery { limit: 2, ..by_run("00000000-0000") }).await.len(), 2);
+    assert!(found(by_run("1")).await.is_empty());
+    let by_request = |text: &str| RunQuery { correlation_begins: begins(text), ..RunQuery::default() };
+    let request = began(1, None).correlation_id.to_string();
+    assert_eq!(found(by_request(&request)).await.len(), 3, "all of this suite belong to one request");
+    assert_eq!(found(by_request(&request.replace('-', "")[..31])).await.len(), 3);
+    assert!(found(by_request("f")).await.is_empty());
 }
 
 /// The first fact of a run.

@@ -1,6 +1,8 @@
 //! Facts in memory: bounded, and quick enough to stand on the path of every step.
 
+mod inbox;
 mod rooms;
+mod weight;
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashSet, VecDeque};
@@ -12,12 +14,12 @@ use crate::model::activation::RunOutcome;
 use crate::model::bundle::Bundle;
 use crate::model::event::Event;
 use crate::model::id::{Digest, EventId, IdMap, RunId};
-use crate::model::job::JobOutcome;
 use crate::model::port::{Answer, Commit, Health, Page, Pending, PendingEvent, RunQuery, RunRecord, Store, StoreError};
-use crate::model::record::{Batch, Beginning, Fact, InboxKey, Kept as KeptValue, LaneResult, Room, Write};
+use crate::model::record::{Batch, Beginning, Fact, InboxKey, Kept as KeptValue, Room, Write};
 use crate::model::time::Timestamp;
-use crate::model::value::{Tree, Value};
+use inbox::Inbox;
 use rooms::Rooms;
+use weight::{check_writes, weigh_facts};
 
 /// How much is kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,6 +43,8 @@ impl Default for Bounds {
 ///
 /// It keeps every run that goes on or is parked, those that dead letters name, and the last that ended. Bytes are estimates: what is counted is the data, and a
 /// value that several facts share is counted for each.
+///
+/// To outlive a host it is kept by whoever starts the next one, who calls [`MemoryStore::restart`].
 #[derive(Clone, Default)]
 pub struct MemoryStore(Arc<Inside>);
 
@@ -60,15 +64,22 @@ struct Kept {
     ended: VecDeque<RunId>,
     ended_bytes: usize,
     live_bytes: usize,
-    /// By which events flows were begun, with the order in which they came.
-    inbox: HashSet<InboxKey>,
-    inbox_order: VecDeque<InboxKey>,
+    inbox: Inbox,
     /// By the run that dispatched them: the runs that began.
     parts: IdMap<RunId, Vec<RunId>>,
     /// How often each run was taken up since its last fact.
     claims: IdMap<RunId, u32>,
     /// The events that everybody has taken.
     published: HashSet<EventId>,
+    rooms: Rooms,
+    /// What runs of flows that are not durable have taken and kept.
+    passing: Passing,
+}
+
+/// What a host takes with it when it ends.
+#[derive(Default)]
+struct Passing {
+    inbox: Inbox,
     rooms: Rooms,
 }
 
@@ -81,6 +92,7 @@ struct History {
     parked: bool,
     due: Option<Timestamp>,
     ended: bool,
+    durable: bool,
 }
 
 /// What facts make of how a run stands; `None` if they leave it as it is.
@@ -107,8 +119,10 @@ struct Resting {
     packed: Packed,
     /// [`Timestamp::MAX`] is never: there are very many of these.
     due: Timestamp,
-    facts: u32,
     bytes: u32,
+    /// It has few: each counts for more than a hundred bytes.
+    facts: u16,
+    durable: bool,
 }
 
 /// What is packed is no larger: the data of a large history is what it takes, and reading it back would hold up the run that wakes.
@@ -140,9 +154,33 @@ impl MemoryStore {
         kept.runs.contains_key(&run) || kept.packed.contains_key(&run)
     }
 
+    /// The host has ended and another one begins: what is not durable is gone, as from a store in a file.
+    pub fn restart(&self) {
+        let mut kept = self.kept();
+        let Kept { runs, packed, ended, ended_bytes, live_bytes, parts, claims, passing, .. } = &mut *kept;
+        let gone: Vec<History> = runs.extract_if(|_, history| !history.durable).map(|(_, history)| history).collect();
+        for history in &gone {
+            *if history.ended { &mut *ended_bytes } else { &mut *live_bytes } -= history.bytes;
+        }
+        packed.retain(|_, resting| {
+            if !resting.durable {
+                *live_bytes -= resting.bytes as usize;
+            }
+            resting.durable
+        });
+        let is_known = |run: &RunId| runs.contains_key(run) || packed.contains_key(run);
+        ended.retain(&is_known);
+        parts.retain(|run, _| is_known(run));
+        claims.retain(|run, _| is_known(run));
+        *passing = Passing::default();
+        drop(kept);
+        drop(gone);
+    }
+
     fn append(&self, batch: Batch) -> Result<(), StoreError> {
         // Before the lock: it walks through the data.
-        let bytes = batch.facts.iter().map(weigh_fact).sum::<usize>();
+        let bytes = weigh_facts(&batch.facts)?;
+        check_writes(&batch.writes)?;
         let comes_to = comes_to(&batch.facts);
         let bounds = self.0.bounds;
         let mut kept = self.kept();
@@ -161,7 +199,7 @@ impl MemoryStore {
             let why = format!("the runs that go on hold about {} MiB of data, and no more is kept in memory", bounds.live_bytes >> 20);
             return Err(StoreError::Full(why));
         }
-        let history = history.or_default();
+        let history = history.or_insert_with(|| History { durable: batch.durable, ..History::default() });
         let began = match batch.facts.first() {
             Some(Fact::Began(beginning) | Fact::Queued(beginning)) => Some(Arc::clone(beginning)),
             _ => None,
@@ -183,13 +221,14 @@ impl MemoryStore {
             _ => {}
         }
         if let Some(began) = began {
-            kept.note(&began);
+            kept.note(&began, batch.durable);
         }
         if !kept.claims.is_empty() {
             kept.claims.remove(&batch.run);
         }
         if !batch.writes.is_empty() {
-            kept.rooms.write(batch.writes);
+            let rooms = if batch.durable { &mut kept.rooms } else { &mut kept.passing.rooms };
+            rooms.write(batch.writes);
         }
         let forgotten = kept.forget(&bounds);
         drop(kept);
@@ -235,14 +274,14 @@ impl MemoryStore {
         let Some(packed) = self.0.compactor.pack(run, &facts) else { return };
         let mut kept = self.kept();
         let Some(history) = kept.runs.get(&run).filter(|history| history.facts == facts.len() as u64) else { return };
-        let (Ok(facts), Ok(bytes)) = (u32::try_from(history.facts), u32::try_from(history.bytes)) else { return };
+        let (Ok(facts), Ok(bytes), durable) = (u16::try_from(history.facts), u32::try_from(history.bytes), history.durable) else { return };
         let unpacked = kept.runs.remove(&run);
         if kept.runs.capacity() > SMALL && kept.runs.len() < kept.runs.capacity() / 8 {
             let room = kept.runs.len() * 2;
             kept.runs.shrink_to(room);
         }
         let due = unpacked.as_ref().and_then(|history| history.due).unwrap_or(Timestamp::MAX);
-        kept.packed.insert(run, Resting { packed, due, facts, bytes });
+        kept.packed.insert(run, Resting { packed, due, bytes, facts, durable });
         drop(kept);
         drop(unpacked);
     }
@@ -264,6 +303,7 @@ impl Kept {
             parked: false,
             due: some_time(resting.due),
             ended: false,
+            durable: resting.durable,
         };
         self.runs.insert(run, history);
         if self.packed.capacity() > SMALL && self.packed.len() < self.packed.capacity() / 8 {
@@ -273,19 +313,13 @@ impl Kept {
     }
 
     /// What has to be known of a run's beginning even when its facts are forgotten.
-    fn note(&mut self, beginning: &Beginning) {
+    fn note(&mut self, beginning: &Beginning, durable: bool) {
         match (&beginning.event, beginning.parent, &beginning.part) {
             (_, Some(parent), Some(_)) => self.parts.entry(parent).or_default().push(beginning.run),
             (Some(event), None, None) => {
                 let key = InboxKey { pipeline: beginning.pipeline.clone(), flow: beginning.flow.clone(), event: event.id };
-                if self.inbox.insert(key.clone()) {
-                    self.inbox_order.push_back(key);
-                }
-                if self.inbox_order.len() > INBOX
-                    && let Some(oldest) = self.inbox_order.pop_front()
-                {
-                    self.inbox.remove(&oldest);
-                }
+                let inbox = if durable { &mut self.inbox } else { &mut self.passing.inbox };
+                inbox.take(key);
             }
             _ => {}
         }
@@ -369,7 +403,17 @@ impl Store for MemoryStore {
     }
 
     fn write(&self, writes: Vec<Write>) -> Commit {
-        self.kept().rooms.write(writes);
+        if let Err(error) = check_writes(&writes) {
+            return Box::pin(ready(Err(error)));
+        }
+        // What a flow that is not durable has kept is forgotten too.
+        let forgotten: Vec<Write> = writes.iter().filter(|write| matches!(write, Write::Forget { .. })).cloned().collect();
+        let mut kept = self.kept();
+        if !forgotten.is_empty() {
+            kept.passing.rooms.write(forgotten);
+        }
+        kept.rooms.write(writes);
+        drop(kept);
         Box::pin(ready(Ok(())))
     }
 
@@ -393,12 +437,13 @@ impl Store for MemoryStore {
     }
 
     fn has_taken(&self, key: InboxKey) -> Answer<bool> {
-        Box::pin(ready(Ok(self.kept().inbox.contains(&key))))
+        let kept = self.kept();
+        Box::pin(ready(Ok(kept.inbox.has(&key) || kept.passing.inbox.has(&key))))
     }
 
     fn published(&self, events: Vec<EventId>) {
         let mut kept = self.kept();
-        if kept.published.len() > INBOX {
+        if kept.published.len() > inbox::MOST {
             // What is told twice is taken once.
             kept.published.clear();
         }
@@ -411,12 +456,15 @@ impl Store for MemoryStore {
     }
 
     fn first_kept(&self, room: Room, most: usize) -> Answer<Page> {
-        let kept = self.kept().rooms.kept(room, most);
+        let inside = self.kept();
+        let mut kept = inside.rooms.kept(room, most);
+        kept.extend(inside.passing.rooms.kept(room, most - kept.len()));
         Box::pin(ready(Ok(Page { kept, unreadable: Vec::new() })))
     }
 
     fn bundle(&self, revision: Digest) -> Answer<Option<Arc<Bundle>>> {
-        Box::pin(ready(Ok(self.kept().rooms.bundle(revision))))
+        let kept = self.kept();
+        Box::pin(ready(Ok(kept.rooms.bundle(revision).or_else(|| kept.passing.rooms.bundle(revision)))))
     }
 
     fn runs(&self, query: RunQuery) -> Answer<Vec<RunRecord>> {
@@ -424,7 +472,7 @@ impl Store for MemoryStore {
             Some(run) => vec![run],
             None => {
                 let kept = self.kept();
-                kept.runs.keys().chain(kept.packed.keys()).copied().collect()
+                kept.runs.keys().chain(kept.packed.keys()).copied().filter(|run| query.may_want(*run)).collect()
             }
         };
         let mut records: Vec<RunRecord> =
@@ -441,13 +489,6 @@ impl Store for MemoryStore {
     }
 }
 
-/// So many events by which a flow was begun are remembered; the oldest go.
-const INBOX: usize = 100_000;
-/// What a fact takes beside its data.
-const FACT: usize = 200;
-/// What a value is taken to hold that has only an executor's own form: to know better would mean converting it.
-const NATIVE: usize = 1_024;
-
 fn some_time(due: Timestamp) -> Option<Timestamp> {
     (due != Timestamp::MAX).then_some(due)
 }
@@ -455,52 +496,6 @@ fn some_time(due: Timestamp) -> Option<Timestamp> {
 fn unpack(run: RunId, packed: &Packed) -> Vec<Fact> {
     // It came back the same when it was packed.
     packed.unpack(run).unwrap_or_default()
-}
-
-fn weigh_fact(fact: &Fact) -> usize {
-    let data = match fact {
-        Fact::Began(beginning) | Fact::Queued(beginning) => {
-            weigh(&beginning.input) + weigh(&beginning.trigger) + beginning.event.as_ref().map_or(0, weigh_event) + FACT
-        }
-        Fact::StepDone { output, .. } | Fact::StepHealed { output, .. } => weigh(output),
-        Fact::JobDispatched { input, .. } | Fact::UndoPlanned { input, .. } => weigh(input),
-        Fact::ItemsTaken { items, .. } => items.iter().map(weigh).sum(),
-        Fact::LaneEnded { result: LaneResult::Succeeded(output), .. } => weigh(output),
-        Fact::JobEnded { outcome, events, .. } => {
-            let output = if let JobOutcome::Succeeded { output, .. } = outcome { weigh(output) } else { FACT };
-            output + events.iter().map(weigh_event).sum::<usize>()
-        }
-        Fact::Emitted { events, .. } => events.iter().map(weigh_event).sum(),
-        Fact::WaitBegan { matching, .. } => matching.iter().map(|(name, value)| name.len() + weigh(value)).sum(),
-        Fact::WaitEnded { event: Some(event), .. } | Fact::AnswerRefused { event, .. } => weigh_event(event),
-        Fact::Dispatched { part, .. } => weigh(&part.input) + part.outputs.iter().map(|(_, output)| weigh(output)).sum::<usize>(),
-        Fact::Replied { reply } => weigh(reply),
-        Fact::StepFailed { failure, .. } | Fact::Retrying { failure, .. } => failure.message.len(),
-        _ => 0,
-    };
-    FACT + data
-}
-
-fn weigh_event(event: &Event) -> usize {
-    FACT + event.passed.len() * 64 + weigh(&event.data)
-}
-
-fn weigh(value: &Value) -> usize {
-    match (value.text_if_known(), value.tree_if_known()) {
-        (Some(text), _) => text.len(),
-        (None, Some(tree)) => weigh_tree(tree),
-        (None, None) => NATIVE,
-    }
-}
-
-fn weigh_tree(tree: &Tree) -> usize {
-    let inside = match tree {
-        Tree::Text(text) => text.len(),
-        Tree::List(items) => items.iter().map(weigh_tree).sum(),
-        Tree::Map(fields) => fields.iter().map(|(name, field)| name.len() + weigh_tree(field)).sum(),
-        _ => 0,
-    };
-    size_of::<Tree>() + inside
 }
 
 #[cfg(test)]
@@ -521,6 +516,26 @@ mod tests {
     #[tokio::test]
     async fn conforms() {
         conformance::all(|| Arc::new(MemoryStore::new())).await;
+        let store = MemoryStore::new();
+        conformance::survives(|| {
+            store.restart();
+            Arc::new(store.clone())
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_restart_counts_what_goes_with_it() {
+        let store = MemoryStore::new();
+        for (number, durable) in [(1, true), (2, false), (3, false)] {
+            let facts = Arc::new(vec![filler("x")]);
+            store.commit(Batch { durable, ..Batch::of(run(number), 0, facts) }).await.expect("in order");
+        }
+        store.commit(Batch { durable: false, ..Batch::of(run(3), 1, Arc::new(vec![ended()])) }).await.expect("in order");
+        store.restart();
+        assert_eq!(store.count(), (1, 0));
+        let kept = store.kept();
+        assert_eq!((kept.ended_bytes, Some(kept.live_bytes)), (0, kept.runs.get(&run(1)).map(|history| history.bytes)));
     }
 
     #[tokio::test]
@@ -570,12 +585,5 @@ mod tests {
         put(&store, 2, 0, vec![filler(&"x".repeat(4_000))]).await.expect("now it fits");
         let kept = store.kept();
         assert_eq!(Some(kept.live_bytes), kept.runs.get(&run(2)).map(|history| history.bytes));
-    }
-
-    #[test]
-    fn values_are_weighed_by_the_form_they_have() {
-        let text = Value::from_text("[1,2,3]").expect("this is JSON");
-        assert_eq!(weigh(&text), 7);
-        assert!(weigh(&Value::string("x".repeat(100))) >= 100);
     }
 }

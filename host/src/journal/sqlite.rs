@@ -39,6 +39,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::memory::MemoryStore;
@@ -227,6 +228,11 @@ impl SqliteStore {
                 _ => std::future::pending().await,
             }
         }
+    }
+
+    /// Why there is no room for new runs; `None` while there is. Told anew when that changes.
+    pub fn short(&self) -> watch::Receiver<Option<String>> {
+        self.0.queue.short()
     }
 
     /// Waits until everything is written that was given before.

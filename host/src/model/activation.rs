@@ -58,13 +58,14 @@ impl Activation {
         }
     }
 
-    /// The same of an event that the flow hears: its data are the input, and its request and caller stay what they are.
-    pub fn of_event(pipeline: impl Into<PipelineName>, flow: impl Into<FlowName>, event: Arc<Event>) -> Self {
+    /// The wish of an event that the flow hears: its data are the input, its request and caller stay what they are, and it waits for room.
+    pub fn of_event(pipeline: &PipelineName, flow: &FlowName, event: &Arc<Event>) -> Self {
         Self {
             caller: event.caller.clone(),
             correlation_id: Some(event.correlation_id),
-            event: Some(Arc::clone(&event)),
-            ..Self::new(pipeline, flow, event.data.clone())
+            event: Some(Arc::clone(event)),
+            patience: Patience::WaitForRoom,
+            ..Self::new(pipeline.clone(), flow.clone(), event.data.clone())
         }
     }
 }

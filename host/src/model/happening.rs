@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::activation::RunOutcome;
 use super::event::Event;
 use super::failure::Failure;
-use super::id::{CorrelationId, EventId, ExecutorName, FlowName, JobId, PipelineName, RunId, StepId};
+use super::id::{CorrelationId, EventId, EventType, ExecutorName, FlowName, JobId, PipelineName, RunId, StepId};
 use super::job::JobOutcome;
 use super::time::Timestamp;
 use super::value::Value;
@@ -77,6 +77,9 @@ pub enum What {
         /// Since it began.
         #[serde(serialize_with = "in_milliseconds", rename = "milliseconds")]
         elapsed: Duration,
+        /// Where its end stands, if it did not end well and nobody was there to hear that.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        unheard: Option<Unheard>,
     },
     /// The caller was answered.
     Replied {
@@ -184,6 +187,8 @@ pub enum What {
     Waiting {
         /// The step.
         step: StepId,
+        /// The types that it takes.
+        events: Vec<EventType>,
         /// When it gives up.
         #[serde(serialize_with = "as_text")]
         until: Timestamp,
@@ -320,6 +325,16 @@ pub enum What {
         /// Why, and the way out.
         reason: String,
     },
+}
+
+/// Where the bad end of a run stands that nobody was there to hear: an event started it, a step sent it on its way, or whoever asked for it is gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unheard {
+    /// In the record of the run only.
+    Recorded,
+    /// Among the dead letters too.
+    DeadLetter,
 }
 
 /// What kind of change of a state it was.

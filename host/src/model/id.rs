@@ -1,5 +1,7 @@
 //! Identities: names that people write, and ids that the host makes.
 
+mod prefix;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -7,6 +9,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+pub use prefix::IdPrefix;
 
 /// Makes a cheap-to-clone name type, so that a flow's name cannot be passed where a step's is wanted.
 macro_rules! name {

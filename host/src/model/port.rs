@@ -18,9 +18,12 @@ pub use outbox::{MakeData, OUTBOX_KEPT, OutboxEvent, OutboxRow, OutboxTable, Out
 pub(crate) use store::forward_store;
 pub use store::{Answer, Commit, Health, Page, Pending, PendingEvent, RunQuery, RunRecord, Store, StoreError, Unreadable};
 
+use std::sync::Arc;
+
 use super::activation::{Activation, Admission};
+use super::event::Event;
 use super::happening::Happening;
-use super::id::RunId;
+use super::id::{FlowName, PipelineName, RunId};
 use super::job::CancelReason;
 
 /// Takes what happened. Called on every path, so it must be quick and never block.
@@ -36,13 +39,20 @@ pub trait Sink: Send + Sync {
 }
 
 /// Starts flows: implemented by the engine, called by triggers and the bus.
-pub trait Activate: Send + Sync {
+pub trait Activate: Send + Sync + 'static {
     /// Starts, queues or refuses; with [`Patience::Wait`](super::activation::Patience) the answer waits for a place.
     fn activate(&self, activation: Activation) -> futures_util::future::BoxFuture<'_, Admission>;
 
-    /// The same for an event that is delivered. The answer does not wait for the run's first facts to be kept: that is when the receipt is settled.
-    /// By itself it waits, and settles whatever came of it.
-    fn deliver(&self, activation: Activation, receipt: Box<dyn Receipt>) -> futures_util::future::BoxFuture<'_, Admission> {
+    /// The same for an event that is delivered to a flow. The answer does not wait for the run's first facts to be kept: that is when the receipt is
+    /// settled. By itself it waits, and settles whatever came of it.
+    fn deliver(
+        self: Arc<Self>,
+        pipeline: &PipelineName,
+        flow: &FlowName,
+        event: &Arc<Event>,
+        receipt: Box<dyn Receipt>,
+    ) -> futures_util::future::BoxFuture<'static, Admission> {
+        let activation = Activation::of_event(pipeline, flow, event);
         Box::pin(async move {
             let admission = self.activate(activation).await;
             receipt.settle();

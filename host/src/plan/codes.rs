@@ -17,7 +17,7 @@ codes! {
     SYNTAX = "E0104", "A file is not YAML";
     TAG = "E0105", "A value begins with a YAML tag: `!x` without quotes";
     MERGE = "E0106", "A map holds YAML's merge key `<<`";
-    TOO_MANY = "E0107", "A file has too many values, or too deep ones, once its aliases are written out";
+    TOO_MANY = "E0107", "A file has too many values, its aliases stand for too many, or they stand too deep in each other";
     DOCUMENT = "E0108", "A file is empty or holds more than one document";
     UNQUOTED = "E0109", "`${`, `{` or `}` stands without quotes inside `{ … }`";
     ALIAS = "E0110", "A value begins with `*` and names no anchor";

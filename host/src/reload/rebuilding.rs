@@ -58,7 +58,24 @@ impl Rebuild for Rebuilder {
 ///
 /// # Errors
 /// `permanent` with [`OTHER_FORMAT`], [`FROM_BUNDLE`] or [`OTHER_REVISION`].
-pub async fn pipeline_of(bundle: &Arc<Bundle>, registry: &Arc<Registry>, environment: Arc<Environment>) -> Result<Arc<Pipeline>, Failure> {
+async fn pipeline_of(bundle: &Arc<Bundle>, registry: &Arc<Registry>, environment: Arc<Environment>) -> Result<Arc<Pipeline>, Failure> {
+    let pipeline = named_in(bundle, registry, environment).await?;
+    if pipeline.revision != bundle.revision {
+        let message = format!(
+            "{} cannot be made again: of what was kept this host makes the revision {}; start the host that kept it",
+            shown(bundle),
+            pipeline.revision.short()
+        );
+        return Err(refused(OTHER_REVISION, message));
+    }
+    Ok(pipeline)
+}
+
+/// The same for whoever only reads the names in it: it is not asked whether this host would still carry it out in the same way.
+///
+/// # Errors
+/// `permanent` with [`OTHER_FORMAT`] or [`FROM_BUNDLE`].
+pub async fn named_in(bundle: &Arc<Bundle>, registry: &Arc<Registry>, environment: Arc<Environment>) -> Result<Arc<Pipeline>, Failure> {
     if bundle.format != FORMAT {
         let message = format!(
             "{} was kept in the form {} of bundles, and this host reads the form {FORMAT}: start the host that kept it",
@@ -82,14 +99,6 @@ pub async fn pipeline_of(bundle: &Arc<Bundle>, registry: &Arc<Registry>, environ
         let mistakes: Vec<&Diagnostic> = errors.collect();
         return Err(refused(FROM_BUNDLE, format!("{} cannot be made again: {}", shown(bundle), in_words(&mistakes))));
     };
-    if pipeline.revision != bundle.revision {
-        let message = format!(
-            "{} cannot be made again: of what was kept this host makes the revision {}; start the host that kept it",
-            shown(bundle),
-            pipeline.revision.short()
-        );
-        return Err(refused(OTHER_REVISION, message));
-    }
     Ok(pipeline)
 }
 

@@ -27,7 +27,9 @@ const RELOAD: &str = "pipehost::reload";
 const EXECUTOR: &str = "pipehost::executor";
 
 pub(super) fn wants_routine() -> bool {
-    tracing::enabled!(target: JOB, tracing::Level::INFO) || tracing::enabled!(target: RUN, tracing::Level::INFO)
+    tracing::enabled!(target: JOB, tracing::Level::INFO)
+        || tracing::enabled!(target: RUN, tracing::Level::INFO)
+        || tracing::enabled!(target: BUS, tracing::Level::INFO)
 }
 
 pub(super) fn wants_detail() -> bool {
@@ -59,7 +61,7 @@ pub(super) fn write(happening: &Happening) {
     let run = happening.run.as_ref();
     match &happening.what {
         What::RunStarted => line!(debug, RUN, run, "run started"),
-        What::RunEnded { outcome, elapsed } => run_ended(run, outcome, elapsed.as_secs_f64() * 1e3),
+        What::RunEnded { outcome, elapsed, .. } => run_ended(run, outcome, elapsed.as_secs_f64() * 1e3),
         What::Replied { .. } => line!(info, RUN, run, "replied"),
         What::JobDispatched { job } => job_line!(info, JOB, run, job, "dispatched"),
         What::JobStarted { job, attempt } => job_line!(debug, JOB, run, job, attempt, "started"),
@@ -95,7 +97,10 @@ pub(super) fn write(happening: &Happening) {
             line!(debug, RUN, run, key, version, "state change taken back");
         }
         What::StateSet { key, version, .. } => line!(debug, RUN, run, key, version, "state set"),
-        What::Waiting { step, until } => line!(info, RUN, run, step = step.as_str(), "waits until {until}"),
+        What::Waiting { step, events, until } => {
+            let events = events.iter().map(|event| event.as_str()).collect::<Vec<_>>().join(" or ");
+            line!(info, RUN, run, step = step.as_str(), "waits for {events} until {until}");
+        }
         What::Answered { step, answer } => line!(info, RUN, run, step = step.as_str(), "the wait took event {answer}"),
         What::WaitTimedOut { step } => line!(info, RUN, run, step = step.as_str(), "the wait has timed out"),
         What::Reminded { step, reminder } => line!(info, RUN, run, step = step.as_str(), reminder, "reminds"),
@@ -242,7 +247,7 @@ mod tests {
             ("DEBUG", What::Progress { job: job(), progress: output.clone() }),
             ("WARN", What::Retrying { job: job(), attempt: 1, failure: failure.clone(), wait: Duration::from_secs(1) }),
             ("ERROR", What::JobEnded { job: job(), outcome: JobOutcome::Failed { failure: failure.clone() } }),
-            ("ERROR", What::RunEnded { outcome: RunOutcome::Failed { failure }, elapsed: Duration::ZERO }),
+            ("ERROR", What::RunEnded { outcome: RunOutcome::Failed { failure }, elapsed: Duration::ZERO, unheard: None }),
             ("INFO", What::JobEnded { job: job(), outcome: JobOutcome::Succeeded { output, from: ResultSource::Executor } }),
         ];
         for (level, what) in cases {

@@ -51,7 +51,10 @@ impl TestStore {
     /// It cannot be opened.
     pub(super) fn open(&mut self, clock: &Arc<dyn Clock>, secrets: SecretSource) -> Result<Arc<dyn Store>, Failure> {
         match self {
-            Self::Memory(store) => Ok(Arc::new(store.clone())),
+            Self::Memory(store) => {
+                store.restart();
+                Ok(Arc::new(store.clone()))
+            }
             Self::Sqlite { open, folder } => {
                 if let Some(store) = open.take() {
                     store.close();

@@ -320,6 +320,15 @@ fn a_host_that_is_killed_goes_on_where_it_was() {
     crash_after: again
     send: {{ text: a }}
     expect: {{ runs: [{{ outcome: succeeded }}, {{ flow: hear, reply: 1 }}], calls: {{ work: 2 }}, events: {{ Done: [{{ n: 1 }}] }} }}
+  - name: what follows from a step of a test comes before the next one
+    mocks: {{ work: {{ output: {{ n: 1 }} }} }}
+    steps: [{{ send: {{ text: a }} }}, {{ send: {{ text: b }} }}]
+    expect: {{ runs: [{{ flow: main }}, {{ flow: hear }}, {{ flow: main }}, {{ flow: hear }}] }}
+  - name: and so it does where the host was killed in between
+    mocks: {{ work: {{ output: {{ n: 1 }} }} }}
+    crash_after: again
+    steps: [{{ send: {{ text: a }} }}, {{ send: {{ text: b }} }}]
+    expect: {{ runs: [{{ flow: main }}, {{ flow: hear }}, {{ flow: main }}, {{ flow: hear }}] }}
   - name: while it waits, it waits on
     mocks: {{ steps.work: {{ attempts: [{{ fail: {{ kind: transient }} }}, {{ output: {{ n: 1 }} }}] }}, work: {{ output: {{ n: 2 }} }} }}
     steps: [{{ send: {{ text: a }} }}, {{ advance: 30m }}, {{ restart: true }}, {{ advance: 29m }}, {{ expect: {{ calls: {{ work: 1 }} }} }}]

@@ -13,8 +13,8 @@ use super::{load, names, root};
 /// So many files where the environment does not say it.
 const USUAL: usize = 10_000;
 
-/// So long one file may take. A tenth is what it shall take; the rest is for slow machines and unoptimized builds.
-const LIMIT: Duration = Duration::from_millis(500);
+/// So long one file may take; ten times that in a build that is not optimised.
+const LIMIT: Duration = Duration::from_millis(if cfg!(debug_assertions) { 500 } else { 50 });
 
 const THREADS: usize = 2;
 
@@ -121,11 +121,11 @@ fn checked(path: &Path, text: &str, color: bool) -> (Duration, bool) {
     (took, planned)
 }
 
-/// The least of three times, unless the first is short enough: others use the machine too.
+/// The least of three times, unless the first is short: others use the machine too.
 fn least(path: &Path, text: &str) -> Duration {
     let mut took = checked(path, text, false).0;
     for _ in 0..2 {
-        if took > LIMIT {
+        if took > LIMIT / 10 {
             took = took.min(checked(path, text, true).0);
         }
     }
@@ -143,14 +143,17 @@ fn mutated_files_never_panic_and_are_looked_through_in_no_time() {
                 let folder = tempfile::tempdir().expect("there is a place for files");
                 let path = folder.path().join("mutated.yaml");
                 let mut seed = Seed(0x9e37_79b9_7f4a_7c15 ^ (number as u64) << 32);
-                let mut slowest = Duration::ZERO;
+                let mut slowest = (Duration::ZERO, 0, String::new());
                 for round in 0..rounds / THREADS {
                     let text = mutated(texts, &mut seed);
                     let took = least(&path, &text);
-                    assert!(took <= LIMIT, "round {round} of thread {number} took {took:?} for this file:\n{text}");
-                    slowest = slowest.max(took);
+                    if took > slowest.0 {
+                        slowest = (took, round, text);
+                    }
                 }
-                eprintln!("thread {number}: {} files, the slowest took {slowest:?}", rounds / THREADS);
+                let (took, round, text) = slowest;
+                eprintln!("thread {number}: {} files, the slowest, of round {round}, took {took:?}", rounds / THREADS);
+                assert!(took <= LIMIT, "round {round} of thread {number} took {took:?} for this file:\n{text}");
             });
         }
     });

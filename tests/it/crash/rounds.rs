@@ -314,7 +314,7 @@ async fn stands_still(program: &Program) {
 async fn place(data: &Path, order: &str) -> Option<()> {
     let mut client = Client::connect(data).await.ok()?;
     let input = Value::from_text(json!({ "order": order }).to_string()).expect("it is JSON");
-    let request = Request::Send(SendRequest { target: "orders.create".to_owned(), input, wait: false });
+    let request = Request::Send(SendRequest { target: "orders.create".to_owned(), input, caller: None, wait: false });
     client.ask(&request).await.ok()?;
     match client.next().await.ok()? {
         Answer::Accepted { run: Some(_) } => Some(()),

@@ -32,6 +32,8 @@ struct State {
     /// By path: what it does from request to request; the last stays. What it was told nothing of it answers with `{}`.
     manners: BTreeMap<String, Vec<Manner>>,
     asked: BTreeMap<String, usize>,
+    /// By path: the idempotency key of each request.
+    keys: BTreeMap<String, Vec<String>>,
     hung_up: usize,
 }
 
@@ -65,6 +67,11 @@ impl Service {
         self.shared.lock().asked.get(path).copied().unwrap_or_default()
     }
 
+    /// The idempotency key of each request for that path; empty where there was none.
+    pub(crate) fn keys(&self, path: &str) -> Vec<String> {
+        self.shared.lock().keys.get(path).cloned().unwrap_or_default()
+    }
+
     /// Waits until it was asked for that path so often. The watchdog of the program that asks ends a wait that never ends.
     pub(crate) fn wait_until_asked(&self, path: &str, times: usize) {
         drop(self.shared.until(|state| state.asked.get(path).copied().unwrap_or_default() >= times));
@@ -79,8 +86,10 @@ impl Service {
 fn serve(socket: TcpStream, shared: &Arc<Shared<State>>) {
     let mut writer = socket.try_clone().expect("a socket");
     let mut reader = BufReader::new(socket);
-    let Some(http::Head { target: path, .. }) = http::Head::read(&mut reader) else { return };
+    let Some(head) = http::Head::read(&mut reader) else { return };
+    let path = head.target.clone();
     let nth = shared.change(|state| {
+        state.keys.entry(path.clone()).or_default().push(head.header("idempotency-key").to_owned());
         let count = state.asked.entry(path.clone()).or_default();
         *count += 1;
         *count

@@ -58,19 +58,19 @@ impl<'a> Fold<'a> {
     }
 
     fn beginning(beginning: &Beginning) -> RunStory {
+        let row = RunRow {
+            run: beginning.run,
+            pipeline: beginning.pipeline.clone(),
+            flow: beginning.flow.clone(),
+            status: Status::Queued,
+            began: beginning.at,
+            ended: None,
+            took_ms: None,
+            correlation_id: beginning.correlation_id,
+            revision: beginning.revision,
+            parent: beginning.parent,
+        };
         RunStory {
-            row: RunRow {
-                run: beginning.run,
-                pipeline: beginning.pipeline.clone(),
-                flow: beginning.flow.clone(),
-                status: Status::Queued,
-                began: beginning.at,
-                ended: None,
-                took_ms: None,
-                correlation_id: beginning.correlation_id,
-                revision: beginning.revision,
-                parent: beginning.parent,
-            },
             trigger: beginning.trigger.clone(),
             caller: beginning.caller.clone(),
             input: beginning.part.as_ref().map_or_else(|| beginning.input.clone(), |part| part.input.clone()),
@@ -78,12 +78,7 @@ impl<'a> Fold<'a> {
             state_key: beginning.state_key.clone(),
             retry_of: beginning.retry_of,
             deadline: beginning.deadline,
-            steps: Vec::new(),
-            reply: None,
-            end: None,
-            resumed: Vec::new(),
-            migrated: Vec::new(),
-            facts: 0,
+            ..RunStory::of(row)
         }
     }
 

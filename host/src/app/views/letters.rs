@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::story::{EventStory, RunStory};
-use super::{Listed, Views, ambiguous, begins, prefix, unreadable};
+use super::{Listed, Views, ambiguous, unreadable};
 use crate::engine::DeadLetter;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::id::{EventId, RunId};
@@ -77,9 +77,11 @@ impl Views {
 
     /// The dead letter that is meant.
     pub(in crate::app) async fn dead_letter(&self, id: &str) -> Result<DeadLetter, Failure> {
-        let wanted = prefix(id)?;
+        let wanted = id.trim();
         let mut found = self.dead().await?;
-        found.retain(|letter| begins(&letter.key, &wanted));
+        // The whole id of one may be the beginning of another's.
+        let is_exact = found.iter().any(|letter| letter.key == wanted);
+        found.retain(|letter| if is_exact { letter.key == wanted } else { begins(&letter.key, wanted) });
         if found.len() > 1 {
             return Err(ambiguous(id, "dead letters", found.iter().map(|letter| letter.key.clone())));
         }
@@ -94,6 +96,13 @@ impl Views {
     }
 }
 
+/// Whether a letter's id begins so. Most are ids as runs and events have them; a row of a table that is no event has a name of its own.
+fn begins(key: &str, wanted: &str) -> bool {
+    let is_so = |key: &str, wanted: &str| key.get(..wanted.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(wanted));
+    let is_id = uuid::Uuid::try_parse(key).is_ok() && !wanted.contains('-');
+    !wanted.is_empty() && (is_so(key, wanted) || (is_id && is_so(&key.replace('-', ""), wanted)))
+}
+
 fn row(letter: &DeadLetter) -> LetterRow {
     LetterRow {
         letter: letter.key.clone(),
@@ -103,5 +112,23 @@ fn row(letter: &DeadLetter) -> LetterRow {
         run: letter.run,
         event: letter.event.as_ref().map(|event| event.id),
         failure: letter.failure.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_letter_is_found_by_the_beginning_of_its_id_whatever_that_looks_like() {
+        let id = "01a20020-5672-7d52-97e4-d8cebfdf4f4a";
+        for wanted in ["01a2", "01A2", "01a20020-56", "01a2002056", id] {
+            assert!(begins(id, wanted), "{wanted}");
+        }
+        assert!(begins("shop.db#17", "shop") && begins("shop.db#17", "shop.db#17"));
+        for wanted in ["", "1a2", "shop", "01a2002-0"] {
+            assert!(!begins(id, wanted), "{wanted:?}");
+        }
+        assert!(!begins("é", "\u{e9}e"));
     }
 }

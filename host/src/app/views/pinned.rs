@@ -9,7 +9,7 @@ use crate::model::id::Digest;
 use crate::model::port::Store;
 use crate::plan::Environment;
 use crate::plan::pipeline::Pipeline;
-use crate::reload::pipeline_of;
+use crate::reload::named_in;
 
 /// So many that were made again are kept, found or not: a list names few revisions.
 const KEPT: usize = 16;
@@ -35,7 +35,7 @@ impl Pinned {
         let pipeline = match self.store.bundle(revision).await {
             Ok(Some(bundle)) => {
                 let environment = Arc::new(with_stand_ins(&self.environment, &bundle));
-                pipeline_of(&bundle, &self.registry, environment).await.ok()
+                named_in(&bundle, &self.registry, environment).await.ok()
             }
             Ok(None) | Err(_) => None,
         };
@@ -52,7 +52,7 @@ impl Pinned {
     }
 }
 
-/// The environment with something for each variable and secret that the files name and nobody gives: whoever only looks need not have them.
+/// The environment with something for each variable and secret that the files want and nobody gives: whoever only looks need not have them.
 fn with_stand_ins(environment: &Environment, bundle: &Bundle) -> Environment {
     let mut all = environment.clone();
     for (_, content) in &bundle.files {
@@ -62,8 +62,10 @@ fn with_stand_ins(environment: &Environment, bundle: &Bundle) -> Environment {
                 let rest = text.get(at + before.len()..).unwrap_or_default();
                 let end = rest.find(|character: char| !character.is_ascii_alphanumeric() && character != '_').unwrap_or(rest.len());
                 let Some(name) = rest.get(..end).filter(|name| !name.is_empty()) else { continue };
-                let is_given = all.variables.contains_key(name) || all.secrets.contains_key(name);
-                if !is_given {
+                // What stands in the file for one that is missing fits; anything else may not.
+                let has_its_own = text.get(at + before.len() + end..).is_some_and(|rest| rest.trim_start().starts_with("??"));
+                let needs_none = has_its_own || all.variables.contains_key(name) || all.secrets.contains_key(name);
+                if !needs_none {
                     let into = if variables { &mut all.variables } else { &mut all.secrets };
                     into.insert(name.to_owned(), "unknown".to_owned());
                 }
@@ -79,8 +81,8 @@ mod tests {
     use crate::model::bundle::FORMAT;
 
     #[test]
-    fn what_files_name_and_nobody_gives_is_stood_in_for() {
-        let text = "config: { url: '${env.URL ?? null}', key: '${secret.KEY}', own: '${env.OWN}' }";
+    fn what_files_want_and_nobody_gives_is_stood_in_for() {
+        let text = "config: { url: '${env.URL}', tls: '${env.TLS ?? \"starttls\"}', key: '${secret.KEY}', own: '${env.OWN}' }";
         let bundle = Bundle {
             format: FORMAT,
             revision: Digest::of(b""),

@@ -80,6 +80,37 @@ pub struct RunStory {
     pub migrated: Vec<MigrationStory>,
     /// How many facts are recorded of it.
     pub facts: u64,
+    /// Why no more can be told of it: its facts are there and cannot be read. What is told then is what the store knows of it beside them.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub unreadable: Option<String>,
+}
+
+impl RunStory {
+    /// What there is to tell of a run whose facts cannot be read: what it is and since when, and why no more.
+    pub(super) fn unread(row: RunRow, facts: u64, why: String) -> Self {
+        Self { facts, unreadable: Some(why), ..Self::of(row) }
+    }
+
+    /// A story in which nothing has happened yet.
+    pub(super) fn of(row: RunRow) -> Self {
+        Self {
+            row,
+            trigger: Value::null(),
+            caller: Caller::default(),
+            input: Value::null(),
+            event: None,
+            state_key: None,
+            retry_of: None,
+            deadline: None,
+            steps: Vec::new(),
+            reply: None,
+            end: None,
+            resumed: Vec::new(),
+            migrated: Vec::new(),
+            facts: 0,
+            unreadable: None,
+        }
+    }
 }
 
 /// A run went over to another revision.

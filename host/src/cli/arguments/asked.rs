@@ -28,7 +28,7 @@ const RUNS_EXAMPLES: &str = "Examples:
 pub(in crate::cli) enum RunsCommand {
     List(List),
     Show(Show),
-    /// Stop a run: what it has under way is cancelled, what it did is undone, and its finally is done
+    /// Stop a run: what it has under way is cancelled, what it did is undone, its finally is done; waits for that, for at most 10 s
     Cancel(One),
     /// Have a parked run go on with what could not be undone, or a stalled one be tried again
     Resume(One),
@@ -73,12 +73,16 @@ pub(in crate::cli) struct Show {
     /// The run's id, or the beginning of it
     #[arg(value_name = "RUN")]
     pub(in crate::cli) run: String,
+    /// Only who decided what, when and why: every answer to its waits, the refused ones too
+    #[arg(long)]
+    pub(in crate::cli) audit: bool,
     #[command(flatten)]
     pub(in crate::cli) asking: Asking,
 }
 
 const SHOW_EXAMPLES: &str = "Examples:
   pipehost runs show 01a1fe73
+  pipehost runs show 01a1fe73 --audit                                  who decided what, as one list
   pipehost runs show 01a1fe73 --json | jq '.steps[].wait.answers'      who answered, and what was decided";
 
 #[derive(Args, Debug)]

@@ -1,7 +1,8 @@
 //! What a session runs: the app, and the socket on which others reach it.
 
-use crate::app::App;
+use crate::app::{App, Left};
 use crate::cli::exit::not_started;
+use crate::cli::typed::Typed;
 #[cfg(unix)]
 use crate::control::Control;
 
@@ -24,11 +25,11 @@ impl Host {
 
     /// Lets `pipehost send` reach it from now on. Where that cannot be, it is said, and everything else goes on.
     #[cfg(unix)]
-    pub(super) async fn open(&mut self) {
+    pub(super) async fn open(&mut self, typed: &Typed) {
         match Control::start(self.app.commands(), self.app.data()).await {
             Ok(control) => self.control = Some(control),
             Err(failure) => {
-                not_started(&failure);
+                not_started(&typed.failure(&failure));
             }
         }
     }
@@ -41,16 +42,18 @@ impl Host {
         return false;
     }
 
-    /// Stops everything: nobody new gets through, then the app, then those who still read how their runs ended.
-    pub(super) async fn stop(self) {
+    /// Stops everything: nobody new gets through, then the app, then those who still read how their runs ended. Returns what is left for the next
+    /// start.
+    pub(super) async fn stop(self) -> Left {
         #[cfg(unix)]
         if let Some(control) = &self.control {
             control.close();
         }
-        self.app.stop().await;
+        let left = self.app.stop().await;
         #[cfg(unix)]
         if let Some(control) = self.control {
             control.stop().await;
         }
+        left
     }
 }

@@ -1,36 +1,28 @@
 //! One session: start, banner, conversation, end. One task does all of it, so that nothing that is shown falls into something else.
 
-use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use futures_util::FutureExt;
-use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::RecvError;
 
+use super::beside::Beside;
 use super::cannot_begin;
 use super::host::Host;
-use crate::app::{App, Entrance, JOURNAL_UNUSABLE, Outcome, Report, Settings};
-use crate::cli::banner::{self, Indexed};
+use crate::app::{App, Entrance, JOURNAL_UNUSABLE, Left, Outcome, Settings, default_folder, look};
+use crate::cli::banner;
 use crate::cli::exit::{Exit, after_writing, not_started, say};
 use crate::cli::signals::{Signal, Signals};
 use crate::cli::style::{Style, terminal_width};
 use crate::cli::talk::{Manner, Talk};
+use crate::cli::typed::Typed;
 use crate::cli::{diagnostics, events, notice};
 use crate::model::cancel::CancelSignal;
 use crate::model::failure::{Failure, FailureKind};
-use crate::model::happening::What;
 use crate::model::port::StoreError;
 use crate::model::value::Value;
 use crate::plan::{codes, find};
-use crate::telemetry::{Detail, Subscription, Told};
+use crate::telemetry::Detail;
 use crate::trigger::stdin::{self as stdin, Conversation, Interrupted, Lines, Said};
-
-/// So many happenings wait for the terminal.
-const HAPPENINGS: usize = 1_024;
-/// So many lines wait for an answer to end; the oldest go first.
-const NOTICES: usize = 64;
 
 /// What the standard streams are.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +57,8 @@ pub(super) struct Session {
     pub(super) streams: Streams,
 }
 
-type Voice = Talk<Box<dyn Write>, io::Stderr>;
+/// Who speaks to the terminal.
+pub(super) type Voice = Talk<Box<dyn Write>, io::Stderr>;
 
 /// Why the talk is over.
 enum Over {
@@ -84,20 +77,22 @@ impl Session {
             Ok(signals) => signals,
             Err(error) => return not_started(&cannot_begin(&error)),
         };
-        // A name that is mistyped will not come; a file that is there and broken will be mended.
-        let waits = streams.prompts()
-            && input.is_none()
-            && settings.watch
-            && settings.files.iter().all(|file| file.exists())
-            && is_named_well(&settings.files);
+        // A file that is there and broken will be mended.
+        let waits = streams.prompts() && input.is_none() && settings.watch && is_named_well(&settings.files);
+        if !settings.files.iter().all(|file| file.exists()) {
+            // Before anything is made: a mistyped name must not leave a data folder behind.
+            return not_there(settings);
+        }
+        let data = settings.data.clone().unwrap_or_else(|| default_folder(&settings.files));
+        let typed = Typed::here(&data);
         let mut host = match App::new(settings) {
             Ok(app) => Host::new(app),
-            Err(failure) => return not_started(&failure),
+            Err(failure) => return not_started(&typed.failure(&failure)),
         };
         for trouble in host.app.troubles() {
             let code = trouble.code.as_deref().unwrap_or("E0701");
             let word = if code.starts_with('W') { "warning" } else { "error" };
-            say(&format!("{word}[{code}]: {}\n", trouble.message));
+            say(&format!("{word}[{code}]: {}\n", typed.text(&trouble.message)));
         }
         let broken = host.app.broken();
         let gone = CancelSignal::new();
@@ -108,21 +103,12 @@ impl Session {
             },
             false => None,
         };
-        let happenings = host.app.subscribe(HAPPENINGS, Detail::Coarse);
-        let reports = host.app.reports();
-        let mut beside = Beside {
-            happenings,
-            reports,
-            waiting: VecDeque::new(),
-            style: Style::of(&io::stderr()),
-            indexed: Indexed::new(),
-            started: false,
-        };
+        let mut beside = Beside::of(&host.app, typed.clone());
         let talk = async {
             match begin(&mut host.app, &mut beside, &mut signals, waits).await {
                 Begun::Ready => converse(host, input, streams, &mut beside, &mut signals, &gone).await,
-                Begun::Ended => end(host, &mut signals, Exit::Good).await,
-                Begun::Refused => end(host, &mut signals, Exit::NotStarted).await,
+                Begun::Ended => end(host, &typed, &mut signals, Exit::Good).await,
+                Begun::Refused => end(host, &typed, &mut signals, Exit::NotStarted).await,
             }
         };
         let exit = tokio::select! {
@@ -130,7 +116,7 @@ impl Session {
             exit = talk => exit,
             // No orderly end: it would have to be written. What is under way goes on with the next start.
             failure = broken => {
-                not_started(&failure);
+                not_started(&typed.failure(&failure));
                 Exit::Failed
             }
         };
@@ -142,6 +128,18 @@ impl Session {
             None => exit,
         }
     }
+}
+
+/// Says which of the files that are named are not there, with all that is wrong with the others.
+fn not_there(settings: Settings) -> Exit {
+    let loaded = match look(&settings.files, settings.data, settings.environment) {
+        Ok(loaded) => loaded,
+        Err(failure) => return not_started(&failure),
+    };
+    let style = Style::of(&io::stderr());
+    let shown = diagnostics::text(&loaded.diagnostics, &loaded.sources, style.is_coloured());
+    say(&format!("{shown}{}\n", style.red("Nothing was started.")));
+    Exit::NotStarted
 }
 
 /// Whether each file and folder is named once: what is named wrongly cannot be mended by saving.
@@ -175,7 +173,7 @@ async fn begin(app: &mut App, beside: &mut Beside, signals: &mut Signals, waits:
             // Where data may be lost it stays up, to be asked about it, and takes nothing.
             return match app.recovered() {
                 Some(Err(error)) if !matches!(error, StoreError::Suspect(_)) => {
-                    not_started(&cannot_go_on(&error));
+                    not_started(&beside.typed.failure(&cannot_go_on(&error)));
                     Begun::Refused
                 }
                 _ => Begun::Ready,
@@ -201,8 +199,9 @@ async fn converse(
     gone: &CancelSignal,
 ) -> Exit {
     let once = input.is_some();
+    let typed = beside.typed.clone();
     let manner = if streams.talk_is_terminal() { Manner::Words { prompt: streams.prompts() && !once } } else { Manner::Lines };
-    let mut talk: Voice = Talk::new(streams.talk_output(), io::stderr(), manner, streams.talk_style());
+    let mut talk: Voice = Talk::new(streams.talk_output(), io::stderr(), manner, streams.talk_style()).typing(typed.clone());
     if !streams.talks_on_error {
         talk = talk.fitted_to(terminal_width);
     }
@@ -213,43 +212,42 @@ async fn converse(
         Some(input) => Some(Conversation::once(input, host.app.activate(), Box::new(host.app.target(Entrance::Once)))),
         None => match listen(&host.app, streams) {
             Ok(conversation) => conversation,
-            Err(error) => return end(host, signals, not_started(&cannot_begin(&error))).await,
+            Err(error) => return end(host, &typed, signals, not_started(&cannot_begin(&error))).await,
         },
     };
     beside.catch_up();
     if !once {
         #[cfg(unix)]
-        host.open().await;
+        host.open(&typed).await;
         let width = terminal_width().filter(|_| io::stderr().is_terminal());
-        let ways = banner::Ways { sends: host.is_open(), last: how_to_leave(conversation.is_some(), streams), width };
+        let ways = banner::Ways { sends: host.is_open(), typed: typed.clone(), last: how_to_leave(conversation.is_some(), streams), width };
         say(&banner::text(&host.app, &beside.indexed, beside.style, &ways));
     }
-    let typed = streams.input_is_terminal && !once;
+    let is_typed = streams.input_is_terminal && !once;
     let Some(mut conversation) = conversation else {
         let over = attend(&mut talk, beside, signals, gone).await;
-        let exit = end(host, signals, Exit::Good).await;
+        let exit = end(host, &typed, signals, Exit::Good).await;
+        // What happened in the last moment; if it cannot be said, that was found already.
+        let _ = beside.say_last(&mut talk);
         return after(over, exit);
     };
-    let over = speak(&mut conversation, &mut talk, beside, signals, gone, typed).await;
+    let over = speak(&mut conversation, &mut talk, beside, signals, gone, is_typed).await;
     conversation.end_input();
     let over = match over {
         Over::Done => {
             // What the last runs emitted may have started others, and nobody asked for their end.
-            let asked = tokio::select! {
-                () = host.app.quiet() => false,
-                _ = signals.next() => true,
-            };
-            finish(host, &mut conversation, &mut talk, signals, asked).await
+            let asked = quieten(&host.app, &mut talk, beside, signals).await;
+            finish(host, &mut conversation, &mut talk, beside, signals, asked).await
         }
-        Over::Ended => finish(host, &mut conversation, &mut talk, signals, true).await,
+        Over::Ended => finish(host, &mut conversation, &mut talk, beside, signals, true).await,
         Over::Unwritable(error) => {
-            end(host, signals, Exit::Good).await;
+            end(host, &typed, signals, Exit::Good).await;
             Err(error)
         }
     };
     match over {
         Ok(None) => {
-            let answered = typed || !talk.has_failed();
+            let answered = is_typed || !talk.has_failed();
             if answered { Exit::Good } else { Exit::Failed }
         }
         Ok(Some(forced)) => forced,
@@ -294,7 +292,12 @@ async fn speak(
                     talk.show(said).and_then(|()| if between { beside.say_all(talk) } else { Ok(()) })
                 }
             },
-            () = beside.wait() => beside.say_if_quiet(talk),
+            () = beside.wait() => {
+                if conversation.is_answering() {
+                    talk.entered();
+                }
+                beside.say_if_quiet(talk)
+            }
             signal = signals.next() => match signal {
                 Signal::Interrupt if typed => match conversation.interrupt() {
                     Interrupted::Cancelled => Ok(()),
@@ -321,12 +324,27 @@ async fn attend(talk: &mut Voice, beside: &mut Beside, signals: &mut Signals, go
     }
 }
 
+/// Waits until nothing is under way any more, and says what happens meanwhile. Returns whether somebody asked for the end before.
+async fn quieten(app: &App, talk: &mut Voice, beside: &mut Beside, signals: &mut Signals) -> bool {
+    let quiet = app.quiet();
+    tokio::pin!(quiet);
+    loop {
+        tokio::select! {
+            () = &mut quiet => return false,
+            _ = signals.next() => return true,
+            // What cannot be said is found at the end.
+            () = beside.wait() => drop(beside.say_if_quiet(talk)),
+        }
+    }
+}
+
 /// Stops everything while the ends of what was under way are still said. Once somebody has `asked` for the end, a further signal ends it by
 /// force; where the input has ended, the first one only asks for what is done already: both come at once when a shell ends a whole pipe.
 async fn finish(
     host: Host,
     conversation: &mut Conversation,
     talk: &mut Voice,
+    beside: &mut Beside,
     signals: &mut Signals,
     mut asked: bool,
 ) -> io::Result<Option<Exit>> {
@@ -334,7 +352,7 @@ async fn finish(
     tokio::pin!(stopping);
     let mut shown = Ok(());
     let mut over = false;
-    loop {
+    let left = loop {
         tokio::select! {
             biased;
             said = conversation.next(), if !over && shown.is_ok() => match said {
@@ -345,13 +363,13 @@ async fn finish(
                 Said::Ready => {}
                 said => shown = talk.show(said),
             },
-            () = &mut stopping => break,
+            left = &mut stopping => break left,
             _ = signals.next() => match asked {
                 true => return Ok(Some(forced())),
                 false => asked = true,
             },
         }
-    }
+    };
     // What was said in the last moment; nothing more can come.
     while !over && shown.is_ok() {
         match conversation.next().now_or_never() {
@@ -360,13 +378,24 @@ async fn finish(
             Some(said) => shown = talk.show(said),
         }
     }
+    let shown = shown.and_then(|()| beside.say_last(talk));
+    say_left(left, &beside.typed);
     shown.map(|()| None)
 }
 
-async fn end(host: Host, signals: &mut Signals, exit: Exit) -> Exit {
+async fn end(host: Host, typed: &Typed, signals: &mut Signals, exit: Exit) -> Exit {
     tokio::select! {
-        () = host.stop() => exit,
+        left = host.stop() => {
+            say_left(left, typed);
+            exit
+        }
         _ = signals.next() => forced(),
+    }
+}
+
+fn say_left(left: Left, typed: &Typed) {
+    if !left.is_nothing() {
+        say(&format!("{}\n", typed.text(&notice::left(left))));
     }
 }
 
@@ -379,102 +408,5 @@ fn after(over: Over, exit: Exit) -> Exit {
     match over {
         Over::Done | Over::Ended => exit,
         Over::Unwritable(error) => after_writing(Err(error), exit),
-    }
-}
-
-/// What happens beside the talk, until there is a moment to say it.
-struct Beside {
-    happenings: Subscription,
-    reports: broadcast::Receiver<Arc<Report>>,
-    waiting: VecDeque<String>,
-    style: Style,
-    indexed: Indexed,
-    /// Whether something is in force.
-    started: bool,
-}
-
-impl Beside {
-    /// Waits until there is something to say. Dropping the wait loses nothing.
-    async fn wait(&mut self) {
-        loop {
-            tokio::select! {
-                told = self.happenings.next() => match told {
-                    Some(told) => if self.note(&told) { return },
-                    None => return std::future::pending().await,
-                },
-                report = next_report(&mut self.reports) => {
-                    let mistakes = self.mistakes(&report);
-                    if !mistakes.is_empty() {
-                        self.keep(mistakes);
-                        return;
-                    }
-                }
-            }
-        }
-    }
-
-    /// The next report, whatever else happens.
-    async fn report(&mut self) -> Arc<Report> {
-        next_report(&mut self.reports).await
-    }
-
-    /// Takes in what has happened, and forgets it but for the documents: the banner says the rest.
-    fn catch_up(&mut self) {
-        while let Some(told) = self.happenings.try_next() {
-            let skipped = matches!(&told, Told::Happening(happening) if matches!(happening.what, What::DocumentSkipped { .. }));
-            if self.note(&told) && !skipped {
-                self.waiting.pop_back();
-            }
-        }
-    }
-
-    /// Whether there is more to say now.
-    fn note(&mut self, told: &Told) -> bool {
-        let Told::Happening(happening) = told else { return false };
-        if let What::Indexed { index, files, chunks } = &happening.what {
-            self.indexed.insert(index.clone(), (*files, *chunks));
-        }
-        match notice::line(happening, self.style) {
-            Some(line) => {
-                self.keep(line);
-                true
-            }
-            None => false,
-        }
-    }
-
-    fn keep(&mut self, line: String) {
-        if self.waiting.len() == NOTICES {
-            self.waiting.pop_front();
-        }
-        self.waiting.push_back(line);
-    }
-
-    /// The mistakes and warnings of a report, with what they came to.
-    fn mistakes(&self, report: &Report) -> String {
-        let mut text = diagnostics::text(&report.diagnostics, &report.sources, self.style.is_coloured());
-        if report.outcome == Outcome::Refused {
-            let came_to = if self.started { "Nothing changes: what ran before goes on." } else { "Nothing was started." };
-            text.push_str(&format!("{}\n", self.style.red(came_to)));
-        }
-        text
-    }
-
-    fn say_if_quiet(&mut self, talk: &mut Voice) -> io::Result<()> {
-        if talk.is_busy() { Ok(()) } else { self.say_all(talk) }
-    }
-
-    fn say_all(&mut self, talk: &mut Voice) -> io::Result<()> {
-        self.waiting.drain(..).try_for_each(|line| talk.beside(&line))
-    }
-}
-
-async fn next_report(reports: &mut broadcast::Receiver<Arc<Report>>) -> Arc<Report> {
-    loop {
-        match reports.recv().await {
-            Ok(report) => return report,
-            Err(RecvError::Lagged(_)) => {}
-            Err(RecvError::Closed) => std::future::pending().await,
-        }
     }
 }

@@ -47,13 +47,16 @@ fn head(story: &RunStory) -> Vec<(&'static str, String)> {
     rows.extend(named(&story.caller).map(|caller| ("caller", caller)));
     rows.extend(story.event.as_ref().map(|event| ("started by", said(event))));
     rows.extend((!story.trigger.is_null()).then(|| ("trigger", story.trigger.text().to_owned())));
-    rows.push(("input", story.input.text().to_owned()));
+    if story.unreadable.is_none() {
+        rows.push(("input", story.input.text().to_owned()));
+    }
     rows.extend(story.state_key.clone().map(|key| ("state key", key)));
     rows.extend(run.parent.map(|run| ("parent", format!("run {run}"))));
     rows.extend(story.retry_of.map(|run| ("again", format!("does run {run} again"))));
     rows.push(("request", run.correlation_id.to_string()));
     rows.push(("revision", run.revision.short()));
     rows.extend(story.migrated.iter().map(|migration| ("migrated", format!("from {} at {}", migration.from.short(), migration.at))));
+    rows.extend(story.unreadable.as_ref().map(|why| ("no more", format!("pipehost store verify names what is damaged: {why}"))));
     rows
 }
 
@@ -65,12 +68,21 @@ fn end(story: &RunStory) -> Vec<(&'static str, String)> {
         Some(RunOutcome::Cancelled { reason }) => rows.push(("outcome", format!("cancelled ({})", reason.as_str()))),
         Some(outcome @ (RunOutcome::Failed { .. } | RunOutcome::TimedOut { .. })) => rows.push(("outcome", outcome.as_str().to_owned())),
         Some(RunOutcome::Parked { because, left }) => {
-            rows.push(("outcome", format!("parked; it would have {}", because.as_str())));
+            rows.push(("outcome", format!("parked; before that it {}", ended_as(because))));
             rows.extend(left.iter().map(|(step, failure)| ("not undone", format!("{step}: {failure}"))));
         }
     }
     rows.extend(story.end.as_ref().and_then(|end| end.failure()).into_iter().flat_map(causes));
     rows
+}
+
+fn ended_as(outcome: &RunOutcome) -> &'static str {
+    match outcome {
+        RunOutcome::Cancelled { .. } => "was cancelled",
+        RunOutcome::TimedOut { .. } => "had timed out",
+        RunOutcome::Succeeded => "had succeeded",
+        RunOutcome::Failed { .. } | RunOutcome::Parked { .. } => "had failed",
+    }
 }
 
 fn causes(failure: &Failure) -> Vec<(&'static str, String)> {

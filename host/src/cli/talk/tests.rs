@@ -108,6 +108,16 @@ fn a_notice_takes_the_place_of_the_prompt_and_asks_again() {
 }
 
 #[test]
+fn a_notice_while_an_answer_is_awaited_asks_for_nothing() {
+    let mut talk = Talk::new(Vec::new(), Vec::new(), WORDS, Style::PLAIN);
+    talk.show(Said::Ready).expect("memory can be written");
+    talk.entered();
+    talk.beside("again in 1 s").expect("memory can be written");
+    talk.show(reply(&[("text", "Hello")])).expect("memory can be written");
+    assert_eq!(String::from_utf8(talk.out).expect("UTF-8"), "> Hello\n");
+}
+
+#[test]
 fn a_broken_pipe_is_told_to_the_caller() {
     struct Broken;
     impl Write for Broken {

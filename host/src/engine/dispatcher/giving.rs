@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::planted;
 use super::publishing::wait_keys;
 use super::{Driver, Refused, no_state};
-use crate::engine::run::{Claim, Command, Input, Machine, Surroundings, set_fields};
+use crate::engine::run::{Claim, Command, Input, Machine, Measure, Surroundings, set_fields, too_large};
 use crate::engine::states::{self, Change, Followed, HeldState};
 use crate::engine::waits::{Closing, Place};
 use crate::model::activation::{Requester, RunEnd, RunOutcome};
@@ -18,10 +18,13 @@ use crate::model::id::JobId;
 use crate::model::job::JobOutcome;
 use crate::model::port::Commit;
 use crate::model::record::{Batch, Fact, LaneId, StepNumber, Write};
+use crate::model::size;
+use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::plan::pipeline::Verb;
 
 /// What a run decides on.
+#[derive(Clone)]
 pub(super) enum Next {
     /// Something that came in.
     Input(Input),
@@ -50,23 +53,36 @@ pub(super) struct Changes {
 impl Driver {
     /// Decides, and gives to the store what comes of it.
     pub(super) fn give(&mut self, next: Next) -> Given {
+        self.give_measuring(next, None)
+    }
+
+    /// The same. With a measure, a step that comes to more than a store takes fails.
+    pub(super) fn give_measuring(&mut self, next: Next, measure: Option<Measure>) -> Given {
         let first = self.state.facts();
         let (lane, step) = match next {
             Next::Input(input) => {
-                let decided = self.decide(input);
+                let pipeline_state = self.pipeline_state();
+                let decided = self.decide_seeing(input, &pipeline_state, measure);
                 return self.give_decided(decided, first, None);
             }
             Next::Set(lane, step) => (lane, step),
         };
         let Some(cell) = self.cell.clone() else {
-            let decided = self.decide_seeing(Input::StateSet { lane, step, result: Err(no_state()) }, &Value::null());
+            let decided = self.decide_seeing(Input::StateSet { lane, step, result: Err(no_state()) }, &Value::null(), measure);
             return self.give_decided(decided, first, None);
         };
         let installed = Arc::clone(&self.installed);
         let (settings, revision) = (&installed.bound.pipeline.state, installed.bound.pipeline.revision);
         let mut held = cell.hold();
         let (ports, now) = (&self.shared.ports, self.shared.ports.clock.now());
-        let fields = |state: &Value| set_fields(&self.state, lane, step, &Surroundings { now, random: &*ports.random, state });
+        let fields = |state: &Value| {
+            let fields = set_fields(&self.state, lane, step, &Surroundings { now, random: &*ports.random, state })?;
+            match measure.map(|_| size::of(&fields)) {
+                // Its output says what was there before, too, and the state is kept as a whole.
+                Some(bytes) if bytes > size::MOST / 4 => Err(too_large(bytes)),
+                _ => Ok(fields),
+            }
+        };
         let changed = held.change(settings, fields, || {
             let depends = matches!(&self.state.flow().step(step).verb, Verb::Set(fields) if states::depends_on_state(fields));
             depends.then(|| self.fields(lane, step))
@@ -78,19 +94,19 @@ impl Driver {
             value
         });
         let pipeline_state = held.view(settings, revision);
-        let decided = self.decide_seeing(Input::StateSet { lane, step, result }, &pipeline_state);
+        let decided = self.decide_seeing(Input::StateSet { lane, step, result }, &pipeline_state, measure);
         self.give_decided(decided, first, Some((held, set)))
     }
 
     /// Decides, with the state as it is at this moment.
     pub(super) fn decide(&mut self, input: Input) -> (Vec<Fact>, Vec<Command>) {
         let pipeline_state = self.pipeline_state();
-        self.decide_seeing(input, &pipeline_state)
+        self.decide_seeing(input, &pipeline_state, None)
     }
 
-    fn decide_seeing(&mut self, input: Input, pipeline_state: &Value) -> (Vec<Fact>, Vec<Command>) {
+    fn decide_seeing(&mut self, input: Input, pipeline_state: &Value, measure: Option<Measure>) -> (Vec<Fact>, Vec<Command>) {
         let around = Surroundings { now: self.shared.ports.clock.now(), random: &*self.shared.ports.random, state: pipeline_state };
-        Machine::decide(&mut self.state, input, &around)
+        Machine::decide_measuring(&mut self.state, input, &around, measure)
     }
 
     /// `set` is the state, if it is held already, and what was set in it.
@@ -125,21 +141,27 @@ impl Driver {
             writes.extend(self.installed.bundle_write());
         }
         if let Some(Fact::Ended { outcome, at }) = facts.last() {
-            match &self.requester {
-                Some(requester) => writes.extend(self.answer(&**requester, outcome, facts)),
-                None if self.state.flow().durable => {
-                    let (letters, beginning) = (&self.shared.dead_letters, self.state.beginning());
-                    let of_run = letters.of_run(beginning, outcome, *at);
-                    if of_run.is_empty() && self.reopened {
-                        // It was parked, and has come to its end after all.
-                        writes.extend(letters.forget(&format!("{}.{}", beginning.pipeline, beginning.flow), &beginning.run.to_string()));
-                    }
-                    writes.extend(of_run);
-                }
-                None => {}
+            writes.extend(self.requester.as_ref().and_then(|requester| self.answer(&**requester, outcome, facts)));
+            if self.state.flow().durable {
+                writes.extend(self.letters(outcome, *at));
             }
         }
         writes
+    }
+
+    /// What this end means for the dead letters: nobody waited for the run and it did not go well, or one of it goes, since it has come to its end
+    /// after all.
+    fn letters(&self, outcome: &RunOutcome, at: Timestamp) -> Vec<Write> {
+        let (letters, beginning) = (&self.shared.dead_letters, self.state.beginning());
+        let of_run = match &self.requester {
+            None => letters.of_run(beginning, outcome, at),
+            Some(_) => Vec::new(),
+        };
+        match outcome {
+            RunOutcome::Parked { .. } => of_run,
+            _ if of_run.is_empty() => letters.forget_run(beginning).into_iter().collect(),
+            _ => of_run,
+        }
     }
 
     /// Facts for the store, with what stands or falls with them.

@@ -51,7 +51,6 @@ impl Driver {
     /// Decides how a parked run goes on, and gives that to the store.
     pub fn reopen(&mut self) -> Opening {
         let first = self.state.facts();
-        self.reopened = true;
         let (facts, commands) = self.decide(Input::Reopen);
         self.take_note(&facts);
         let facts = Arc::new(facts);

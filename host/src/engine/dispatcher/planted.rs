@@ -11,6 +11,10 @@ pub enum Defect {
     KeepsNoState,
     /// Results of `dedup` and `cache` are not kept with the end of their job.
     KeepsNoResults,
+    /// What goes by way of the outbox is not kept in it.
+    KeepsNoOutbox,
+    /// Which events a flow has taken is not looked up.
+    TakesTwice,
 }
 
 thread_local! {

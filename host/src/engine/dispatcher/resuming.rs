@@ -7,6 +7,8 @@ use super::{Driver, Driving};
 use crate::clock::Busy;
 use crate::engine::flights::Claimed;
 use crate::engine::run::{Input, RunState, Surroundings, Verdict};
+use crate::model::job::CancelReason;
+use crate::model::port::Activate;
 use crate::model::record::Fact;
 
 impl Driver {
@@ -31,7 +33,20 @@ impl Driver {
                 self.publish_step(lane, step, &events).await;
             }
         }
-        self.go(Next::Input(Input::Resume), busy).await;
+        let first = self.resumed();
+        self.go(Next::Input(first), busy).await;
+    }
+
+    /// How it goes on. One that nobody wants any more begins nothing again: what it had under way is given up, the runs that it had called too.
+    fn resumed(&mut self) -> Input {
+        if !self.is_unheard() || self.state.is_unwinding() {
+            return Input::Resume;
+        }
+        for child in self.state.called().collect::<Vec<_>>() {
+            drop(self.shared.rejoin(child));
+            self.shared.cancel(child, CancelReason::Parent);
+        }
+        self.hear()
     }
 
     /// The `emit` steps of which it is not known what others made of their events.

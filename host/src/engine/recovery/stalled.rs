@@ -14,6 +14,8 @@ use crate::model::activation::Requester;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::happening::What;
 use crate::model::id::{IdMap, RunId};
+use crate::model::job::CancelReason;
+use crate::model::port::Activate;
 use crate::model::record::{Beginning, beginning_of};
 use crate::model::time::Timestamp;
 
@@ -205,19 +207,46 @@ impl Shared {
         }
     }
 
+    /// What a stalled run is now. What it is pinned to is made again if it has to be.
+    async fn found_again(self: &Arc<Self>, run: RunId) -> Option<Found> {
+        let facts = self.ports.store.facts(run).await;
+        let found = self.classify(run, facts);
+        let Found::Elsewhere(_) = found else { return Some(found) };
+        let facts = self.ports.store.facts(run).await.unwrap_or_default();
+        let (history, _) = unfolded(facts.clone());
+        let beginning = beginning_of(&history)?;
+        Some(match self.pinned_or_remade(beginning).await {
+            Ok(_) => self.classify(run, Ok(facts)),
+            Err(reason) => Found::Elsewhere(reason),
+        })
+    }
+
+    /// Takes up one that was stalled only for its end: what it did is undone, and its `finally` is done, as if it had been cancelled under way.
+    ///
+    /// # Errors
+    /// Why it cannot be taken up. Then nothing has changed.
+    pub(in crate::engine) async fn call_off_stalled(self: &Arc<Self>, run: RunId) -> Result<(), String> {
+        let unreadable = || "the store has no facts of it that can be read".to_owned();
+        let callee = || self.stalled.take(run).flatten().map(|callee| callee as Arc<dyn Requester>);
+        match self.found_again(run).await.ok_or_else(unreadable)? {
+            Found::Stalled(reason) | Found::Elsewhere(reason) => return Err(reason.text().to_owned()),
+            Found::Nothing => drop(callee()),
+            Found::Queued(waiting) => {
+                self.put_in_line(waiting, callee());
+                self.cancel(run, CancelReason::Requested);
+            }
+            Found::Working(revived) => {
+                revived.control.cancel(CancelReason::Requested);
+                let driver = self.take_up(*revived, callee());
+                self.go_on(driver);
+            }
+        }
+        Ok(())
+    }
+
     /// Takes up one that was stalled, if it can go on now. Returns whether it does.
     pub(in crate::engine) async fn try_again(self: &Arc<Self>, run: RunId) -> bool {
-        let facts = self.ports.store.facts(run).await;
-        let mut found = self.classify(run, facts);
-        if let Found::Elsewhere(_) = found {
-            let facts = self.ports.store.facts(run).await.unwrap_or_default();
-            let (history, _) = unfolded(facts.clone());
-            let Some(beginning) = beginning_of(&history) else { return false };
-            found = match self.pinned_or_remade(beginning).await {
-                Ok(_) => self.classify(run, Ok(facts)),
-                Err(reason) => Found::Elsewhere(reason),
-            };
-        }
+        let Some(found) = self.found_again(run).await else { return false };
         let callee = || self.stalled.take(run).flatten().map(|callee| callee as Arc<dyn Requester>);
         match found {
             Found::Stalled(reason) | Found::Elsewhere(reason) => {

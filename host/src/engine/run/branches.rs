@@ -40,6 +40,7 @@ impl Machine<'_> {
     /// Takes the list and opens as many lanes as may be walked at a time.
     pub(super) fn each(&mut self, lane: &Lane, step: StepNumber, each: &Each) {
         let items = each.over.evaluate(&self.scope(self.extra(lane))).and_then(|over| items_of(&over, each.over.source()));
+        let items = items.and_then(|items| self.fits(&items).map(|()| items));
         match items {
             Ok(items) => {
                 self.record(Fact::ItemsTaken { lane: lane.id, step, items: Arc::new(items) });

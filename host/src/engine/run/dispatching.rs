@@ -69,6 +69,7 @@ impl Machine<'_> {
             _ => Value::null(),
         };
         let part = Part { block, input, outputs: self.state.outputs_seen(lane.id), locals: self.state.locals_seen(lane.id) };
+        self.fits(&part)?;
         self.record(Fact::Dispatched { lane: lane.id, step, run, part: Arc::new(part) });
         Ok(Value::map([("id", Value::string(run.to_string()))]))
     }
@@ -80,6 +81,7 @@ impl Machine<'_> {
             let data = self.evaluate(data, lane)?;
             emitted.push(self.event(event_type.clone(), data, Causation::Run(self.state.beginning.run))?);
         }
+        self.fits(&emitted)?;
         if step.outbox.is_some() {
             self.commands.extend(emitted.iter().map(|event| Command::Outbox { event: event.id, order_key: order_key.clone() }));
         }

@@ -35,6 +35,7 @@ impl Machine<'_> {
         };
         // Found out before anything is done: what was done could not be told of.
         let input = input.and_then(|input| self.order_key(lane, step).map(|_| input));
+        let input = input.and_then(|input| self.fits(&input).map(|()| input));
         let input = match input {
             Ok(input) => input,
             Err(failure) => return self.fail_step(lane.id, step.number, failure),
@@ -259,6 +260,10 @@ impl Machine<'_> {
             }
             None => None,
         };
+        // It was done, and is undone if the run does not succeed: but nobody can ever read what it gave.
+        if let (true, Err(failure)) = (matches!(outcome, JobOutcome::Succeeded { .. }), self.fits(&(&outcome, &events))) {
+            (outcome, events) = (JobOutcome::of_failure(failure), Vec::new());
+        }
         self.commands.extend(outbox.filter(|_| !events.is_empty()));
         self.record(Fact::JobEnded { job, outcome, events, at: self.around.now });
         undo.into_iter().for_each(|fact| self.record(fact));

@@ -15,6 +15,7 @@ use crate::plan::pipeline::{Fail, OnError, Verb};
 use crate::plan::template::Template;
 
 use super::lanes::Lane;
+use super::measure::Measure;
 use super::outbox::envelope;
 use super::scope::{Extra, RunScope};
 use super::state::RunState;
@@ -25,7 +26,7 @@ use crate::engine::shareable;
 const MOST_FACTS: usize = 1_000;
 
 /// What came in.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Input {
     /// Begin.
     Start,
@@ -96,6 +97,11 @@ pub enum Input {
     },
     /// The run was parked, and somebody wants what could not be undone to be tried again.
     Reopen,
+    /// What the run has come to cannot be recorded, whichever of its steps it is: it fails.
+    Fail {
+        /// Why.
+        failure: Failure,
+    },
     /// Somebody no longer wants the run.
     Cancel {
         /// Why.
@@ -182,12 +188,24 @@ pub struct Machine<'a> {
     pub(super) around: &'a Surroundings<'a>,
     pub(super) facts: Vec<Fact>,
     pub(super) commands: Vec<Command>,
+    /// What is recorded is measured, since the store has refused it for its size.
+    pub(super) measure: Option<Measure>,
 }
 
 impl<'a> Machine<'a> {
     /// Decides what follows from an input. Returns the facts, which the state has taken in already, and what has to be done once they are kept.
     pub fn decide(state: &'a mut RunState, input: Input, around: &'a Surroundings<'a>) -> (Vec<Fact>, Vec<Command>) {
-        let mut machine = Machine { state, around, facts: Vec::new(), commands: Vec::new() };
+        Self::decide_measuring(state, input, around, None)
+    }
+
+    /// The same. With a measure, a step whose facts are larger than a store takes fails in the place of being done.
+    pub fn decide_measuring(
+        state: &'a mut RunState,
+        input: Input,
+        around: &'a Surroundings<'a>,
+        measure: Option<Measure>,
+    ) -> (Vec<Fact>, Vec<Command>) {
+        let mut machine = Machine { state, around, facts: Vec::new(), commands: Vec::new(), measure };
         if machine.state.ended.is_none() || matches!(input, Input::Reopen) {
             machine.take(input);
         }
@@ -216,6 +234,7 @@ impl<'a> Machine<'a> {
             Input::LeaderEnded { job, outcome } => self.leader_ended(job, outcome),
             Input::TakeOver { job } => self.take_over(job),
             Input::StateSet { lane, step, result } => self.state_set(lane, step, result),
+            Input::Fail { failure } => self.fail(&failure),
             Input::Cancel { reason } => self.cancel(reason),
         }
         self.advance();
@@ -227,6 +246,7 @@ impl<'a> Machine<'a> {
     }
 
     pub(super) fn record(&mut self, fact: Fact) {
+        let fact = self.fitting(fact);
         self.state.apply(&fact);
         self.facts.push(fact);
     }
@@ -248,7 +268,7 @@ impl<'a> Machine<'a> {
     fn advance(&mut self) {
         while self.state.ended.is_none() {
             let Some(lane) = self.state.lanes.ready().cloned() else { return };
-            if self.facts.len() >= MOST_FACTS {
+            if self.facts.len() >= MOST_FACTS || self.measure.as_ref().is_some_and(Measure::is_full) {
                 return self.commands.push(Command::GoOn);
             }
             if let Some(failure) = lane.failed.clone() {
@@ -340,6 +360,7 @@ impl<'a> Machine<'a> {
         let reply = self.evaluate(reply, lane)?;
         // The first reply answers. A path with two is refused at load; `on_error` may answer again after the steps did.
         if !self.state.replied {
+            self.fits(&reply)?;
             self.record(Fact::Replied { reply });
         }
         Ok(Value::null())

@@ -32,7 +32,7 @@ impl RunState {
     pub fn held(&mut self, around: &Surroundings<'_>) -> Vec<(JobId, Claim)> {
         let working = |active: &&ActiveJob| matches!(active.phase, JobPhase::Running | JobPhase::BackOff(_));
         let jobs: Vec<JobId> = self.jobs().filter(working).map(|active| active.job.id).collect();
-        let machine = Machine { state: self, around, facts: Vec::new(), commands: Vec::new() };
+        let machine = Machine { state: self, around, facts: Vec::new(), commands: Vec::new(), measure: None };
         let claim = |job: JobId| {
             let (_, lane, step) = machine.parts(job)?;
             let flow = Arc::clone(&machine.state.flow);

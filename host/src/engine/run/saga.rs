@@ -158,7 +158,8 @@ impl Machine<'_> {
         let Some(with) = &run.with else { return Ok(Value::null()) };
         // The key is that of the job that is undone: by it the other side knows what this is about.
         let extra = Extra { job: Some(job), own: Some((step, output)), ..self.extra(lane) };
-        with.evaluate(&self.scope(extra)).map_err(|failure| failure.at_step(&self.state.flow.step(step).id))
+        let input = with.evaluate(&self.scope(extra)).and_then(|input| self.fits(&input).map(|()| input));
+        input.map_err(|failure| failure.at_step(&self.state.flow.step(step).id))
     }
 
     /// Begins to undo the step that was done last. Returns whether there was one.

@@ -37,7 +37,7 @@ pub struct Extra<'a> {
     pub own: Option<(StepNumber, &'a Value)>,
     /// In `with`: the job.
     pub job: Option<JobId>,
-    /// Where a failure is handled: the failure.
+    /// Where a failure is handled: the failure. In `finally` also, if there was one.
     pub error: Option<&'a Failure>,
     /// In `where` of a `wait`: the event that came.
     pub event: Option<&'a Event>,
@@ -125,7 +125,11 @@ impl Scope for RunScope<'_> {
             Root::State => self.state.clone(),
             Root::Run => self.of_run(),
             Root::Job => Value::map([("key", Value::string(self.extra.job?.to_string()))]),
-            Root::Error => self.extra.error?.to_value(),
+            // Only what comes last may ask where nothing failed.
+            Root::Error => match (self.extra.error, self.extra.outcome) {
+                (Some(error), _) => error.to_value(),
+                (None, outcome) => outcome.map(|_| Value::null())?,
+            },
             Root::Progress => self.extra.progress?.clone(),
             Root::Env => self.run.pipeline.environment.clone(),
             Root::Secret => self.run.pipeline.secrets.clone(),

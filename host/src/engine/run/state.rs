@@ -145,6 +145,11 @@ impl RunState {
         self.ended.as_ref()
     }
 
+    /// Whether what is left of it is its end: its own steps are given up.
+    pub const fn is_unwinding(&self) -> bool {
+        self.unwinding.is_some()
+    }
+
     /// Whether a fallback stood in somewhere.
     pub const fn is_degraded(&self) -> bool {
         self.degraded

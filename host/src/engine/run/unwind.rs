@@ -63,6 +63,14 @@ impl Machine<'_> {
         self.unwind(RunOutcome::Cancelled { reason });
     }
 
+    /// The run fails, whatever it is at; where it unwinds already, what it is at fails.
+    pub(super) fn fail(&mut self, failure: &Failure) {
+        self.end_jobs(|| JobOutcome::Failed { failure: failure.clone() });
+        if self.state.unwinding.is_none() {
+            self.unwind(RunOutcome::Failed { failure: failure.clone() });
+        }
+    }
+
     fn end_jobs(&mut self, outcome: impl Fn() -> JobOutcome) {
         // Those that stand in for others come before these.
         let jobs: Vec<JobId> = self.state.jobs.keys().copied().collect();
@@ -83,6 +91,9 @@ impl Machine<'_> {
     pub(super) fn lane_done(&mut self, lane: &Lane) {
         match (lane.purpose, lane.parent) {
             (LanePurpose::Heal, Some((parent, step))) => {
+                if let Err(failure) = self.fits(&lane.last) {
+                    return self.lane_gave_up(lane, failure);
+                }
                 self.record(Fact::StepHealed { lane: parent, step, output: lane.last.clone() });
             }
             (LanePurpose::Fallback, Some((parent, _))) => {

@@ -87,6 +87,7 @@ impl Machine<'_> {
     pub(super) fn begin_wait(&mut self, lane: &Lane, step: StepNumber, wait: &WaitStep) -> Result<(), Failure> {
         let matching = self.matching(lane, &wait.listen.matching)?;
         let timeout = duration(&self.evaluate(&wait.timeout, lane)?)?;
+        self.fits(&matching)?;
         let at = self.around.now;
         self.record(Fact::WaitBegan { lane: lane.id, step, matching, at, due: at + timeout });
         Ok(())

@@ -9,6 +9,7 @@ use futures_util::future::{BoxFuture, Shared as Often};
 use tokio::sync::oneshot;
 
 use super::{Shared, Ticket};
+use crate::engine::dead_letters::unheard;
 use crate::engine::door::{Arrival, Guest};
 use crate::engine::idempotency::{self, Fan, Request};
 use crate::engine::refusal::refusal;
@@ -252,9 +253,10 @@ impl Shared {
                 settle(receipt);
                 failure
             }
-            Err(error) => refusal(&error).with_cause(failure),
+            Err(error) => return Admission::Refused(refusal(&error).with_cause(failure)),
         };
-        let what = What::RunEnded { outcome, elapsed: std::time::Duration::ZERO };
+        let unheard = if is_asked { None } else { unheard(&beginning, &outcome, durable) };
+        let what = What::RunEnded { outcome, elapsed: std::time::Duration::ZERO, unheard };
         self.ports.sink.accept(Happening { time: at, run: Some(run_label(&beginning)), what });
         Admission::Refused(failure)
     }
@@ -265,21 +267,27 @@ impl Shared {
         let Some(_) = ticket.queued.take() else { return self.tell_never_run(&ticket, outcome) };
         let fact = Fact::Ended { outcome: outcome.clone(), at: self.ports.clock.now() };
         let mut commit = self.ports.store.commit(Batch::of(ticket.beginning.run, 1, Arc::new(vec![fact])));
-        if (&mut commit).now_or_never().is_some() {
-            return self.tell_never_run(&ticket, outcome);
+        if let Some(kept) = (&mut commit).now_or_never() {
+            return self.tell_if_kept(kept, &ticket, outcome);
         }
         let Some(shared) = self.weak.upgrade() else { return };
         let busy = self.ports.activity.enter();
         self.tasks.spawn(async move {
-            // Refused, it comes up again when the host starts anew; that it does not run now is true.
-            let _ = commit.await;
-            shared.tell_never_run(&ticket, outcome);
+            shared.tell_if_kept(commit.await, &ticket, outcome);
             drop(busy);
         });
     }
 
+    /// Refused, it comes up again when the host starts anew: then that is not its end.
+    fn tell_if_kept(&self, kept: Result<(), StoreError>, ticket: &Ticket, outcome: RunOutcome) {
+        match kept {
+            Ok(()) => self.tell_never_run(ticket, outcome),
+            Err(_) => ticket.requester.iter().for_each(|requester| requester.left(ticket.beginning.run)),
+        }
+    }
+
     fn tell_never_run(&self, ticket: &Ticket, outcome: RunOutcome) {
-        let what = What::RunEnded { outcome: outcome.clone(), elapsed: std::time::Duration::ZERO };
+        let what = What::RunEnded { outcome: outcome.clone(), elapsed: std::time::Duration::ZERO, unheard: None };
         let run = Some(run_label(&ticket.beginning));
         self.ports.sink.accept(Happening { time: self.ports.clock.now(), run, what });
         if let Some(requester) = &ticket.requester {

@@ -15,8 +15,10 @@ impl Shared {
         for guest in waiting {
             match (&guest.ticket.queued, &guest.ticket.requester) {
                 // That it waits is recorded.
-                (Some(_), Some(requester)) => requester.left(guest.run),
-                (Some(_), None) => {}
+                (Some(_), requester) => {
+                    self.left_behind.fetch_add(1, Ordering::SeqCst);
+                    requester.iter().for_each(|requester| requester.left(guest.run));
+                }
                 (None, _) => self.never_run(guest.ticket, reason),
             }
         }
@@ -29,7 +31,9 @@ impl Shared {
         drop(runs);
         for (run, durable) in resting {
             if durable {
-                let left = self.resting.take(run).and_then(|stub| stub.held).and_then(|held| held.requester);
+                let Some(stub) = self.resting.take(run) else { continue };
+                self.left_behind.fetch_add(1, Ordering::SeqCst);
+                let left = stub.held.and_then(|held| held.requester);
                 left.into_iter().for_each(|requester| requester.left(run));
             } else if let Some(control) = self.reach(run) {
                 control.cancel(reason);
@@ -40,6 +44,12 @@ impl Shared {
     /// A run is left where it is: it is under way no more, and nobody takes its place.
     pub(in crate::engine) fn depart(&self, run: RunId) {
         self.lock_runs().remove(&run);
+        self.left_behind.fetch_add(1, Ordering::SeqCst);
         self.ended.notify_waiters();
+    }
+
+    /// How many runs were left for the next start, those that were stalled apart; to be asked when all have ended or left.
+    pub(in crate::engine) fn left_behind(&self) -> usize {
+        self.left_behind.load(Ordering::SeqCst)
     }
 }

@@ -18,7 +18,7 @@ use crate::model::happening::What;
 use crate::model::id::{FlowName, PipelineName, RunId, StepId};
 use crate::model::job::CancelReason;
 use crate::model::port::{Activate, StoreError};
-use crate::model::record::{Batch, Beginning, Fact, Part, Room, beginning_of, end_of};
+use crate::model::record::{Beginning, Fact, Part, Room, beginning_of, end_of};
 use crate::plan::pipeline::Flow;
 
 impl Shared {
@@ -86,15 +86,16 @@ impl Shared {
         self.begin_again(&beginning, copied).await
     }
 
-    /// A run that is no longer wanted, wherever it stands.
+    /// A run that is no longer wanted, wherever it stands: what it did is undone. A stalled one is taken up for that.
     pub(in crate::engine) async fn call_off(self: &Arc<Self>, run: RunId) -> Result<(), Failure> {
         if self.stalled.contains(run) {
-            let facts = self.ports.store.facts(run).await.map_err(|error| of_store(&error))?;
-            let fact = Fact::Ended { outcome: RunOutcome::Cancelled { reason: CancelReason::Requested }, at: self.ports.clock.now() };
-            let batch = Batch::of(run, facts.len() as u64, Arc::new(vec![fact]));
-            self.ports.store.commit(batch).await.map_err(|error| of_store(&error))?;
-            drop(self.stalled.take(run));
-            return Ok(());
+            let called_off = self.call_off_stalled(run).await;
+            return called_off.map_err(|why| {
+                let message = format!(
+                    "run {run} stays stalled, since what it did can only be undone when it can go on: {why}; once that is mended, cancel it again"
+                );
+                refuse(FailureKind::Rejected, message)
+            });
         }
         if self.is_live(run) || self.lock_door().waiting(|ticket| ticket.beginning.run).contains(&run) {
             self.cancel(run, CancelReason::Requested);
@@ -177,7 +178,7 @@ impl Shared {
 
     async fn begin_of_event(self: &Arc<Self>, letter: &DeadLetter, event: &crate::model::event::Event) -> Result<RunId, Failure> {
         let (pipeline, flow) = letter.owner.split_once('.').unwrap_or((&letter.owner, ""));
-        let activation = Activation::of_event(pipeline, flow, Arc::new(event.clone()));
+        let activation = Activation::of_event(&pipeline.into(), &flow.into(), &Arc::new(event.clone()));
         self.start_anew(activation, letter.run, Vec::new()).await
     }
 

@@ -106,14 +106,20 @@ impl Shared {
         let state = flow.and_then(|flow| RunState::fold(pipeline, flow, facts.as_deref().unwrap_or_default()));
         let state = state.map(|state| state.counting(count));
         let (Some(beginning), Some(state)) = (beginning, state) else {
+            let is_recorded = facts.is_err();
             let reason = facts.err().map_or_else(|| "the store has forgotten it".to_owned(), |error| error.to_string());
             let failure = Failure::new(FailureKind::Permanent, format!("a run that waited cannot go on: {reason}")).with_code("store");
             self.tell(What::Stalled { reason: failure.to_string() });
             self.waits.stop_cancelling(run, &cancel_keys);
             self.waits.end(run);
             self.left(run);
-            if let Some(requester) = requester {
-                requester.end(&RunEnd { run, outcome: RunOutcome::Failed { failure }, degraded: false, output: Value::null() });
+            match requester {
+                // It is recorded as waiting, and the next start finds it so.
+                Some(requester) if is_recorded => requester.left(run),
+                Some(requester) => {
+                    requester.end(&RunEnd { run, outcome: RunOutcome::Failed { failure }, degraded: false, output: Value::null() });
+                }
+                None => {}
             }
             return;
         };

@@ -16,7 +16,7 @@ use super::admitting::settle;
 use super::{Shared, Ticket};
 use crate::clock::Busy;
 use crate::engine::dispatcher::{Driver, Driving, Opening};
-use crate::engine::refusal::refusal;
+use crate::engine::refusal::{is_doubtful, refusal};
 use crate::engine::run::RunState;
 use crate::engine::telling::run_label;
 use crate::model::activation::{Admission, Requester, RunEnd, RunOutcome};
@@ -137,8 +137,15 @@ impl Shared {
         if told.is_some_and(|told| told.send(Err(failure.clone())).is_ok()) {
             return;
         }
+        if is_doubtful(error) {
+            // It may be recorded, and then the next start goes on with it: nobody hears of an end that it does not have.
+            self.tell(What::NotAdmitted { target: format!("{}.{}", beginning.pipeline, beginning.flow), reason: failure.to_string() });
+            requester.into_iter().for_each(|requester| requester.left(beginning.run));
+            return;
+        }
         let outcome = RunOutcome::Failed { failure };
-        let what = What::RunEnded { outcome: outcome.clone(), elapsed: Duration::ZERO };
+        // Nothing of it is kept that could be looked at.
+        let what = What::RunEnded { outcome: outcome.clone(), elapsed: Duration::ZERO, unheard: None };
         self.ports.sink.accept(Happening { time: self.ports.clock.now(), run: Some(run_label(beginning)), what });
         if let Some(requester) = requester {
             requester.end(&RunEnd { run: beginning.run, outcome, degraded: false, output: Value::null() });

@@ -182,7 +182,56 @@ async fn a_run_is_called_off_wherever_it_stands_and_one_that_has_ended_is_not() 
     other.name = "q".into();
     let second = World::on(Arc::new(store.clone()), Arc::new(other), &hangs, 2);
     second.engine.recover().await.expect("the store is good");
-    second.engine.call_off(left).await.expect("it is stalled");
-    assert_eq!(outcome(&store, left).await, Some(RunOutcome::Cancelled { reason: CancelReason::Requested }));
+    let failure = second.engine.call_off(left).await.expect_err("nobody knows how it is undone");
+    let why = "its pipeline is not loaded; start the host with its file";
+    assert_eq!(
+        (failure.code.as_deref(), failure.message),
+        (
+            Some("E0754"),
+            format!(
+                "run {left} stays stalled, since what it did can only be undone when it can go on: {why}; once that is mended, cancel it again"
+            )
+        )
+    );
+    assert_eq!((outcome(&store, left).await, second.engine.views().await.len()), (None, 1), "it is what it was");
+}
+
+/// A host that dies as soon as it has counted that it takes this run up, so often that the next one gives it up.
+async fn given_up(store: &MemoryStore, run: RunId) {
+    for _ in 1..crate::engine::recovery::CLAIMS {
+        store.claim(run).await.expect("never broken");
+    }
+}
+
+#[tokio::test]
+async fn a_stalled_run_that_is_called_off_takes_back_what_it_did_and_its_dead_letter_goes() {
+    let hanging = SketchStep::default();
+    let pipeline = sketched(&Sketch { steps: vec![undone("back"), hanging], finally: true, ..Sketch::default() });
+    let (store, done) = (MemoryStore::new(), Arc::default());
+    let executor = {
+        let done: Arc<Mutex<Vec<String>>> = Arc::clone(&done);
+        scripted(move |job, _| {
+            let name = format!("{} {}", job.step, job.input.text());
+            let hangs = name == "s1 null";
+            done.lock().unwrap().push(name);
+            async move { if hangs { std::future::pending().await } else { Ok(Value::string("ok")) } }.boxed()
+        })
+    };
+    let first = World::on(Arc::new(store.clone()), Arc::clone(&pipeline), &executor, 1);
+    let (run, _) = first.ask("main").await;
+    while !done.lock().unwrap().contains(&"s1 null".to_owned()) {
+        tokio::task::yield_now().await;
+    }
+    drop(first);
+    given_up(&store, run).await;
+    let second = World::on(Arc::new(store.clone()), pipeline, &executor, 2);
+    second.engine.recover().await.expect("the store is good");
+    assert_eq!(second.engine.dead_letters().await.expect("the store is good").len(), 1);
+    done.lock().unwrap().clear();
+    second.engine.call_off(run).await.expect("it can be taken up");
+    second.clock.settle().await;
+    assert_eq!(outcome(&store, run).await, Some(RunOutcome::Cancelled { reason: CancelReason::Requested }));
+    assert_eq!(*done.lock().unwrap(), ["s0 \"back\"", "finally null"], "nothing is begun again");
     assert!(second.engine.views().await.is_empty());
+    assert!(second.engine.dead_letters().await.expect("the store is good").is_empty(), "there is nothing left to decide");
 }

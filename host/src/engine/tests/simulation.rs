@@ -1,12 +1,14 @@
-//! The engine under chance: flows of many shapes, hosts that die at any commit and start again on the same store, acknowledgements that come late, work that
-//! fails before or after it was done, events that come again. Whatever happens, the same things hold at the end.
+//! The engine under chance: flows of many shapes, hosts that die at any commit and start again on the same store, at once or when timers are long overdue,
+//! acknowledgements that come late and in another order, work that takes its time and fails before or after it was done, events and answers that come
+//! again and after later ones. Whatever happens, the same things hold at the end.
 //!
-//! `PIPEHOST_SEEDS=10000` tries so many seeds, `PIPEHOST_SEED=7` that one alone.
+//! `PIPEHOST_SEEDS=100000` tries so many seeds, `PIPEHOST_SEED=7` that one alone.
 
 mod checks;
 mod faults;
 mod ledger;
 mod shapes;
+mod tally;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,9 +37,12 @@ use checks::Left;
 use faults::Mortal;
 use ledger::{Ledger, Worker};
 use shapes::Draw;
+use tally::Tally;
 
-/// So many seeds are tried by default: a few seconds in a debug build.
-const SEEDS: u64 = 1_000;
+/// So many seeds are tried by default: half a minute of two processors in a debug build.
+const SEEDS: u64 = 10_000;
+/// So many of them are enough to find each planted defect.
+const FEW: u64 = 500;
 /// So many pipelines are made, of which each seed takes one.
 const PIPELINES: u64 = 64;
 /// A host dies at most so often; one that is taken up five times without a new fact is a dead letter, as it should be.
@@ -53,6 +58,7 @@ struct Scene {
     ledger: Arc<Ledger>,
     acknowledged: Mutex<Vec<RunId>>,
     seen: Arc<Seen>,
+    tally: Arc<Tally>,
     now: Timestamp,
 }
 
@@ -137,10 +143,12 @@ impl Host {
         let events: Vec<Event> = all_facts(&scene.store).into_values().flatten().flat_map(events_of).collect();
         if !events.is_empty() && draw.chance(50) {
             // It comes again, and after what came later.
+            scene.tally.repeated.fetch_add(1, Ordering::Relaxed);
             self.bus.publish(events[draw.below(events.len() as u64) as usize].clone(), false).await;
         }
         let answers: Vec<&Event> = events.iter().filter(|event| event.event_type.as_str() == "Asked").collect();
         if !answers.is_empty() && draw.chance(50) {
+            scene.tally.answers.fetch_add(1, Ordering::Relaxed);
             let data = answers[draw.below(answers.len() as u64) as usize].data.clone();
             let (pipeline, event_type, caller) = ("p".into(), "Answer".into(), Caller::default());
             // Another answer than the one that the flow gives: first, second or late.
@@ -188,7 +196,7 @@ fn pipelines() -> &'static [Arc<Pipeline>] {
 }
 
 /// What does not hold, if anything.
-fn simulate(seed: u64) -> Result<(), String> {
+fn simulate(seed: u64, tally: &Arc<Tally>) -> Result<(), String> {
     let pipeline = Arc::clone(&pipelines()[(seed % PIPELINES) as usize]);
     let bounds = Bounds { ended_runs: 100_000, ..Bounds::default() };
     let mut scene = Scene {
@@ -198,12 +206,13 @@ fn simulate(seed: u64) -> Result<(), String> {
         ledger: Arc::default(),
         acknowledged: Mutex::default(),
         seen: Arc::default(),
+        tally: Arc::clone(tally),
         now: Timestamp::EPOCH,
     };
     let draw = Draw::new(seed);
     for life in 0..=LIVES {
         let left = if life == LIVES { u64::MAX } else { 1 + draw.below(30) };
-        let store = Arc::new(Mortal::new(scene.store.clone(), left, Draw::new(draw.below(1 << 40))));
+        let store = Arc::new(Mortal::new(scene.store.clone(), left, Draw::new(draw.below(1 << 40)), tally));
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("it needs nothing of the system");
         let (now, last) = runtime.block_on(async {
             let host = Host::new(&scene, life, &store);
@@ -219,6 +228,11 @@ fn simulate(seed: u64) -> Result<(), String> {
         // All that the host had under way goes with it.
         drop(runtime);
         scene.now = now;
+        if draw.chance(25) {
+            // Nobody is there for a while.
+            tally.overdue.fetch_add(1, Ordering::Relaxed);
+            scene.now = now + Duration::from_secs(draw.below(3 * 3_600));
+        }
         if life == LIVES {
             let (state, running) = last;
             if let Some(wrong) = scene.seen.wrong.lock().unwrap().first() {
@@ -243,7 +257,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Tries these seeds on as many threads as there are processors. The first that fails, if one does.
-fn first_failure(seeds: std::ops::Range<u64>, defect: Option<Defect>) -> Option<(u64, String)> {
+fn first_failure(seeds: std::ops::Range<u64>, defect: Option<Defect>, tally: &Arc<Tally>) -> Option<(u64, String)> {
     let (next, failed) = (AtomicU64::new(seeds.start), Mutex::new(None::<(u64, String)>));
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
     std::thread::scope(|scope| {
@@ -256,7 +270,7 @@ fn first_failure(seeds: std::ops::Range<u64>, defect: Option<Defect>) -> Option<
                     if seed >= seeds.end || failed.lock().unwrap().is_some() {
                         return;
                     }
-                    if let Err(broken) = simulate(seed) {
+                    if let Err(broken) = simulate(seed, tally) {
                         failed.lock().unwrap().get_or_insert((seed, broken));
                     }
                 }
@@ -272,9 +286,12 @@ fn whatever_happens_nothing_acknowledged_is_lost_and_nothing_is_done_twice() {
         Some(seed) => seed..seed + 1,
         None => 0..number("PIPEHOST_SEEDS").unwrap_or(SEEDS),
     };
-    if let Some((seed, broken)) = first_failure(seeds, None) {
+    let (many, tally) = (seeds.end - seeds.start >= SEEDS, Arc::default());
+    if let Some((seed, broken)) = first_failure(seeds, None, &tally) {
         panic!("{broken}\nrepeat it: PIPEHOST_SEED={seed} cargo test -p pipehost --lib engine::tests::simulation");
     }
+    println!("{tally:?}");
+    assert!(!many || tally.missing().is_empty(), "it never came to {:?}", tally.missing());
 }
 
 #[test]
@@ -283,9 +300,11 @@ fn a_host_that_does_it_wrong_is_found_out() {
         (Defect::ActsBeforeItIsKept, "went out and is not recorded"),
         (Defect::KeepsNoState, "changes of it are recorded"),
         (Defect::KeepsNoResults, "what `dedup` guards was done"),
+        (Defect::KeepsNoOutbox, "was heard by nobody"),
+        (Defect::TakesTwice, "was heard twice by one flow"),
     ];
     for (defect, expected) in wrong {
-        let (seed, broken) = first_failure(0..SEEDS, Some(defect)).expect("one of these seeds shows it");
+        let (seed, broken) = first_failure(0..FEW, Some(defect), &Arc::default()).expect("one of these seeds shows it");
         assert!(broken.contains(expected), "{defect:?}, seed {seed}: {broken}");
     }
 }

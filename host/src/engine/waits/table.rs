@@ -1,6 +1,6 @@
 //! The table of waits. Pure: it takes values and a time, and says whom an event concerns.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use crate::model::time::Timestamp;
 use crate::plan::pipeline::{Listen, Pipeline};
 
 use super::key::of_event;
+use super::numbers::Numbers;
 use super::open::{Open, OpenWaits};
 use super::replay::Replayed;
 
@@ -82,7 +83,7 @@ pub(super) struct Table {
     closed_order: VecDeque<(Timestamp, Digest, Place)>,
     runs: HashMap<RunId, Listening>,
     /// When each run that may wait began, as numbers of `next`.
-    begun: BTreeSet<u64>,
+    begun: Numbers,
     kept: BTreeMap<u64, Kept>,
     kept_by_key: HashMap<Digest, Vec<u64>>,
     kept_by_id: HashMap<EventId, u64>,
@@ -141,7 +142,7 @@ impl Table {
 
     pub(super) fn end(&mut self, run: RunId) {
         let Some(listening) = self.runs.remove(&run) else { return };
-        self.begun.remove(&listening.since);
+        self.begun.remove(listening.since);
         self.forget_useless();
     }
 
@@ -150,7 +151,7 @@ impl Table {
             return;
         }
         // An event is of use only to a run that began before it.
-        let oldest = self.begun.first().copied().unwrap_or(u64::MAX);
+        let oldest = self.begun.first().unwrap_or(u64::MAX);
         while let Some(first) = self.kept.first_key_value().map(|(number, _)| *number).filter(|number| *number < oldest) {
             self.forget(first);
         }

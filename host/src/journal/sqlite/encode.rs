@@ -9,13 +9,14 @@ use crate::model::event::Event;
 use crate::model::id::{Digest, EventId, RunId};
 use crate::model::port::StoreError;
 use crate::model::record::{Batch, Beginning, Fact, Kept, Room, Write};
+use crate::model::size::{self, MOST_TOGETHER};
 use crate::model::time::Timestamp;
 
 use super::payload::Content;
 use super::seal::Sealer;
 
 /// The most that one fact or one kept value may take, in bytes of JSON.
-pub(super) const MOST: u64 = 16 << 20;
+pub(super) const MOST: u64 = size::MOST;
 
 /// A batch as its rows.
 pub(super) struct Append {
@@ -62,7 +63,7 @@ impl Append {
     /// The rows of a batch.
     ///
     /// # Errors
-    /// [`StoreError::TooLarge`] if one value takes more than [`MOST`].
+    /// [`StoreError::TooLarge`] if one value takes more than [`MOST`], or all facts more than [`MOST_TOGETHER`].
     pub(super) fn new(batch: &Batch, sealer: &Sealer) -> Result<Self, StoreError> {
         let (mut changes, mut events) = (Changes::of(&batch.facts), Vec::new());
         let mut facts = String::from("[");
@@ -71,6 +72,9 @@ impl Append {
                 facts.push(',');
             }
             facts.push_str(&text(fact, sealer)?);
+            if facts.len() as u64 > MOST_TOGETHER {
+                return Err(StoreError::TooLarge { bytes: facts.len() as u64, most: MOST_TOGETHER });
+            }
             changes.note(fact);
             if let Fact::Emitted { events: emitted, .. } | Fact::JobEnded { events: emitted, .. } = fact {
                 for event in emitted {

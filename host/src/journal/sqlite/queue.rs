@@ -75,6 +75,8 @@ pub(super) struct Queue {
     wake: Condvar,
     /// Why it is broken, for whoever ends the host then.
     broken: watch::Sender<Option<String>>,
+    /// Why there is no room, for whoever tells people.
+    short: watch::Sender<Option<String>>,
 }
 
 struct State {
@@ -110,7 +112,7 @@ impl Queue {
             health: Health::Good,
             enough: usize::MAX,
         };
-        Self { state: Mutex::new(state), wake: Condvar::new(), broken: watch::Sender::new(None) }
+        Self { state: Mutex::new(state), wake: Condvar::new(), broken: watch::Sender::new(None), short: watch::Sender::new(None) }
     }
 
     /// Gives an order; what comes of it comes through the channel.
@@ -245,6 +247,20 @@ impl Queue {
         if !matches!(state.health, Health::Broken(_)) {
             state.health = health;
         }
+        let why = match &state.health {
+            Health::Full(why) => Some(why.clone()),
+            Health::Good | Health::Suspect(_) | Health::Broken(_) => None,
+        };
+        self.short.send_if_modified(|before| {
+            let has_changed = before.is_some() != why.is_some();
+            *before = why;
+            has_changed
+        });
+    }
+
+    /// Tells when there is no room any more, and why, and when there is again.
+    pub(super) fn short(&self) -> watch::Receiver<Option<String>> {
+        self.short.subscribe()
     }
 
     /// Refuses everything that waits and that will come.

@@ -13,7 +13,7 @@ use super::encode::timestamp;
 use super::payload::{Payloads, Stored};
 use super::seal::Sealer;
 use crate::model::event::Event;
-use crate::model::id::{CorrelationId, Digest, EventId, RunId};
+use crate::model::id::{CorrelationId, Digest, EventId, IdPrefix, RunId};
 use crate::model::port::{Answer, Pending, PendingEvent, RunQuery, RunRecord, StoreError, Unreadable};
 use crate::model::record::{Fact, InboxKey};
 use crate::model::time::Timestamp;
@@ -131,16 +131,21 @@ pub(super) fn runs(connection: &Connection, query: &RunQuery) -> Result<Vec<RunR
     let mut ask = |condition: &str, value: Option<Cell>| {
         if let Some(value) = value {
             values.push(value);
-            conditions.push_str(&format!(" AND {condition} = ?{}", values.len()));
+            conditions.push_str(&format!(" AND {condition} ?{}", values.len()));
         }
     };
-    ask("run", query.run.map(|run| Cell::Blob(run.as_uuid().as_bytes().to_vec())));
-    ask("pipeline", query.pipeline.as_ref().map(|name| Cell::Text(name.to_string())));
-    ask("flow", query.flow.as_ref().map(|name| Cell::Text(name.to_string())));
-    ask("correlation", query.correlation.map(|id| Cell::Blob(id.as_uuid().as_bytes().to_vec())));
+    for (column, begins) in [("run", query.run_begins), ("correlation", query.correlation_begins)] {
+        let (first, last) = begins.map(IdPrefix::bounds).unzip();
+        ask(&format!("{column} >="), first.map(|first| Cell::Blob(first.as_bytes().to_vec())));
+        ask(&format!("{column} <="), last.map(|last| Cell::Blob(last.as_bytes().to_vec())));
+    }
+    ask("run =", query.run.map(|run| Cell::Blob(run.as_uuid().as_bytes().to_vec())));
+    ask("pipeline =", query.pipeline.as_ref().map(|name| Cell::Text(name.to_string())));
+    ask("flow =", query.flow.as_ref().map(|name| Cell::Text(name.to_string())));
+    ask("correlation =", query.correlation.map(|id| Cell::Blob(id.as_uuid().as_bytes().to_vec())));
     match query.outcome.as_deref() {
         Some("open") => conditions.push_str(" AND ended IS NULL"),
-        outcome => ask("outcome", outcome.map(|outcome| Cell::Text(outcome.to_owned()))),
+        outcome => ask("outcome =", outcome.map(|outcome| Cell::Text(outcome.to_owned()))),
     }
     let limit = if query.limit > 0 { format!(" LIMIT {}", query.limit) } else { String::new() };
     let statement = format!(

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 
 use crate::model::bundle::Bundle;
 use crate::model::event::Event;
-use crate::model::id::{CorrelationId, Digest, EventId, FlowName, PipelineName, RunId};
+use crate::model::id::{CorrelationId, Digest, EventId, FlowName, IdPrefix, PipelineName, RunId};
 use crate::model::record::{Batch, Fact, InboxKey, Kept, Room, Write};
 use crate::model::time::Timestamp;
 
@@ -126,8 +126,12 @@ pub struct RunQuery {
     pub pipeline: Option<PipelineName>,
     /// Those of this flow.
     pub flow: Option<FlowName>,
+    /// Those whose ids begin so.
+    pub run_begins: Option<IdPrefix>,
     /// Those that belong to this request.
     pub correlation: Option<CorrelationId>,
+    /// Those that belong to a request whose id begins so.
+    pub correlation_begins: Option<IdPrefix>,
     /// Only those that have ended so, as [`RunOutcome::as_str`](crate::model::activation::RunOutcome::as_str) says; `open` is those that have not ended.
     pub outcome: Option<String>,
     /// At most so many; 0 is all.
@@ -162,13 +166,19 @@ pub struct RunRecord {
 }
 
 impl RunQuery {
+    /// Whether it may ask for a run of which nothing is known but its id.
+    pub fn may_want(&self, run: RunId) -> bool {
+        self.run.is_none_or(|wanted| wanted == run) && self.run_begins.is_none_or(|begins| begins.is_of(run.as_uuid()))
+    }
+
     /// Whether it asks for this run, its limit apart.
     pub fn wants(&self, record: &RunRecord) -> bool {
         let outcome = record.ended.as_ref().map_or("open", |(_, outcome)| outcome.as_str());
-        self.run.is_none_or(|run| run == record.run)
+        self.may_want(record.run)
             && self.pipeline.as_ref().is_none_or(|pipeline| *pipeline == record.pipeline)
             && self.flow.as_ref().is_none_or(|flow| *flow == record.flow)
             && self.correlation.is_none_or(|correlation| correlation == record.correlation_id)
+            && self.correlation_begins.is_none_or(|begins| begins.is_of(record.correlation_id.as_uuid()))
             && self.outcome.as_ref().is_none_or(|wanted| wanted == outcome)
     }
 }

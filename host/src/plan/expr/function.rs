@@ -33,10 +33,11 @@ impl Gives {
 }
 
 /// Every function: its name and what it gives. Those that take something to work on may be written `x.name()` too.
-pub(super) const FUNCTIONS: [(&str, Gives); 31] = [
+pub(super) const FUNCTIONS: [(&str, Gives); 32] = [
     ("now", Gives::Text),
     ("uuid", Gives::Text),
     ("hash", Gives::Text),
+    ("url_encode", Gives::Text),
     ("len", Gives::Int),
     ("is_empty", Gives::Truth),
     ("contains", Gives::Truth),
@@ -92,6 +93,7 @@ pub(super) fn register(engine: &mut Engine) {
         next.map_or_else(|| failed("uuid() is not known here"), Ok)
     });
     engine.register_fn("hash", hash);
+    engine.register_fn("url_encode", url_encode);
     engine.register_fn("trim", |text: ImmutableString| text.trim().to_owned());
     engine.register_fn("replace", |text: ImmutableString, from: ImmutableString, to: ImmutableString| {
         text.replace(from.as_str(), to.as_str())
@@ -125,6 +127,25 @@ fn hash(value: Dynamic) -> Fallible<String> {
         return failed("a secret cannot be hashed");
     }
     Ok(blake3::hash(value_of(value).text().as_bytes()).to_hex().to_string())
+}
+
+/// A text as one piece of an address, in its path or in its query: what means something there stands as `%` and two digits. Numbers are taken as
+/// they are written.
+fn url_encode(value: Dynamic) -> Fallible<String> {
+    let text = match tree_of(&value) {
+        Tree::Text(text) => text,
+        number @ (Tree::Int(_) | Tree::Float(_)) => serde_json::to_string(&number).unwrap_or_default(),
+        _ => return failed(format!("{} cannot be put into an address", kind_of(&value))),
+    };
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            // What means nothing anywhere, by RFC 3986.
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(char::from(byte)),
+            other => encoded.push_str(&format!("%{other:02X}")),
+        }
+    }
+    Ok(encoded)
 }
 
 fn join(list: Array, between: ImmutableString) -> Fallible<String> {

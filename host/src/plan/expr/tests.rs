@@ -113,6 +113,8 @@ fn good_expressions_have_these_values() {
         ("\"  x \".trim().to_upper()", r#""X""#),
         ("\"a,b\".split(\",\").join(\"+\")", r#""a+b""#),
         ("\"b\" in [\"a\", \"b\"]", "true"),
+        ("url_encode(\"a b?x=../c#d%.json\")", "\"a%20b%3Fx%3D..%2Fc%23d%25.json\""),
+        ("\"~a-B_9.\".url_encode() + url_encode(\"ä\") + url_encode(7)", "\"~a-B_9.%C3%A47\""),
         ("hash(\"abc\")", "\"6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85\""),
         ("now()", r#""1970-01-01T00:00:00.000Z""#),
         ("uuid()", r#""00000000-0000-0000-0000-000000000000""#),
@@ -187,6 +189,8 @@ fn what_fails_at_run_time_fails_as_invalid_and_is_never_false() {
         ("steps.free.gone ?? 1", "no field `gone`"),
         ("if run.id { 1 } else { 2 }", "bool"),
         ("hash(secret.KEY)", "secret cannot be hashed"),
+        ("url_encode(secret.KEY)", "cannot be put into an address"),
+        ("url_encode(input.note)", "null cannot be put into an address"),
     ] {
         let failure = evaluate(source).expect_err(source);
         assert_eq!(failure.kind, FailureKind::Invalid, "{source}");

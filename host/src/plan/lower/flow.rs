@@ -55,6 +55,8 @@ pub(super) struct Lowering<'a, 'n> {
     pub(super) ids: HashMap<String, Span>,
     /// By number; `None` for one that is wrong, which was said already.
     pub(super) steps: Vec<Option<Step>>,
+    /// How many of them no list of the file holds: whoever counts the steps of the file does not count these.
+    pub(super) unlisted: u32,
     blocks: Vec<Vec<StepNumber>>,
 }
 
@@ -115,6 +117,7 @@ pub(super) fn lower<'n>(
         after_end: None,
         ids: HashMap::new(),
         steps: Vec::new(),
+        unlisted: 0,
         blocks: Vec::new(),
     };
     if let Some(steps) = steps {
@@ -131,7 +134,7 @@ pub(super) fn lower<'n>(
         Some(lowering.block(node, &mut seen.clone(), &format!("`{key}`"))?.0)
     };
     let on_error = last("on_error", after.with(Root::Error, names::error()));
-    let finally = last("finally", after.with(Root::Run, names::run(true)));
+    let finally = last("finally", after.with(Root::Run, names::run(true)).with(Root::Error, nullable(names::error())));
     let (steps, blocks) = (lowering.steps, lowering.blocks);
     if findings.count() > before {
         return None;
@@ -194,6 +197,7 @@ impl<'n> Lowering<'_, 'n> {
     pub(super) fn lone(&mut self, id: &str, place: Place, verb: impl FnOnce(&mut Self) -> Option<RunStep>) -> Option<BlockNumber> {
         let number = StepNumber(u32::try_from(self.steps.len()).ok()?);
         self.steps.push(None);
+        self.unlisted += 1;
         let block = BlockNumber(u32::try_from(self.blocks.len()).ok()?);
         self.blocks.push(vec![number]);
         let verb = Verb::Run(Box::new(verb(self)?));

@@ -26,7 +26,7 @@ impl<'n> Lowering<'_, 'n> {
         let Some(table) = findings.map(node, "a step", "- run: NAME") else { return Some((number, Type::Any)) };
         let verb = self.verb_of(&table);
         let id = table.get("id").and_then(|node| self.id(node));
-        let shown = id.clone().unwrap_or_else(|| format!("#{}", number.0 + 1));
+        let shown = id.clone().unwrap_or_else(|| format!("#{}", number.0 + 1 - self.unlisted));
         let when = table.get("when").map(|node| self.ground.compiler.condition(node, &seen.names(), "when"));
         let lowered = match verb {
             Some((key, value)) => {

@@ -9,8 +9,12 @@ use super::tree::{Content, Key, Node, Scalar, Span, Style};
 use crate::model::diagnostic::Diagnostic;
 use crate::plan::codes;
 
-/// How many values a file may have once its aliases are written out: far more than anybody writes, far less than a bomb of aliases makes.
+/// How many values a file may have: far more than anybody writes.
 const MOST_NODES: usize = 100_000;
+/// How many of them may come of aliases: far less than a bomb of aliases makes. Each is a copy, which a small file could ask for very often.
+const MOST_COPIES: usize = 10_000;
+/// The keys of a map with more are found by their hashes.
+const FEW_KEYS: usize = 16;
 /// How deep lists and maps may stand in each other.
 const DEEPEST: usize = 64;
 
@@ -19,6 +23,8 @@ struct Open {
     node: Node,
     key: Option<Key>,
     anchor: usize,
+    /// The places of a map's keys, once there are more than a few.
+    places: HashMap<String, usize>,
 }
 
 struct Builder<'a> {
@@ -26,6 +32,7 @@ struct Builder<'a> {
     open: Vec<Open>,
     anchors: HashMap<usize, (Node, usize)>,
     nodes: usize,
+    copies: usize,
     root: Option<Node>,
     found: Vec<Diagnostic>,
     documents: usize,
@@ -33,7 +40,8 @@ struct Builder<'a> {
 
 /// The tree of a file and what is wrong with it. A syntax error gives no tree and ends the reading.
 pub(super) fn parse(file: &SourceFile) -> (Option<Node>, Vec<Diagnostic>) {
-    let mut builder = Builder { file, open: Vec::new(), anchors: HashMap::new(), nodes: 0, root: None, found: Vec::new(), documents: 0 };
+    let mut builder =
+        Builder { file, open: Vec::new(), anchors: HashMap::new(), nodes: 0, copies: 0, root: None, found: Vec::new(), documents: 0 };
     for event in Parser::new_from_str(&file.text) {
         let stop = match event {
             Ok((event, span)) => builder.take(event, Span { start: span.start.index(), end: span.end.index() }),
@@ -102,11 +110,14 @@ impl Builder<'_> {
                     self.place(node, anchor, size)?;
                 }
             }
-            Event::Alias(anchor) => match self.anchors.get(&anchor) {
-                Some((node, size)) => {
-                    let (node, size) = (node.clone(), *size);
-                    self.count(size, span)?;
-                    self.place(node, 0, 0)?;
+            Event::Alias(anchor) => match self.anchors.get(&anchor).map(|(_, size)| *size) {
+                Some(size) => {
+                    // Counted before it is copied.
+                    self.count_copies(size, span)?;
+                    if let Some((node, _)) = self.anchors.get(&anchor) {
+                        let node = node.clone();
+                        self.place(node, 0, 0)?;
+                    }
                 }
                 None => {
                     let diagnostic = self.error(codes::ALIAS, span, "an alias stands within the value that it names");
@@ -133,19 +144,28 @@ impl Builder<'_> {
         }
         // The braces make this a likely slip: `{ a: {x} }` is a map whose key is a map.
         let span = Span { start: span.start, end: span.start + 1 };
-        self.open.push(Open { node: Node { span, content }, key: None, anchor });
+        self.open.push(Open { node: Node { span, content }, key: None, anchor, places: HashMap::new() });
         Ok(())
     }
 
     fn count(&mut self, more: usize, span: Span) -> Result<(), Box<Diagnostic>> {
         self.nodes = self.nodes.saturating_add(more);
         if self.nodes > MOST_NODES {
-            let message = format!("the file has more than {MOST_NODES} values once its aliases are written out");
+            let message = format!("the file has more than {MOST_NODES} values");
+            return Err(Box::new(self.error(codes::TOO_MANY, span, message).with_help("make several pipelines of it")));
+        }
+        Ok(())
+    }
+
+    fn count_copies(&mut self, more: usize, span: Span) -> Result<(), Box<Diagnostic>> {
+        self.copies = self.copies.saturating_add(more);
+        if self.copies > MOST_COPIES {
+            let message = format!("the aliases of the file stand for more than {MOST_COPIES} values");
             return Err(Box::new(
                 self.error(codes::TOO_MANY, span, message).with_help("use fewer aliases (`*name`), above all aliases of aliases"),
             ));
         }
-        Ok(())
+        self.count(more, span)
     }
 
     /// Puts a finished value where it belongs.
@@ -158,7 +178,7 @@ impl Builder<'_> {
         }
         let is_key = self.open.last().is_some_and(|open| matches!(open.node.content, Content::Map(_)) && open.key.is_none());
         let new_key = if is_key { Some(self.key(&node)?) } else { None };
-        let Some(Open { node: parent, key, .. }) = self.open.last_mut() else {
+        let Some(Open { node: parent, key, places, .. }) = self.open.last_mut() else {
             self.root = Some(node);
             return Ok(());
         };
@@ -166,14 +186,18 @@ impl Builder<'_> {
             Content::List(items) => items.push(node),
             Content::Map(entries) => match key.take() {
                 Some(key) => {
-                    if let Some((first, _)) = entries.iter().find(|(other, _)| other.name == key.name) {
-                        let first = self.file.place(first.span);
+                    if let Some(first) = find(entries, places, &key.name) {
+                        let first = self.file.place(first);
                         let message = format!("the key `{}` stands twice in this map", key.name);
                         let diagnostic = Diagnostic::error(codes::DUPLICATE_KEY, self.file.place(key.span), message)
                             .with_related(first, "here it stands first")
                             .with_help("keep one of them");
                         self.found.push(diagnostic);
                     } else {
+                        if entries.len() >= FEW_KEYS {
+                            let known = places.len();
+                            places.extend(entries.iter().enumerate().skip(known).map(|(at, (key, _))| (key.name.clone(), at)));
+                        }
                         entries.push((key, node));
                     }
                 }
@@ -289,10 +313,56 @@ fn quoted_help(line: &[char]) -> String {
     }
 }
 
+/// Where a key stands in a map already. The last one or all of them are not among the places yet.
+fn find(entries: &[(Key, Node)], places: &HashMap<String, usize>, name: &str) -> Option<Span> {
+    let at = places.get(name).copied();
+    let at = at.or_else(|| Some(places.len() + entries.get(places.len()..)?.iter().position(|(key, _)| key.name == name)?))?;
+    entries.get(at).map(|(key, _)| key.span)
+}
+
 fn size(node: &Node) -> usize {
     match &node.content {
         Content::Scalar(_) => 1,
         Content::List(items) => 1 + items.iter().map(size).sum::<usize>(),
         Content::Map(entries) => 1 + entries.iter().map(|(_, value)| 1 + size(value)).sum::<usize>(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn found(text: &str) -> Vec<(usize, Option<usize>, String)> {
+        let file = SourceFile::new(Path::new("x.yaml"), text);
+        let related = |found: &Diagnostic| found.related.first().map(|(place, _)| place.line);
+        parse(&file).1.into_iter().map(|found| (found.place.line, related(&found), found.message)).collect()
+    }
+
+    #[test]
+    fn a_doubled_key_is_found_in_a_map_of_any_width() {
+        for width in [1, 2, FEW_KEYS - 1, FEW_KEYS, FEW_KEYS + 1, 100] {
+            let keys: String = (0..width).map(|key| format!("k{key}: 1\n")).collect();
+            for doubled in [0, width / 2, width - 1] {
+                let text = format!("{keys}k{doubled}: 2\nk{doubled}: 3\n");
+                let message = || format!("the key `k{doubled}` stands twice in this map");
+                let expected = [(width + 1, Some(doubled + 1), message()), (width + 2, Some(doubled + 1), message())];
+                assert_eq!(found(&text), expected, "the key {doubled} of {width}");
+            }
+            assert_eq!(found(&keys), []);
+        }
+    }
+
+    #[test]
+    fn there_are_only_so_many_values_and_fewer_that_come_of_aliases() {
+        let list = |values: usize| format!("a: [{}]\n", "1, ".repeat(values));
+        assert_eq!(found(&list(MOST_NODES - 3)), []);
+        let expected = [(1, None, "the file has more than 100000 values".to_owned())];
+        assert_eq!(found(&list(MOST_NODES - 2)), expected);
+        let copies = |aliases: usize| format!("a: &a [{}]\nb: [{}]\n", "1, ".repeat(99), "*a, ".repeat(aliases));
+        assert_eq!(found(&copies(MOST_COPIES / 100)), []);
+        let expected = [(2, None, "the aliases of the file stand for more than 10000 values".to_owned())];
+        assert_eq!(found(&copies(MOST_COPIES / 100 + 1)), expected);
     }
 }

@@ -166,6 +166,11 @@ impl Conversation {
         }
     }
 
+    /// Whether an answer is awaited, or on its way to be said.
+    pub fn is_answering(&self) -> bool {
+        self.admitting.is_some() || !self.turns.is_empty()
+    }
+
     /// Takes no further line; what is under way goes on and is still said.
     pub fn end_input(&mut self) {
         self.lines = None;

@@ -1,15 +1,19 @@
-//! A store whose host dies at a commit, and which says late that it has kept something.
+//! A store whose host dies at a commit, and which says late, and in another order, that it has kept something.
 
 use std::future::pending as forever;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
+use super::super::super::dispatcher::planted::{self, Defect};
 use super::shapes::Draw;
+use super::tally::Tally;
 use crate::journal::memory::MemoryStore;
-use crate::model::id::EventId;
-use crate::model::port::{Commit, Store, forward_store};
-use crate::model::record::{Batch, Write};
+use crate::model::bundle::Bundle;
+use crate::model::id::{Digest, EventId, RunId};
+use crate::model::port::{Answer, Commit, Health, Page, Pending, RunQuery, RunRecord, Store};
+use crate::model::record::{Batch, Fact, InboxKey, Kept, Room, Write};
 
 /// The store of one life of a host. What is kept outlives it.
 pub struct Mortal {
@@ -20,14 +24,21 @@ pub struct Mortal {
     /// Whether the call at which it dies is kept.
     keeps_last: bool,
     dead: AtomicBool,
+    /// Whether what rests is packed. It takes a fourth of the time of a simulation, and has tests of its own.
+    packs: bool,
+    /// How many commits it was given, and the last of which it has said that it is kept.
+    given: AtomicU64,
+    said: Arc<AtomicU64>,
+    tally: Arc<Tally>,
     /// Told when it dies.
     pub over: Notify,
 }
 
 impl Mortal {
-    pub fn new(inner: MemoryStore, left: u64, draw: Draw) -> Self {
-        let (left, keeps_last) = (AtomicU64::new(left), draw.chance(50));
-        Self { inner, draw, left, keeps_last, dead: AtomicBool::new(false), over: Notify::new() }
+    pub fn new(inner: MemoryStore, left: u64, draw: Draw, tally: &Arc<Tally>) -> Self {
+        let (left, keeps_last, packs) = (AtomicU64::new(left), draw.chance(50), draw.chance(15));
+        let (given, said, tally) = (AtomicU64::new(0), Arc::default(), Arc::clone(tally));
+        Self { inner, draw, left, keeps_last, dead: AtomicBool::new(false), packs, given, said, tally, over: Notify::new() }
     }
 
     /// Nothing that the host does has an effect any more.
@@ -48,14 +59,19 @@ impl Mortal {
             if self.keeps_last {
                 drop(keep());
             }
+            self.tally.crashes.fetch_add(1, Ordering::Relaxed);
             self.kill();
             return Box::pin(forever());
         }
         let (kept, late) = (keep(), self.draw.below(6));
+        let number = self.given.fetch_add(1, Ordering::Relaxed);
+        let (said, tally) = (Arc::clone(&self.said), Arc::clone(&self.tally));
         Box::pin(async move {
             for _ in 0..late {
                 tokio::task::yield_now().await;
             }
+            tally.late.fetch_add(u64::from(late > 0), Ordering::Relaxed);
+            tally.overtaken.fetch_add(u64::from(said.fetch_max(number, Ordering::Relaxed) > number), Ordering::Relaxed);
             kept.await
         })
     }
@@ -77,5 +93,48 @@ impl Store for Mortal {
         }
     }
 
-    forward_store!(inner: facts);
+    fn claim(&self, run: RunId) -> Answer<u32> {
+        self.inner.claim(run)
+    }
+
+    fn facts(&self, run: RunId) -> Answer<Vec<Fact>> {
+        self.inner.facts(run)
+    }
+
+    fn rest(&self, run: RunId) {
+        if self.packs {
+            self.inner.rest(run);
+        }
+    }
+
+    fn pending(&self) -> Answer<Pending> {
+        self.inner.pending()
+    }
+
+    fn has_taken(&self, key: InboxKey) -> Answer<bool> {
+        if planted::is(Defect::TakesTwice) {
+            return Box::pin(std::future::ready(Ok(false)));
+        }
+        self.inner.has_taken(key)
+    }
+
+    fn kept(&self, room: Room) -> Answer<Vec<Kept>> {
+        self.inner.kept(room)
+    }
+
+    fn first_kept(&self, room: Room, most: usize) -> Answer<Page> {
+        self.inner.first_kept(room, most)
+    }
+
+    fn bundle(&self, revision: Digest) -> Answer<Option<Arc<Bundle>>> {
+        self.inner.bundle(revision)
+    }
+
+    fn runs(&self, query: RunQuery) -> Answer<Vec<RunRecord>> {
+        self.inner.runs(query)
+    }
+
+    fn health(&self) -> Health {
+        self.inner.health()
+    }
 }

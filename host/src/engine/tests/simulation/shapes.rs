@@ -2,27 +2,32 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::clock::SeededRandom;
 use crate::engine::fixture::description;
 use crate::model::bundle::{Bundle, FORMAT};
 use crate::model::executor::{Description, ExecutorReference};
 use crate::model::id::Digest;
-use crate::model::port::{Catalog, CatalogProblem, Random};
+use crate::model::port::{Catalog, CatalogProblem};
 use crate::plan::pipeline::Pipeline;
 use crate::plan::{Environment, load_bundle};
 
-/// Chance that can be repeated.
-pub struct Draw(SeededRandom);
+/// Chance that can be repeated: SplitMix64. Refused: the generator of production's ids, of which each attempt would make a new one, and which takes
+/// longer to begin than most attempts do.
+pub struct Draw(AtomicU64);
 
 impl Draw {
-    pub fn new(seed: u64) -> Self {
-        Self(SeededRandom::new(seed))
+    pub const fn new(seed: u64) -> Self {
+        Self(AtomicU64::new(seed))
     }
 
     /// A number below this one, which is not 0.
     pub fn below(&self, most: u64) -> u64 {
-        ((self.0.fraction() * most as f64) as u64).min(most - 1)
+        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+        let mut bits = self.0.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (bits ^ (bits >> 31)) % most
     }
 
     pub fn chance(&self, percent: u64) -> bool {
@@ -76,7 +81,7 @@ const OTHERS: &str = "
 ";
 
 /// How many shapes [`step`] knows.
-const SHAPES: u64 = 12;
+const SHAPES: u64 = 14;
 
 fn step(shape: u64, number: usize) -> String {
     let n = number;
@@ -117,6 +122,16 @@ fn step(shape: u64, number: usize) -> String {
         9 => format!("      - {{ id: u{n}, run: work, policy: order, on_error: ignore }}\n"),
         10 => format!(
             "      - {{ id: o{n}, run: work, retry: {{ max_retries: 9 }}, optimistic: {{ promised: '${{state.promised + 1}}' }}, on_error: ignore }}\n"
+        ),
+        11 => "      - emit: { Noted: { by: '${run.id}' } }
+        via: outbox
+        order_key: noted
+"
+        .to_owned(),
+        12 => format!(
+            "      - id: e{n}
+        each: {{ in: '[1, 2, 3]', as: item, steps: [{{ id: ei{n}, run: work, retry: {{ max_retries: 9 }} }}] }}
+"
         ),
         _ => "      - emit: { Noted: { by: '${run.id}' } }\n      - sleep: 2m\n".to_owned(),
     }

@@ -8,7 +8,8 @@ use crate::journal::sqlite::Retention;
 use crate::model::activation::RunOutcome;
 use crate::model::bundle::{self, Bundle};
 use crate::model::id::Digest;
-use crate::model::record::{Kept, Room, Write};
+use crate::model::port::RunQuery;
+use crate::model::record::{Batch, Kept, LaneId, RefusedAnswer, Room, StepNumber, Write};
 use crate::model::time::Timestamp;
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -87,6 +88,29 @@ async fn what_ended_long_ago_goes_with_its_files_and_all_else_stays() {
     assert_eq!((facts(2).await, facts(3).await, facts(4).await), (0, 2, 1));
     assert!(!has_taken().await);
     assert_eq!(files(folder.path()), 0);
+}
+
+#[tokio::test]
+async fn what_comes_for_a_run_that_was_removed_begins_no_half_history() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let clock = virtual_clock();
+    let retention = Retention { ended_for: HOUR, ..Retention::default() };
+    let store = open_at(folder.path(), &clock, Options { retention, ..quick() });
+    store.commit(batch(1, 0, vec![Fact::Began(Arc::new(began(1, None))), ended_at(0)])).await.expect("it follows");
+    // The run of the last row is never removed.
+    store.commit(batch(2, 0, vec![filler("x")])).await.expect("it follows");
+    // Whoever answers has looked before it goes.
+    let seen = store.facts(run(1)).await.expect("it can be read").len() as u64;
+    clock.advance(HOUR * 2).await;
+    store.tidy().await.expect("it is open");
+    let (event, reason) = (Arc::new(conformance::event(5)), RefusedAnswer::Late);
+    let refused = Fact::AnswerRefused { lane: LaneId(0), step: StepNumber(0), event, reason };
+    for durable in [true, false] {
+        let late = Batch { durable, ..batch(1, seen, vec![refused.clone()]) };
+        assert_eq!(store.commit(late).await, Err(StoreError::OutOfOrder { run: run(1), expected: 0, found: seen }));
+    }
+    assert!(store.facts(run(1)).await.expect("it can be read").is_empty());
+    assert_eq!(store.runs(RunQuery { run: Some(run(1)), ..RunQuery::default() }).await, Ok(Vec::new()));
 }
 
 #[tokio::test]

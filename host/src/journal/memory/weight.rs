@@ -1,0 +1,120 @@
+//! About how much facts hold: what is counted is their data.
+
+use serde::Serialize;
+
+use crate::model::event::Event;
+use crate::model::job::JobOutcome;
+use crate::model::port::StoreError;
+use crate::model::record::{Fact, LaneResult, Write};
+use crate::model::size::{self, MOST, MOST_TOGETHER};
+use crate::model::value::{Tree, Value};
+
+/// What a fact takes beside its data.
+const FACT: usize = 200;
+/// What a value is taken to hold that has only an executor's own form: to know better would mean converting it.
+const NATIVE: usize = 1_024;
+
+/// What is estimated to hold less takes less than [`MOST`] as JSON, whatever is escaped in it, and is not measured.
+const SMALL_ENOUGH: usize = (MOST / 8) as usize;
+
+/// About how many bytes these facts hold.
+///
+/// # Errors
+/// [`StoreError::TooLarge`] if one of them takes more than [`MOST`], or all of them more than [`MOST_TOGETHER`], as in every store.
+pub(super) fn weigh_facts(facts: &[Fact]) -> Result<usize, StoreError> {
+    let (mut all, mut large) = (0, 0);
+    for fact in facts {
+        let bytes = weigh_fact(fact);
+        all += bytes;
+        if bytes > SMALL_ENOUGH {
+            large += fitting(fact)?;
+        }
+    }
+    // The small ones are no more than about a thousand.
+    match large {
+        bytes if bytes > MOST_TOGETHER => Err(StoreError::TooLarge { bytes, most: MOST_TOGETHER }),
+        _ => Ok(all),
+    }
+}
+
+/// Makes sure that what is kept is no larger than any store keeps.
+///
+/// # Errors
+/// [`StoreError::TooLarge`] if one value takes more than [`MOST`].
+pub(super) fn check_writes(writes: &[Write]) -> Result<(), StoreError> {
+    for write in writes {
+        if let Write::Keep(kept) = write
+            && weigh(&kept.value) > SMALL_ENOUGH
+        {
+            fitting(&kept.value)?;
+        }
+    }
+    Ok(())
+}
+
+/// How many bytes of JSON it takes.
+fn fitting(what: &impl Serialize) -> Result<u64, StoreError> {
+    match size::of(what) {
+        bytes if bytes > MOST => Err(StoreError::TooLarge { bytes, most: MOST }),
+        bytes => Ok(bytes),
+    }
+}
+
+/// About how many bytes a fact takes.
+fn weigh_fact(fact: &Fact) -> usize {
+    let data = match fact {
+        Fact::Began(beginning) | Fact::Queued(beginning) => {
+            weigh(&beginning.input) + weigh(&beginning.trigger) + beginning.event.as_ref().map_or(0, weigh_event) + FACT
+        }
+        Fact::StepDone { output, .. } | Fact::StepHealed { output, .. } => weigh(output),
+        Fact::JobDispatched { input, .. } | Fact::UndoPlanned { input, .. } => weigh(input),
+        Fact::ItemsTaken { items, .. } => items.iter().map(weigh).sum(),
+        Fact::LaneEnded { result: LaneResult::Succeeded(output), .. } => weigh(output),
+        Fact::JobEnded { outcome, events, .. } => {
+            let output = if let JobOutcome::Succeeded { output, .. } = outcome { weigh(output) } else { FACT };
+            output + events.iter().map(weigh_event).sum::<usize>()
+        }
+        Fact::Emitted { events, .. } => events.iter().map(weigh_event).sum(),
+        Fact::WaitBegan { matching, .. } => matching.iter().map(|(name, value)| name.len() + weigh(value)).sum(),
+        Fact::WaitEnded { event: Some(event), .. } | Fact::AnswerRefused { event, .. } => weigh_event(event),
+        Fact::Dispatched { part, .. } => weigh(&part.input) + part.outputs.iter().map(|(_, output)| weigh(output)).sum::<usize>(),
+        Fact::Replied { reply } => weigh(reply),
+        Fact::StepFailed { failure, .. } | Fact::Retrying { failure, .. } => failure.message.len(),
+        _ => 0,
+    };
+    FACT + data
+}
+
+fn weigh_event(event: &Event) -> usize {
+    FACT + event.passed.len() * 64 + weigh(&event.data)
+}
+
+fn weigh(value: &Value) -> usize {
+    match (value.text_if_known(), value.tree_if_known()) {
+        (Some(text), _) => text.len(),
+        (None, Some(tree)) => weigh_tree(tree),
+        (None, None) => NATIVE,
+    }
+}
+
+fn weigh_tree(tree: &Tree) -> usize {
+    let inside = match tree {
+        Tree::Text(text) => text.len(),
+        Tree::List(items) => items.iter().map(weigh_tree).sum(),
+        Tree::Map(fields) => fields.iter().map(|(name, field)| name.len() + weigh_tree(field)).sum(),
+        _ => 0,
+    };
+    size_of::<Tree>() + inside
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_weighed_by_the_form_they_have() {
+        let text = Value::from_text("[1,2,3]").expect("this is JSON");
+        assert_eq!(weigh(&text), 7);
+        assert!(weigh(&Value::string("x".repeat(100))) >= 100);
+    }
+}
