@@ -10,6 +10,10 @@
 mod ledger;
 mod rounds;
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
 use rounds::{Death, Rounds};
 
 /// The points at which the host dies by itself, with the name that it knows them by.
@@ -25,7 +29,7 @@ fn number(variable: &str) -> Option<u64> {
 fn everywhere(rounds: &mut Rounds) {
     for point in POINTS {
         let nth = 1 + rounds.below(if point.starts_with("recovery") { 3 } else { 40 });
-        rounds.round(&Death::At { point, nth });
+        rounds.die_at(point, nth);
         let after = rounds.below(25);
         rounds.round(&Death::Killed { after });
     }
@@ -38,12 +42,43 @@ fn killed_at_every_point_and_at_any_moment_it_loses_and_doubles_nothing() {
     rounds.end().expect_good();
 }
 
+/// The names of the points in the source of the host.
+fn points(folder: &Path, found: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(folder).expect("the sources are there") {
+        let path = entry.expect("it can be listed").path();
+        if path.is_dir() {
+            points(&path, found);
+            continue;
+        }
+        let text = fs::read_to_string(&path).expect("sources are UTF-8");
+        let called = text.split("failpoint::reach(\"").skip(1);
+        found.extend(called.filter_map(|rest| rest.split_once('"').map(|(name, _)| name.to_owned())));
+    }
+}
+
+/// A new point at which nobody dies shows nothing.
+#[test]
+fn every_point_of_the_source_is_one_at_which_the_host_dies_here() {
+    let mut found = BTreeSet::new();
+    points(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+    assert_eq!(found, POINTS.map(str::to_owned).into());
+}
+
 #[test]
 fn killed_twenty_times_while_it_goes_on_it_still_goes_on() {
     let mut rounds = Rounds::start("recovering");
     rounds.round(&Death::Killed { after: 20 });
     for _ in 0..20 {
-        rounds.round(&Death::At { point: "recovery.reading", nth: 1 });
+        assert!(rounds.round(&Death::At { point: "recovery.reading", nth: 1 }), "it died by itself while it went on");
+    }
+    rounds.end().expect_good();
+}
+
+#[test]
+fn killed_while_much_waits_for_a_slow_disk_it_loses_and_doubles_nothing() {
+    let mut rounds = Rounds::start("slow disk").on_a_slow_disk();
+    for _ in 0..2 {
+        rounds.round(&Death::Killed { after: 20 });
     }
     rounds.end().expect_good();
 }
@@ -77,16 +112,16 @@ mod planted {
         for _ in 0..3 {
             rounds.round(&Death::PowerCut { after: 15, skips_sync: true });
         }
-        rounds.end().expect_bad();
+        rounds.end().expect_bad(&["lost: "]);
     }
 
     #[test]
     fn a_dropped_epoch_check_is_found() {
-        let mut rounds = Rounds::start("no epoch check");
+        let mut rounds = Rounds::start("no epoch check").planted("no_lock,no_epoch_check");
         for _ in 0..2 {
             rounds.replaced("no_lock,no_epoch_check");
         }
-        rounds.end().expect_bad();
+        rounds.end().expect_bad(&["doubled: ", "stuck: ", "suspect: "]);
     }
 
     #[test]
@@ -95,7 +130,16 @@ mod planted {
         for _ in 0..4 {
             rounds.round(&Death::Killed { after: 20 });
         }
-        rounds.end().expect_bad();
+        rounds.end().expect_bad(&["lost: ", "doubled: "]);
+    }
+
+    #[test]
+    fn an_event_published_before_its_commit_is_found() {
+        let mut rounds = Rounds::start("early publish").planted("early_publish").on_a_slow_disk();
+        for _ in 0..4 {
+            rounds.round(&Death::Killed { after: 20 });
+        }
+        rounds.end().expect_bad(&["doubled: seen "]);
     }
 }
 

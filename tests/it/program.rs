@@ -208,6 +208,12 @@ impl Process {
         assert!(sent.success(), "process {} takes no signal", self.id);
     }
 
+    /// Waits for its end; the number of the signal that ended it, if one did.
+    #[cfg(target_os = "linux")]
+    fn ended_by(&self) -> Option<i32> {
+        std::os::unix::process::ExitStatusExt::signal(&lock(&self.child).wait().expect("it can be waited for"))
+    }
+
     /// The exit code, `None` if a signal ended it. Its outputs must have ended before.
     fn code(&self) -> Option<i32> {
         lock(&self.child).wait().expect("it can be waited for").code()
@@ -372,6 +378,14 @@ impl Program {
     #[cfg(unix)]
     pub(crate) fn signal(&self, name: &str) {
         self.process.signal(name);
+    }
+
+    /// Waits until it has ended. The number of the signal that ended it, if one did.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn ended_by(&self) -> Option<i32> {
+        // While it lives its outputs are open; until then the watchdog must be able to reach it.
+        let _ = self.errors.to_end();
+        self.process.ended_by()
     }
 
     /// The most memory that it has had at once so far, in bytes.

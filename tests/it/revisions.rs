@@ -138,3 +138,50 @@ fn a_run_goes_over_to_the_files_as_they_are_if_somebody_says_so() {
     let shown = bench.run(&["runs", "show", &first, "--data", "data"], b"");
     assert!(shown.ends_with(0).out.contains("migrated"), "{}", shown.out);
 }
+
+/// Books, and fails; taking the booking back is a script that has a mistake.
+const OWING: &str = "pipeline: owing
+executors: { book: { script: 'fn process(job) { 1 }' }, back: { rhai: scripts/back.rhai } }
+trigger: manual
+steps:
+  - id: booked
+    run: book
+    undo: { run: back }
+  - fail: { message: no more }
+";
+
+#[test]
+fn a_parked_run_whose_undo_was_wrong_goes_over_to_the_mended_one_and_is_resumed() {
+    let bench = Bench::empty();
+    bench.write("owing.yaml", OWING);
+    bench.write("scripts/back.rhai", "fn process(job) { throw permanent(\"a mistake\") }");
+    let first = host(&bench, "owing.yaml");
+    let sent = bench.run(&["send", "owing", "{}", "--no-wait", "--data", "data"], b"");
+    let run = text(&sent.ends_with(0).objects()[0], "run").to_owned();
+    assert_eq!(first.event("run_ended")["outcome"], "parked");
+    let ask = |arguments: &[&str]| bench.run(&[arguments, &["--data", "data"]].concat(), b"");
+
+    // Mended on the disk: the run is pinned to what it began with, and says so by failing again.
+    bench.write("scripts/back.rhai", "fn process(job) { \"taken back\" }");
+    first.event("reloaded");
+    ask(&["runs", "resume", &run]).ends_with(0);
+    assert_eq!(first.event("run_ended")["outcome"], "parked");
+    killed(first);
+
+    let second = host(&bench, "owing.yaml");
+    let possible = ask(&["runs", "migrate", &run, "--to", "current", "--dry-run", "--json"]);
+    assert_eq!(possible.ends_with(0).objects()[0]["outcome"], "possible");
+    let migrated = ask(&["runs", "migrate", &run, "--to", "current"]);
+    assert!(migrated.ends_with(0).out.contains(" went over from "), "{}", migrated.out);
+    let parked = ask(&["runs", "list", "--status", "parked"]);
+    assert!(parked.ends_with(0).out.contains(&run), "nothing happens until somebody resumes it: {}", parked.out);
+    let resumed = ask(&["runs", "resume", &run]);
+    assert_eq!(resumed.ends_with(0).out, format!("run {run}: it goes on\n"));
+    assert_eq!(second.event("run_ended")["outcome"], "failed", "it ends as it would have");
+    let story = ask(&["runs", "show", &run, "--json"]).ends_with(0).objects().remove(0);
+    let steps = story["steps"].as_array().expect("steps");
+    let undoing = steps.iter().rfind(|step| step["undoes"] == "booked").expect("it was undone");
+    assert_eq!((text(undoing, "state"), &undoing["output"]), ("succeeded", &serde_json::json!("taken back")));
+    ask(&["runs", "migrate", &run, "--to", "current"]).ends_with(0);
+    ask(&["runs", "resume", &run]).ends_with(1).says(&["error[E0754]"]);
+}

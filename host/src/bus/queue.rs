@@ -16,7 +16,7 @@ use crate::model::cancel::CancelSignal;
 use crate::model::event::Event;
 
 /// So many runs of a flow may be at once on their way into the store. One after the other would be one wait for the disk each.
-const STARTING: usize = 256;
+pub(in crate::bus) const STARTING: usize = 256;
 
 /// An event on its way to a flow.
 pub(in crate::bus) struct Letter {

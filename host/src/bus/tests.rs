@@ -7,14 +7,16 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
+use super::queue::STARTING;
 use super::*;
 use crate::clock::VirtualClock;
 use crate::model::activation::{Activation, Admission, Patience};
 use crate::model::event::{Caller, Scope};
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::fixture::{self, Told};
-use crate::model::id::{CorrelationId, RunId};
+use crate::model::id::{CorrelationId, EventId, RunId};
 use crate::model::job::CancelReason;
+use crate::model::port::Receipt;
 use crate::model::value::{Tree, Value};
 
 /// Takes activations: flow `slow.main` only while it is open, `bad.main` never, `broken.main` panics.
@@ -341,4 +343,86 @@ async fn events_without_an_engine_are_told() {
     scene.bus.publish(event("a", Scope::Global, 1), false).await;
     scene.settle().await;
     assert_eq!(scene.undelivered(), [(1, "fast.main".to_owned(), "the host is stopping".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_hundred_flows_get_all_events_each_in_its_order() {
+    let names: Vec<String> = (0..100).map(|number| format!("p{number}")).collect();
+    let scene = Scene::new(names.iter().map(|name| observe(name, own(name))).collect());
+    let all: Vec<i64> = (0..50).collect();
+    for number in &all {
+        scene.bus.publish(event("a", Scope::Global, *number), false).await;
+        if number % 7 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    scene.settle().await;
+    assert!(names.iter().all(|name| scene.taken_by(name) == all));
+    assert_eq!((scene.undelivered(), scene.activity.running()), (vec![], 0));
+}
+
+/// Takes every event at once, and keeps its receipt.
+#[derive(Default)]
+struct Collector(Mutex<Vec<(EventId, Box<dyn Receipt>)>>);
+
+impl Activate for Collector {
+    fn activate(&self, _: Activation) -> BoxFuture<'_, Admission> {
+        std::future::ready(Admission::Dropped).boxed()
+    }
+
+    fn deliver(
+        self: Arc<Self>,
+        _: &PipelineName,
+        _: &FlowName,
+        event: &Arc<Event>,
+        receipt: Box<dyn Receipt>,
+    ) -> BoxFuture<'static, Admission> {
+        self.0.lock().expect("no panic").push((event.id, receipt));
+        std::future::ready(Admission::Started(RunId::new(Uuid::nil()))).boxed()
+    }
+
+    fn cancel(&self, _: RunId, _: CancelReason) {}
+}
+
+#[tokio::test]
+async fn only_so_many_runs_of_a_flow_are_on_their_way_into_the_store() {
+    let scene = Scene::new(vec![]);
+    let collector = Arc::new(Collector::default());
+    let activate = Arc::clone(&collector) as Arc<dyn Activate>;
+    scene.bus.install(Topology { subscriptions: vec![observe("b", own("b"))] }, Arc::downgrade(&activate));
+    for number in 0..300 {
+        scene.bus.publish(event("a", Scope::Global, number), false).await;
+    }
+    let taken = || collector.0.lock().expect("no panic").len();
+    scene.settle().await;
+    assert_eq!((taken(), scene.activity.running()), (STARTING, 0), "the next waits, and is not counted as running");
+    let kept: Vec<_> = collector.0.lock().expect("no panic").drain(..10).collect();
+    kept.into_iter().for_each(|(_, receipt)| receipt.settle());
+    scene.settle().await;
+    assert_eq!(taken(), STARTING, "as many as have come into the store");
+    let kept: Vec<_> = collector.0.lock().expect("no panic").drain(..).collect();
+    scene.settle().await;
+    assert_eq!(taken(), 0);
+    let mut order: Vec<EventId> = kept.iter().map(|(id, _)| *id).collect();
+    drop(kept);
+    scene.settle().await;
+    order.extend(collector.0.lock().expect("no panic").iter().map(|(id, _)| *id));
+    let expected: Vec<EventId> = (10..300).map(|number| EventId::new(Uuid::from_u128(number))).collect();
+    assert_eq!(order, expected);
+}
+
+#[tokio::test]
+async fn an_event_that_is_brought_again_is_taken_by_those_who_have_not_got_it() {
+    let scene = Scene::new(vec![observe("b", own("b")), observe("c", own("c")), observe("bad", own("bad"))]);
+    let told = Arc::new(event("a", Scope::Global, 1));
+    let target = |pipeline: &str| (PipelineName::from(pipeline), FlowName::from("main"));
+    let busy = scene.activity.enter();
+    assert!(scene.bus.deliver(&told, false, &[target("b")]).await.is_empty());
+    let refused = scene.bus.deliver(&told, false, &[target("b"), target("c"), target("bad")]).await;
+    assert_eq!(refused.iter().map(|(target, _)| target.0.as_str()).collect::<Vec<_>>(), ["bad"]);
+    scene.bus.publish(event("a", Scope::Global, 1), false).await;
+    drop(busy);
+    scene.settle().await;
+    assert_eq!((scene.taken_by("b"), scene.taken_by("c")), (vec![1], vec![1]));
+    assert_eq!(scene.undelivered().len(), 2, "who refused it is asked again, and refuses it again");
 }

@@ -5,7 +5,9 @@ use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::program::http::{self, Head, answer};
 
@@ -13,6 +15,8 @@ use crate::program::http::{self, Head, answer};
 const LOG: &str = "PIPEHOST_TEST_LEDGER";
 /// What it says before its address.
 const READY: &str = "the ledger is at ";
+/// How long it is waited for the next effect.
+const NEXT: Duration = Duration::from_millis(50);
 
 /// What was noted: by effect and order, the keys and how often each was given.
 pub(super) type Effects = BTreeMap<(String, String), BTreeMap<String, usize>>;
@@ -22,6 +26,8 @@ pub(super) struct Ledger {
     process: Child,
     origin: String,
     log: PathBuf,
+    /// Told of each effect.
+    noted: Receiver<()>,
 }
 
 impl Ledger {
@@ -32,13 +38,25 @@ impl Ledger {
         command.args(["crash::ledger::serves_as_the_ledger", "--exact", "--ignored", "--nocapture", "--test-threads=1"]);
         let mut process =
             command.env(LOG, log).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
-        let output = BufReader::new(process.stdout.take().expect("a pipe"));
-        let origin = output
-            .lines()
-            .map_while(Result::ok)
-            .find_map(|line| line.split_once(READY).map(|(_, origin)| origin.trim().to_owned()))
-            .expect("it says where it is");
-        Self { process, origin, log: log.to_owned() }
+        let mut output = BufReader::new(process.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
+        let origin =
+            output.find_map(|line| line.split_once(READY).map(|(_, origin)| origin.trim().to_owned())).expect("it says where it is");
+        let (tell, noted) = mpsc::channel();
+        // Until the process has ended.
+        std::thread::spawn(move || {
+            for _ in output {
+                // Who does not listen any more is done.
+                let _ = tell.send(());
+            }
+        });
+        Self { process, origin, log: log.to_owned(), noted }
+    }
+
+    /// Waits a moment for the next effect; whether one has come since this was asked last.
+    pub(super) fn moves(&self) -> bool {
+        let came = self.noted.recv_timeout(NEXT).is_ok();
+        while self.noted.try_recv().is_ok() {}
+        came
     }
 
     /// Its scheme, host and port.
@@ -86,6 +104,7 @@ fn serves_as_the_ledger() {
                 noted.0.write_all(format!("{effect} {order} {key}\n").as_bytes()).expect("the log can be written");
                 noted.1.insert(key.to_owned())
             };
+            println!("{effect}");
             if socket.write_all(answer(200, "", &format!("{{\"first\":{first}}}")).as_bytes()).is_err() {
                 return;
             }

@@ -13,7 +13,7 @@ use pipehost::model::value::Value;
 use serde_json::json;
 use tokio::runtime::Runtime;
 
-use super::ledger::Ledger;
+use super::ledger::{Effects, Ledger};
 use super::number;
 use crate::program::{Bench, Program};
 
@@ -23,10 +23,17 @@ const EFFECTS: [&str; 5] = ["create", "reserve", "purchase", "inventory", "compl
 const SENDERS: usize = 4;
 /// So many orders are sent in a round at most.
 const ORDERS: u64 = 120;
-/// So often it is asked whether all is done before something is called stuck. Each time takes about as long as the host takes to answer.
-const LOOKS: usize = 20_000;
-/// So many looks at which nothing has changed and no run is open are the end.
-const IDLE: usize = 1_000;
+/// Of the ledger: which events of a flow's were heard, under their ids. Who hears them keeps no record, so that nothing that was told too early is
+/// made good by what is recorded next.
+const SEEN: &str = "seen";
+/// After so many looks at which nothing has changed, each as long as [`Ledger::moves`] waits, what is left is stuck: 20 s.
+const PATIENCE: usize = 400;
+/// The same where it is expected.
+const LITTLE_PATIENCE: usize = 60;
+/// So much longer a sync takes on a slow disk, in milliseconds.
+const SLOW: &str = "100";
+/// What the system calls the end of a process that ends itself.
+const ABORTED: i32 = 6;
 
 /// How a round ends.
 pub(super) enum Death {
@@ -60,6 +67,7 @@ pub(super) struct Rounds {
     name: &'static str,
     seed: u64,
     planted: Option<&'static str>,
+    slow: bool,
     next: u64,
     /// The orders that the host said it has.
     acknowledged: BTreeSet<String>,
@@ -83,6 +91,7 @@ impl Rounds {
             name,
             seed,
             planted: None,
+            slow: false,
             next: 0,
             acknowledged: BTreeSet::new(),
             shim: None,
@@ -94,6 +103,11 @@ impl Rounds {
         Self { planted: Some(defect), ..self }
     }
 
+    /// On a disk on which each sync takes long, so that much waits for its commit.
+    pub(super) fn on_a_slow_disk(self) -> Self {
+        Self { slow: true, ..self }
+    }
+
     /// A number below that one, of the seed.
     pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.random ^= self.random << 13;
@@ -102,8 +116,22 @@ impl Rounds {
         self.random % bound
     }
 
-    /// Starts the host, sends orders, and has it die.
-    pub(super) fn round(&mut self, death: &Death) {
+    /// Has the host die at this point, however often that has to be tried: whether there is something to take up is chance.
+    pub(super) fn die_at(&mut self, point: &'static str, nth: u64) {
+        if self.round(&Death::At { point, nth }) {
+            return;
+        }
+        for _ in 0..5 {
+            self.round(&Death::Killed { after: 20 });
+            if self.round(&Death::At { point, nth: 1 }) {
+                return;
+            }
+        }
+        panic!("{} (PIPEHOST_SEED={}): the host never came to {point}", self.name, self.seed);
+    }
+
+    /// Starts the host, sends orders, and has it die. Whether it died by itself.
+    pub(super) fn round(&mut self, death: &Death) -> bool {
         let mut environment: Vec<(String, String)> = Vec::new();
         if let Some(defect) = self.planted {
             environment.push(("PIPEHOST_PLANTED".into(), defect.into()));
@@ -119,22 +147,41 @@ impl Rounds {
                 Some(*after)
             }
         };
+        if self.slow {
+            environment.extend(self.shimmed());
+            environment.push(("SHIM_DELAY".into(), SLOW.into()));
+        }
         let environment: Vec<(&str, &str)> = environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let program = self.bench.start_with(&environment, &["run", "orders.yaml", "--data", "data", "--no-watch"]);
         // One that dies while it starts has nothing to say.
-        if program.errors.came("It stays until") {
-            self.send(after, &program);
-        }
-        program.signal("KILL");
+        let fell_silent = !program.errors.came("It stays until") || self.send(after, &program);
+        let died = matches!(death, Death::At { .. }) && fell_silent && program.ended_by() == Some(ABORTED);
         drop(program);
         if let Death::PowerCut { .. } = death {
             self.cut_power();
         }
+        died
     }
 
     /// Sends orders until the host is gone, so many are acknowledged, or enough were sent. At the end of a round that does not end by a number,
-    /// the host dies where it is told to.
-    fn send(&mut self, after: Option<u64>, program: &Program) {
+    /// the host dies where it is told to. Whether it fell silent before.
+    fn send(&mut self, after: Option<u64>, program: &Program) -> bool {
+        let (acknowledged, sending) = self.sending(after, program);
+        let all = self.runtime.block_on(sending);
+        self.acknowledged.extend(acknowledged.lock().expect("no panic").drain(..));
+        !all
+    }
+
+    /// The same, until the host stands still.
+    fn send_until_still(&mut self, program: &Program) {
+        let (acknowledged, sending) = self.sending(None, program);
+        // One that stands still answers nobody any more.
+        self.runtime.block_on(select(pin!(sending), pin!(stands_still(program))));
+        self.acknowledged.extend(acknowledged.lock().expect("no panic").drain(..));
+    }
+
+    /// The orders that are acknowledged, and the sending of them: whether the host has answered each.
+    fn sending<'a>(&mut self, after: Option<u64>, program: &'a Program) -> (Arc<Mutex<Vec<String>>>, impl Future<Output = bool> + use<'a>) {
         let acknowledged = Arc::new(Mutex::new(Vec::new()));
         let first = self.next;
         self.next += ORDERS;
@@ -145,24 +192,30 @@ impl Rounds {
                 for number in (first + sender..first + ORDERS).step_by(SENDERS) {
                     let order = format!("order-{number}");
                     // Whoever gets no answer does not know whether the order is taken, and does not send it again.
-                    let Some(()) = place(&data, &order).await else { return };
+                    let Some(()) = place(&data, &order).await else { return false };
                     let mut acknowledged = acknowledged.lock().expect("no panic");
                     acknowledged.push(order);
                     if after.is_some_and(|after| acknowledged.len() as u64 >= after) {
                         program.signal("KILL");
-                        return;
+                        return true;
                     }
                 }
+                true
             }
         });
-        // One that stands still answers nobody any more.
-        self.runtime.block_on(select(pin!(join_all(senders)), pin!(stands_still(program))));
-        self.acknowledged.extend(acknowledged.lock().expect("no panic").drain(..));
+        let all = join_all(senders);
+        (acknowledged, async move { all.await.into_iter().all(|answered| answered) })
+    }
+
+    /// The library between the host and its disk.
+    fn shimmed(&mut self) -> [(String, String); 2] {
+        let shim = self.shim.get_or_insert_with(|| shim(&self.bench.path("shim.so")));
+        let shim = shim.to_str().expect("it is text").to_owned();
+        [("LD_PRELOAD".to_owned(), shim), ("SHIM_PATH".to_owned(), "/data/journal".to_owned())]
     }
 
     /// Has the library beside the host note what is synced.
     fn on_a_watched_disk(&mut self, skips_sync: bool) -> Vec<(String, String)> {
-        let shim = self.shim.get_or_insert_with(|| shim(&self.bench.path("shim.so"))).clone();
         let shadow = self.bench.path("shadow");
         fs::create_dir_all(&shadow).expect("it can be made");
         // What is there when the power comes back was on the disk.
@@ -170,11 +223,8 @@ impl Rounds {
             fs::copy(self.bench.path("data").join(&name), shadow.join(&name)).expect("it can be copied");
         }
         let text = |path: &Path| path.to_str().expect("it is text").to_owned();
-        let mut environment = vec![
-            ("LD_PRELOAD".to_owned(), text(&shim)),
-            ("SHIM_PATH".to_owned(), "/data/journal".to_owned()),
-            ("SHIM_SHADOW".to_owned(), text(&shadow)),
-        ];
+        let mut environment = self.shimmed().to_vec();
+        environment.push(("SHIM_SHADOW".to_owned(), text(&shadow)));
         if skips_sync {
             environment.push(("SHIM_SKIP_SYNC".to_owned(), "1".to_owned()));
         }
@@ -208,6 +258,13 @@ impl Rounds {
         }
         program.signal("KILL");
         let effects = self.ledger.effects();
+        let taken: BTreeSet<&String> = taken(&effects).collect();
+        for order in taken.iter().filter(|order| !self.acknowledged.contains(**order)) {
+            // Nobody was told that it is taken, and yet what was begun is done to its end.
+            if EFFECTS.iter().any(|effect| !effects.contains_key(&((*effect).to_owned(), (*order).clone()))) {
+                wrong.push(format!("unfinished: {order}"));
+            }
+        }
         for order in &self.acknowledged {
             for effect in EFFECTS {
                 if !effects.contains_key(&(effect.to_owned(), order.clone())) {
@@ -222,10 +279,12 @@ impl Rounds {
         }
         let repeated = effects.values().flat_map(BTreeMap::values).filter(|calls| **calls > 1).count();
         eprintln!(
-            "{}: {} orders acknowledged, {} effects, {repeated} of them told more than once under their key",
+            "{}: {} orders acknowledged, {} taken, {} effects of {} each, {repeated} of them told more than once under their key",
             self.name,
             self.acknowledged.len(),
-            effects.len()
+            taken.len(),
+            effects.keys().filter(|(effect, _)| effect != SEEN).count(),
+            EFFECTS.len(),
         );
         Found { name: self.name, seed: self.seed, acknowledged: self.acknowledged.len(), wrong }
     }
@@ -239,7 +298,7 @@ impl Rounds {
         let stop = format!("journal.after_commit:{}", 40 + self.below(60));
         let old = self.bench.start_with(&[planted, ("PIPEHOST_STOP_AT", &stop)], &run);
         assert!(old.errors.came("It stays until"), "{}", old.errors.so_far());
-        self.send(None, &old);
+        self.send_until_still(&old);
         let new = self.bench.start_with(&[planted], &run);
         assert!(new.errors.came("It stays until"), "{}", new.errors.so_far());
         let _ = self.settle();
@@ -251,24 +310,27 @@ impl Rounds {
 
     /// Waits until no run is open and every order is done. Returns what is left, if it comes to no end.
     fn settle(&self) -> Vec<String> {
-        let (mut left, mut seen, mut same) = (Vec::new(), (0, 0), 0);
-        for _ in 0..LOOKS {
+        let journal = open_journal(&self.bench.path("data"));
+        let (mut seen, mut same) = ((0, 0), 0);
+        let patience = if self.planted.is_some() { LITTLE_PATIENCE } else { PATIENCE };
+        loop {
             // The orders first: between two flows an order has no run for a moment.
             let effects = self.ledger.effects();
             let done = |order: &String| effects.contains_key(&("complete".to_owned(), order.clone()));
-            left = self.acknowledged.iter().filter(|order| !done(order)).cloned().collect();
-            let open = open_runs(&self.bench.path("data"));
+            let all: BTreeSet<&String> = self.acknowledged.iter().chain(taken(&effects)).collect();
+            let mut left: Vec<String> = all.into_iter().filter(|order| !done(order)).cloned().collect();
+            let open = open_runs(&journal);
             let now = (effects.len(), open.len());
             same = if now == seen { same + 1 } else { 0 };
             seen = now;
-            // Where no run is open, nothing more comes; an open one may wait for its next attempt.
-            if (left.is_empty() && open.is_empty()) || same > if open.is_empty() { IDLE } else { IDLE * 5 } {
+            if (left.is_empty() && open.is_empty()) || same > patience {
                 left.extend(open);
-                break;
+                return left;
             }
-            left.extend(open);
+            if self.ledger.moves() {
+                same = 0;
+            }
         }
-        left
     }
 }
 
@@ -286,8 +348,10 @@ impl Found {
         assert!(self.wrong.is_empty(), "{} (PIPEHOST_SEED={}): {:#?}", self.name, self.seed, self.wrong);
     }
 
-    pub(super) fn expect_bad(&self) {
-        assert!(!self.wrong.is_empty(), "{} (PIPEHOST_SEED={}): the defect was not found", self.name, self.seed);
+    /// It was found out, by what the defect does.
+    pub(super) fn expect_bad(&self, signs: &[&str]) {
+        let is_found = self.wrong.iter().any(|wrong| signs.iter().any(|sign| wrong.starts_with(sign)));
+        assert!(is_found, "{} (PIPEHOST_SEED={}): the defect was not found: {:?}", self.name, self.seed, self.wrong);
     }
 }
 
@@ -296,6 +360,11 @@ fn files(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
     names.filter(|name| name.starts_with("journal")).collect()
+}
+
+/// The orders that were begun, whether anybody was told or not, each as often as it has effects.
+fn taken(effects: &Effects) -> impl Iterator<Item = &String> {
+    effects.keys().filter(|(effect, _)| effect != SEEN).map(|(_, order)| order)
 }
 
 /// Waits until a process stands still, as the system has it.
@@ -322,10 +391,14 @@ async fn place(data: &Path, order: &str) -> Option<()> {
     }
 }
 
-/// The runs that are open, and what was given up, as the journal has them.
-fn open_runs(data: &Path) -> Vec<String> {
+/// The journal beside the host that writes it.
+fn open_journal(data: &Path) -> rusqlite::Connection {
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
-    let journal = rusqlite::Connection::open_with_flags(data.join("journal.db"), flags).expect("it is a SQLite file");
+    rusqlite::Connection::open_with_flags(data.join("journal.db"), flags).expect("it is a SQLite file")
+}
+
+/// The runs that are open, and what was given up, as the journal has them.
+fn open_runs(journal: &rusqlite::Connection) -> Vec<String> {
     let left = "SELECT 'run ' || hex(run) || ' of ' || flow FROM runs WHERE ended IS NULL
         UNION ALL SELECT 'run ' || hex(run) || ' of ' || flow || ' ' || outcome FROM runs WHERE outcome <> 'succeeded'
         UNION ALL SELECT 'dead letter ' || key FROM kept WHERE room = 'dead_letter'";
@@ -342,7 +415,8 @@ fn shim(file: &Path) -> PathBuf {
     file.to_owned()
 }
 
-/// The order workload: one flow a service, each with one effect, and an event from one to the next.
+/// The order workload: one flow a service, each with one effect, and an event from one to the next. Two of these are seen by whoever keeps no
+/// record too.
 fn pipeline(ledger: &str) -> String {
     let mut text = format!(
         "pipeline: orders\nevents:\n  Created: {{ order: string }}\n  Reserved: {{ order: string }}\n  Purchased: {{ order: string }}\n  Counted: {{ order: string }}\n\
@@ -362,6 +436,13 @@ fn pipeline(ledger: &str) -> String {
         if let Some(event) = tells.get(place) {
             text.push_str(&format!("      - emit: {{ {event}: {{ order: '${{input.order}}' }} }}\n"));
         }
+    }
+    for place in [0, 2] {
+        let event = tells[place];
+        text.push_str(&format!(
+            "  sees_{place}:\n    trigger: {{ event: {event}, mode: direct }}\n    durable: false\n    steps:\n      - run: effect\n        \
+             with: {{ method: POST, url: '{ledger}/{SEEN}', body: '{event}-${{event.data.order}} ${{event.id}}' }}\n"
+        ));
     }
     text
 }

@@ -3,6 +3,7 @@
  * Only files are concerned whose path holds the text of SHIM_PATH.
  *   SHIM_FAIL_SYNC=N   the Nth fsync or fdatasync fails with EIO; those after it end well
  *   SHIM_SKIP_SYNC=1   none is carried out, and all end well
+ *   SHIM_DELAY=MS      each takes so much longer
  *   SHIM_SHADOW=DIR    after each that is carried out, DIR has a copy of the file: what a power cut would leave
  *   SHIM_BUDGET=BYTES  files may grow by so much together; then writes fail with ENOSPC. What is deleted or cut gives room back
  *   SHIM_ROOM=FILE     as long as this file is there, there is room again
@@ -70,6 +71,8 @@ static int before_sync(int file, char *path) {
         errno = EIO;
         return -1;
     }
+    long delay = number("SHIM_DELAY");
+    if (delay > 0) usleep((useconds_t)delay * 1000);
     return number("SHIM_SKIP_SYNC") == 1 ? 0 : 1;
 }
 

@@ -1,12 +1,10 @@
 //! The layers of one step's stack with each of their values.
 
-use std::time::Duration;
-
 use serde::Serialize;
 
 use super::{From, Setting};
-use crate::model::policy::{DedupWindow, Layer, OnDuplicate, show_duration};
-use crate::plan::pipeline::{LayerOrigin, Pipeline, RunStep, StandIn, Worker};
+use crate::model::policy::{AttemptSettings, DedupWindow, Layer, OnDuplicate, show_duration};
+use crate::plan::pipeline::{JobPolicy, LayerOrigin, Pipeline, RunStep, StandIn, Worker};
 
 /// A layer, explained.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -43,9 +41,16 @@ fn from(origin: &LayerOrigin, name: &str, is_first: bool) -> From {
 
 type Values = Vec<(&'static str, String)>;
 
+/// The values of a layer; `None` where the step has none of it.
 fn values(pipeline: &Pipeline, run: &RunStep, layer: Layer) -> Option<Values> {
-    let (policy, attempt) = (&run.policy, &run.attempt);
-    let shown = |duration: Duration| show_duration(duration);
+    match layer {
+        Layer::Fallback | Layer::Dedup | Layer::Cache | Layer::Deadline | Layer::Retry => of_job(&run.policy, layer),
+        Layer::Breaker | Layer::RateLimit | Layer::Bulkhead | Layer::Timeout => of_attempt(pipeline, &run.attempt, layer),
+    }
+}
+
+/// The half of the stack that decides about the job.
+fn of_job(policy: &JobPolicy, layer: Layer) -> Option<Values> {
     let none = || "none".to_owned();
     Some(match layer {
         Layer::Fallback => {
@@ -61,7 +66,7 @@ fn values(pipeline: &Pipeline, run: &RunStep, layer: Layer) -> Option<Values> {
             let dedup = policy.dedup.as_ref()?;
             let window = match dedup.settings.window {
                 DedupWindow::Running => "running".to_owned(),
-                DedupWindow::Keep(time) => shown(time),
+                DedupWindow::Keep(time) => show_duration(time),
             };
             let on_duplicate = match dedup.settings.on_duplicate {
                 OnDuplicate::Join => "join",
@@ -75,38 +80,45 @@ fn values(pipeline: &Pipeline, run: &RunStep, layer: Layer) -> Option<Values> {
             let settings = &cache.keyed.settings;
             vec![
                 ("key", cache.keyed.key.source()),
-                ("ttl", shown(settings.ttl)),
-                ("stale", shown(settings.stale)),
+                ("ttl", show_duration(settings.ttl)),
+                ("stale", show_duration(settings.stale)),
                 ("tags", cache.tags.as_ref().map_or_else(none, |tags| tags.source())),
                 ("max_entries", settings.max_entries.to_string()),
             ]
         }
-        Layer::Deadline => vec![("deadline", shown(policy.deadline?))],
+        Layer::Deadline => vec![("deadline", show_duration(policy.deadline?))],
         Layer::Retry => {
             let retry = policy.retry.as_ref()?;
             let settings = &retry.settings;
             let stop_after = if settings.stop_after_first_progress { "first_progress".to_owned() } else { none() };
             vec![
                 ("max_retries", settings.max_retries.to_string()),
-                ("base_delay", shown(settings.base_delay)),
-                ("max_delay", shown(settings.max_delay)),
+                ("base_delay", show_duration(settings.base_delay)),
+                ("max_delay", show_duration(settings.max_delay)),
                 ("multiplier", settings.multiplier.to_string()),
                 ("jitter", settings.jitter.to_string()),
                 ("should_retry", retry.should_retry.as_ref().map_or_else(|| "error.retryable".to_owned(), |when| when.source().to_owned())),
                 ("stop_after", stop_after),
             ]
         }
+        Layer::Breaker | Layer::RateLimit | Layer::Bulkhead | Layer::Timeout => return None,
+    })
+}
+
+/// The half of the stack that is round each attempt.
+fn of_attempt(pipeline: &Pipeline, attempt: &AttemptSettings, layer: Layer) -> Option<Values> {
+    Some(match layer {
         Layer::Breaker => {
             let (_, settings) = attempt.breaker.as_ref()?;
             let mut values = vec![
                 ("failures", settings.failures.to_string()),
-                ("window", shown(settings.window)),
-                ("cooldown", shown(settings.cooldown)),
+                ("window", show_duration(settings.window)),
+                ("cooldown", show_duration(settings.cooldown)),
                 ("half_open", settings.half_open.to_string()),
             ];
             if let Some(probe) = &attempt.probe {
                 let asked = pipeline.worker_name(&Worker::Executor(probe.executor));
-                values.push(("probe", format!("{asked}, every {}", shown(probe.every))));
+                values.push(("probe", format!("{asked}, every {}", show_duration(probe.every))));
             }
             values
         }
@@ -114,9 +126,9 @@ fn values(pipeline: &Pipeline, run: &RunStep, layer: Layer) -> Option<Values> {
             let (_, settings) = attempt.rate_limit.as_ref()?;
             vec![
                 ("limit", settings.limit.to_string()),
-                ("per", shown(settings.per)),
+                ("per", show_duration(settings.per)),
                 ("burst", settings.burst.to_string()),
-                ("max_wait", shown(settings.max_wait)),
+                ("max_wait", show_duration(settings.max_wait)),
             ]
         }
         Layer::Bulkhead => {
@@ -124,9 +136,10 @@ fn values(pipeline: &Pipeline, run: &RunStep, layer: Layer) -> Option<Values> {
             vec![
                 ("max_concurrent", settings.max_concurrent.to_string()),
                 ("max_queue", settings.max_queue.to_string()),
-                ("max_wait", shown(settings.max_wait)),
+                ("max_wait", show_duration(settings.max_wait)),
             ]
         }
-        Layer::Timeout => vec![("timeout", shown(attempt.timeout?))],
+        Layer::Timeout => vec![("timeout", show_duration(attempt.timeout?))],
+        Layer::Fallback | Layer::Dedup | Layer::Cache | Layer::Deadline | Layer::Retry => return None,
     })
 }

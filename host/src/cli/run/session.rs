@@ -400,7 +400,7 @@ fn say_left(left: Left, typed: &Typed) {
 }
 
 fn forced() -> Exit {
-    say("ended by force: runs were cut off\n");
+    say("ended by force: runs were cut off; those that are durable go on at the next start\n");
     Exit::Failed
 }
 

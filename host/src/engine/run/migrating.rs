@@ -8,6 +8,7 @@ mod matching;
 
 use std::sync::Arc;
 
+use crate::model::activation::RunOutcome;
 use crate::model::job::JobOutcome;
 use crate::model::record::{Beginning, Fact, LaneId, StepNumber};
 use crate::model::types::Origin;
@@ -42,7 +43,8 @@ pub fn migrate(old: &Arc<Pipeline>, facts: &[Fact], new: &Arc<Pipeline>) -> Migr
     let Some(state) = folded(old, facts) else {
         return Migration::Hindered(vec!["its history is not one of the revision that it belongs to".to_owned()]);
     };
-    if state.ended().is_some() {
+    // A parked one may still have what it owes undone by a better `undo`.
+    if state.ended().is_some_and(|outcome| !matches!(outcome, RunOutcome::Parked { .. })) {
         return Migration::Hindered(vec!["it has ended".to_owned()]);
     }
     let Some(flow) = new.flows.iter().find(|flow| flow.name == beginning.flow) else {

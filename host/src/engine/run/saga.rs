@@ -82,9 +82,9 @@ impl Saga {
         self.planned.extend(self.failed.drain(..).rev());
     }
 
-    /// The steps that would be undone.
+    /// The steps that would be undone: those of a run that is parked, too, which are tried again when it goes on.
     pub(super) fn planned(&self) -> impl Iterator<Item = StepNumber> {
-        self.planned.iter().map(|planned| planned.step)
+        self.planned.iter().chain(&self.under_way).chain(&self.failed).map(|planned| planned.step)
     }
 
     fn last(&self) -> Option<(LaneId, StepNumber)> {

@@ -131,8 +131,11 @@ impl Shared {
         outcome
     }
 
-    /// A run that nobody drives and that does not rest: it stands still, because its revision could not be made again or its facts were not taken.
+    /// A run that nobody drives and that does not rest: it stands still, because its revision could not be made again or its facts were not taken,
+    /// or it is parked, and goes on when somebody says so.
     async fn migrate_still(self: &Arc<Self>, run: RunId, to: &Arc<Installed>) -> Result<MigrationOutcome, Failure> {
+        // An answer that comes too late is not recorded in between.
+        let turn = self.after_ends.lock().await;
         let Some((facts, count)) = self.history(run).await? else { return Ok(forgotten()) };
         let from = match self.pinned_to(run, &facts).await {
             Ok(from) => from,
@@ -142,10 +145,17 @@ impl Shared {
             Migration::Already => Ok(MigrationOutcome::Already),
             Migration::Hindered(why) => Ok(MigrationOutcome::Hindered(why)),
             Migration::Possible(history) => {
-                if let Err(error) = self.record_migration(run, count, &history, to).await {
-                    return not_taken(error);
+                let has_ended = match self.record_migration(run, count, &history, to).await {
+                    Ok(state) => {
+                        self.renumber_waits(run, (&facts, &history), &state, (&from, to));
+                        state.ended().is_some()
+                    }
+                    Err(error) => return not_taken(error),
+                };
+                drop(turn);
+                if !has_ended {
+                    self.try_again(run).await;
                 }
-                self.try_again(run).await;
                 Ok(MigrationOutcome::Done)
             }
         }
@@ -194,7 +204,7 @@ impl Shared {
         let fact = Fact::Migrated { revision: pipeline.revision, facts: Arc::new(history.to_vec()), at };
         let batch = Batch {
             writes: vec![Write::Bundle(Arc::clone(&pipeline.bundle))],
-            due: state.next_due(),
+            due: state.next_due().filter(|_| state.ended().is_none()),
             ..Batch::of(run, count, Arc::new(vec![fact]))
         };
         self.ports.store.commit(batch).await?;
@@ -212,24 +222,24 @@ impl Shared {
         (from, to): (&Arc<Installed>, &Arc<Installed>),
         (held, control): (&mut Held, &Control),
     ) {
-        let flow_of = |installed: &Arc<Installed>| {
-            let beginning: &Beginning = state.beginning();
-            installed.bound.pipeline.flows.iter().find(|flow| flow.name == beginning.flow).cloned()
-        };
-        if let Some(flow) = flow_of(from) {
-            let waits = began_waits(facts.0).zip(began_waits(facts.1));
-            let renumbered = waits.filter_map(|((lane, step, matching), (_, now, _))| {
-                let Verb::Wait(wait) = &flow.steps.get(step.0 as usize)?.verb else { return None };
-                Some((keys(&wait.listen.types, matching).ok()?, lane, step, now))
-            });
-            self.waits.renumber(run, &to.bound.pipeline, &renumbered.collect::<Vec<_>>());
-        }
-        if let Some(flow) = flow_of(to) {
+        self.renumber_waits(run, facts, state, (from, to));
+        if let Some(flow) = flow_of(to, state.beginning()) {
             self.listen_for_cancels(run, &flow, state, (held, control));
         }
         if let Some(running) = self.lock_runs().get_mut(&run) {
             running.installed = Arc::clone(to);
         }
+    }
+
+    /// Who answers a wait of the run from now on is told of it, and recorded, by its number in the other revision.
+    fn renumber_waits(&self, run: RunId, facts: (&[Fact], &[Fact]), state: &RunState, (from, to): (&Arc<Installed>, &Arc<Installed>)) {
+        let Some(flow) = flow_of(from, state.beginning()) else { return };
+        let waits = began_waits(facts.0).zip(began_waits(facts.1));
+        let renumbered = waits.filter_map(|((lane, step, matching), (_, now, _))| {
+            let Verb::Wait(wait) = &flow.steps.get(step.0 as usize)?.verb else { return None };
+            Some((keys(&wait.listen.types, matching).ok()?, lane, step, now))
+        });
+        self.waits.renumber(run, &to.bound.pipeline, &renumbered.collect::<Vec<_>>());
     }
 
     fn listen_for_cancels(&self, run: RunId, flow: &Flow, state: &RunState, (held, control): (&mut Held, &Control)) {
@@ -274,6 +284,10 @@ impl Shared {
         let facts = self.ports.store.facts(run).await.map_err(of_store)?;
         Ok((!facts.is_empty()).then(|| unfolded(facts)))
     }
+}
+
+fn flow_of(installed: &Installed, beginning: &Beginning) -> Option<Arc<Flow>> {
+    installed.bound.pipeline.flows.iter().find(|flow| flow.name == beginning.flow).cloned()
 }
 
 fn began_waits(facts: &[Fact]) -> impl Iterator<Item = (LaneId, StepNumber, &[(String, Value)])> {

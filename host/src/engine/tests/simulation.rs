@@ -45,7 +45,7 @@ const SEEDS: u64 = 10_000;
 const FEW: u64 = 500;
 /// So many pipelines are made, of which each seed takes one.
 const PIPELINES: u64 = 64;
-/// A host dies at most so often; one that is taken up five times without a new fact is a dead letter, as it should be.
+/// A host dies at most so often, the seed says how often; one that is taken up five times without a new fact is a dead letter, as it should be.
 const LIVES: u64 = 4;
 /// After this nothing waits any more.
 const ALL_OVER: Duration = Duration::from_secs(12 * 3_600);
@@ -156,7 +156,7 @@ impl Host {
         }
     }
 
-    async fn live(&self, scene: &Scene, life: u64, draw: &Draw) {
+    async fn live(&self, scene: &Scene, (life, is_last): (u64, bool), draw: &Draw) {
         self.engine.recover().await.expect("the store is good");
         let rounds = if life == 0 { 2 + draw.below(3) } else { draw.below(3) };
         for _ in 0..rounds {
@@ -171,7 +171,7 @@ impl Host {
                 self.disturb(scene, draw).await;
             }
         }
-        let rest = if life == LIVES { ALL_OVER } else { Duration::from_secs(draw.below(5_000)) };
+        let rest = if is_last { ALL_OVER } else { Duration::from_secs(draw.below(5_000)) };
         self.clock.advance(rest).await;
     }
 }
@@ -210,8 +210,10 @@ fn simulate(seed: u64, tally: &Arc<Tally>) -> Result<(), String> {
         now: Timestamp::EPOCH,
     };
     let draw = Draw::new(seed);
-    for life in 0..=LIVES {
-        let left = if life == LIVES { u64::MAX } else { 1 + draw.below(30) };
+    let lives = 1 + draw.below(LIVES);
+    for life in 0..=lives {
+        let is_last = life == lives;
+        let left = if is_last { u64::MAX } else { 1 + draw.below(30) };
         let store = Arc::new(Mortal::new(scene.store.clone(), left, Draw::new(draw.below(1 << 40)), tally));
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("it needs nothing of the system");
         let (now, last) = runtime.block_on(async {
@@ -219,7 +221,7 @@ fn simulate(seed: u64, tally: &Arc<Tally>) -> Result<(), String> {
             tokio::select! {
                 biased;
                 () = store.over.notified() => {}
-                () = host.live(&scene, life, &draw) => {}
+                () = host.live(&scene, (life, is_last), &draw) => {}
             }
             let state = host.engine.state(&"p".into(), None).expect("the pipeline is there");
             (host.clock.now(), (state, host.engine.running().len()))
@@ -233,7 +235,7 @@ fn simulate(seed: u64, tally: &Arc<Tally>) -> Result<(), String> {
             tally.overdue.fetch_add(1, Ordering::Relaxed);
             scene.now = now + Duration::from_secs(draw.below(3 * 3_600));
         }
-        if life == LIVES {
+        if is_last {
             let (state, running) = last;
             if let Some(wrong) = scene.seen.wrong.lock().unwrap().first() {
                 return Err(wrong.clone());

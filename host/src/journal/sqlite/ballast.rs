@@ -17,7 +17,7 @@ pub(super) struct Ballast {
 }
 
 impl Ballast {
-    /// The one of this data folder, of so many bytes; 0 is none.
+    /// The ballast of this data folder, of so many bytes; with 0 it holds no room.
     pub(super) fn of(folder: &Path, bytes: u64) -> Self {
         Self { folder: folder.to_owned(), bytes }
     }
@@ -28,7 +28,7 @@ impl Ballast {
         fs::remove_file(self.folder.join(FILE)).is_ok()
     }
 
-    /// Holds the room again. False if there is not as much: then it holds nothing of what there is.
+    /// Holds the room again. False if there is not that much room: then it takes none at all.
     pub(super) fn restore(&self) -> bool {
         let path = self.folder.join(FILE);
         if self.bytes == 0 || fs::metadata(&path).is_ok_and(|known| known.len() == self.bytes) {

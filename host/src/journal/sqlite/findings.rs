@@ -6,7 +6,7 @@ use super::mark::Mark;
 use super::walk::Damage;
 use crate::model::id::RunId;
 
-/// So many problems are named; more are only counted.
+/// How many problems are named at most; those beyond are only counted.
 pub const MOST_PROBLEMS: usize = 100;
 
 /// What an examination of a store found.

@@ -12,7 +12,7 @@ use crate::model::id::Digest;
 
 /// The version of the file's form.
 const FORMAT: u32 = 1;
-/// What the slots begin with.
+/// The bytes that each slot begins with.
 const MAGIC: [u8; 8] = *b"phmark\r\n";
 /// Where the second slot begins: no disk tears two places so far apart with one write.
 const SECOND: u64 = 4_096;

@@ -10,12 +10,12 @@ use crate::model::id::Digest;
 
 /// The folder in the data folder.
 pub(super) const FOLDER: &str = "payloads";
-/// What takes more bytes than this is a file: a row of that size would push others out of the pages that are read with them.
+/// What takes more bytes than this goes into a file of its own: a row of that size would push others out of the pages that are read with them.
 const LARGE: usize = 64 << 10;
 /// How a file is called while it is written.
 const DRAFT: &str = "draft";
 
-/// Text or bytes as they stand in a row: there, or in a file.
+/// Text or bytes on their way into a row: they stand in the row itself, or in a file that the row names.
 pub(super) enum Content<T> {
     /// In the row itself.
     Here(T),
@@ -29,7 +29,7 @@ impl<T: AsRef<[u8]>> Content<T> {
         if content.as_ref().len() > LARGE { Self::File(Digest::of(content.as_ref()), content) } else { Self::Here(content) }
     }
 
-    /// What stands in the row.
+    /// What stands in the row itself; `None` if a file has it.
     pub(super) fn here(&self) -> Option<&T> {
         match self {
             Self::Here(content) => Some(content),
@@ -37,7 +37,7 @@ impl<T: AsRef<[u8]>> Content<T> {
         }
     }
 
-    /// The name of the file, as it stands in the row.
+    /// The name of the file that has it, as it stands in the row; `None` if the row has it itself.
     pub(super) fn file(&self) -> Option<String> {
         match self {
             Self::Here(_) => None,
@@ -60,7 +60,7 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    /// What two columns of a row say, of which this is the first.
+    /// Reads two columns of a row, of which `column` is the first: the text, and the name of the file that has it.
     pub(super) fn of(row: &rusqlite::Row<'_>, column: usize) -> Result<Self, rusqlite::Error> {
         Ok(Self { here: row.get(column)?, file: row.get(column + 1)? })
     }

@@ -126,6 +126,16 @@ pub(super) fn has_taken(connection: &Connection, key: &InboxKey) -> Result<bool,
 
 /// The runs that are asked for, the one that began last in front.
 pub(super) fn runs(connection: &Connection, query: &RunQuery) -> Result<Vec<RunRecord>, StoreError> {
+    let (statement, values) = asked_for(query);
+    let read = || {
+        let mut statement = connection.prepare(&statement)?;
+        statement.query_map(params_from_iter(values), record)?.collect::<Result<Vec<_>, _>>()
+    };
+    read().map_err(|error| unread(&error))
+}
+
+/// A query as a statement with its values.
+fn asked_for(query: &RunQuery) -> (String, Vec<Cell>) {
     let mut conditions = String::from("began IS NOT NULL");
     let mut values: Vec<Cell> = Vec::new();
     let mut ask = |condition: &str, value: Option<Cell>| {
@@ -154,11 +164,7 @@ pub(super) fn runs(connection: &Connection, query: &RunQuery) -> Result<Vec<RunR
          FROM runs
          WHERE {conditions} ORDER BY began DESC, run DESC{limit}"
     );
-    let read = || {
-        let mut statement = connection.prepare(&statement)?;
-        statement.query_map(params_from_iter(values), record)?.collect::<Result<Vec<_>, _>>()
-    };
-    read().map_err(|error| unread(&error))
+    (statement, values)
 }
 
 fn record(row: &Row<'_>) -> Result<RunRecord, rusqlite::Error> {
@@ -186,4 +192,27 @@ fn run_id(row: &Row<'_>, column: usize) -> Result<RunId, rusqlite::Error> {
 
 fn event_id(row: &Row<'_>, column: usize) -> Result<EventId, rusqlite::Error> {
     Ok(EventId::new(Uuid::from_bytes(row.get(column)?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::workload;
+    use super::*;
+
+    #[test]
+    fn the_beginning_of_an_id_is_looked_up_and_not_looked_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = workload::open(folder.path()).expect("it can be made");
+        let connection = connection::reader(store.path()).expect("it can be read");
+        let begins = IdPrefix::parse("01a2");
+        let by_run = RunQuery { run_begins: begins, limit: 10, ..RunQuery::default() };
+        let by_request = RunQuery { correlation_begins: begins, limit: 10, ..RunQuery::default() };
+        for (query, way) in [(by_run, "(run>? AND run<?)"), (by_request, "runs_correlation (correlation>? AND correlation<?)")] {
+            let (statement, values) = asked_for(&query);
+            let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {statement}")).expect("it is SQL");
+            let steps = plan.query_map(params_from_iter(values), |row| row.get::<_, String>(3)).expect("it is explained");
+            let steps: Vec<String> = steps.map(|step| step.expect("text")).collect();
+            assert!(steps[0].ends_with(way), "{steps:?}");
+        }
+    }
 }

@@ -46,7 +46,7 @@ pub(super) fn change(transaction: &Transaction<'_>, changes: &[Change]) -> Resul
     Ok(())
 }
 
-/// One that is there stays, and is known to be in use by this host.
+/// Stores a bundle. One that is there already stays as it is, and counts as in use by this host from now on.
 fn store(transaction: &Transaction<'_>, bundle: &Bundle, files: &[Content<Arc<[u8]>>]) -> Result<(), Trouble> {
     let connection = transaction.connection;
     let revision = bundle.revision.to_string();

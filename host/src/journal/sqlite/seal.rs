@@ -25,9 +25,9 @@ pub const NO_KEY: &str = "E0733";
 
 /// The file in the data folder with the key. Whoever has it and the journal has the secrets that came from outside.
 pub(super) const FILE: &str = "seal.key";
-/// Its length.
+/// The length of the key, in bytes.
 const LENGTH: usize = 32;
-/// What is sealed with another meaning does not open here.
+/// Goes into every seal, so that what was sealed for another purpose does not open here.
 const CONTEXT: &[u8] = b"pipehost secret 1";
 
 /// Writes and reads the JSON of the journal.
@@ -103,7 +103,7 @@ impl Sealer {
         Self(Arc::new(NoSecrets))
     }
 
-    /// Something as JSON.
+    /// Writes something as JSON, its secrets sealed.
     ///
     /// # Errors
     /// It cannot be written.

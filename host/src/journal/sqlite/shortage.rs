@@ -11,7 +11,7 @@ use super::connection::Trouble;
 use super::queue::Queue;
 use crate::model::port::{Clock, Health};
 
-/// How long it waits between two looks.
+/// How long it waits, while there is no room, before it looks again.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
 /// Whether there is room.
@@ -26,7 +26,7 @@ pub(super) struct Shortage {
 }
 
 impl Shortage {
-    /// There is room, as far as is known.
+    /// Begins as if there were room; [`prepare`](Self::prepare) finds out.
     pub(super) fn new(ballast: Ballast, clock: Arc<dyn Clock>, runtime: Option<Handle>) -> Self {
         Self { ballast, clock, runtime, short: false, looking: false }
     }
@@ -38,7 +38,7 @@ impl Shortage {
         }
     }
 
-    /// Something could not be written. True if room was freed, so that it can be tried again at once.
+    /// To be called when something could not be written. True if room was freed for it, so that it can be tried again at once.
     pub(super) fn met(&mut self, trouble: &Trouble, queue: &Arc<Queue>) -> bool {
         match trouble {
             Trouble::Full(why) => {
@@ -66,7 +66,7 @@ impl Shortage {
         }
     }
 
-    /// Something was written.
+    /// To be called when something was written: there may be room again, which the next look finds out.
     pub(super) fn wrote(&mut self, queue: &Arc<Queue>) {
         if self.short {
             self.look_later(queue);

@@ -7,7 +7,7 @@ use std::fmt;
 use super::chain::{self, Row};
 use crate::model::id::{Digest, RunId};
 
-/// So many places of damage are named; more are only counted.
+/// How many places of damage are named at most; those beyond are only counted.
 pub const MOST_DAMAGE: usize = 100;
 
 /// Where a chain ends.

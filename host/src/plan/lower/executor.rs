@@ -1,25 +1,28 @@
 //! `executors`: where each one's code is, what it may use and how much of it; and what it says of itself.
 
+mod grants;
+mod home;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+use self::grants::{limits, ungranted};
 use super::event::Events;
 use super::template::Compiler;
 use crate::model::diagnostic::{Diagnostic, Place};
 use crate::model::executor::{Description, ExecutorReference, Home};
-use crate::model::grant::{Grants, Limits};
-use crate::model::id::{PipelineName, ResourceName};
+use crate::model::id::PipelineName;
 use crate::model::port::{Catalog, CatalogProblem};
-use crate::model::resource::{Resource, ResourceKind};
+use crate::model::resource::Resource;
 use crate::model::types::Type;
 use crate::model::value::{Tree, Value};
 use crate::plan::codes;
 use crate::plan::pipeline::DeclaredExecutor;
-use crate::plan::raw::{Table, closest, keys, list};
-use crate::plan::source::{Content, Key, Node, Span};
+use crate::plan::raw::{closest, keys};
+use crate::plan::source::{Key, Node, Span};
 
 const EXAMPLE: &str = "{ save: { rhai: scripts/save.rhai } }";
 
@@ -219,236 +222,6 @@ impl<'a> Executors<'a> {
             (None, None) => {}
         }
         Some(declared)
-    }
-
-    fn home(&self, compiler: &Compiler<'_>, table: &Table<'_>) -> Option<(Home, Span)> {
-        let findings = compiler.findings;
-        let homes: Vec<&(Key, Node)> = table.entries.iter().filter(|(key, _)| keys::HOMES.contains(&key.name.as_str())).collect();
-        let (key, node) = match homes.as_slice() {
-            [one] => (&one.0, &one.1),
-            [] => {
-                // Of a misspelt key it was said already what it should be.
-                if !table.entries.iter().any(|(key, _)| closest(&key.name, keys::HOMES.iter().copied()).is_some()) {
-                    findings.error(
-                        codes::MISSING_KEY,
-                        table.span,
-                        "an executor says where its code is",
-                        format!("write one of {}", list(keys::HOMES)),
-                    );
-                }
-                return None;
-            }
-            [(first, _), (second, _), ..] => {
-                let message = format!("an executor has one home, and this has `{}` and `{}`", first.name, second.name);
-                let diagnostic = Diagnostic::error(codes::EXCLUSIVE_KEYS, findings.place(second.span), message)
-                    .with_related(findings.place(first.span), "the other one is here");
-                findings.add(diagnostic, "make two executors of it");
-                return None;
-            }
-        };
-        if key.name == "script" {
-            // A script's own text may hold `${…}`: Rhai has it in its back-quoted texts.
-            let (Some(scalar), Some(text)) = (node.scalar(), node.text()) else {
-                findings.wrong_kind(node, "`script`", "Rhai code", "script: | and the code below it");
-                return None;
-            };
-            let first_line = findings.place(findings.file.within(scalar, node.span, 0, 1)).line;
-            return Some((Home::Script { text: text.into(), file: findings.file.path.clone(), first_line }, node.span));
-        }
-        let text = findings.literal_text(node, &format!("`{}`", key.name), "a path")?;
-        let home = match key.name.as_str() {
-            "wasm" => Home::Wasm(self.folder.join(text)),
-            "rhai" => Home::Rhai(self.folder.join(text)),
-            _ => {
-                let built_ins = self.catalog.builtins();
-                let known: Vec<&str> = built_ins.iter().map(|(name, _)| *name).collect();
-                if !known.contains(&text) {
-                    let help = closest(text, known.iter().copied())
-                        .map_or_else(|| format!("built-ins are {}", list(&known)), |near| format!("did you mean `{near}`?"));
-                    findings.error(codes::UNKNOWN_EXECUTOR, node.span, format!("there is no built-in `{text}`"), help);
-                    return None;
-                }
-                Home::Builtin(text.to_owned())
-            }
-        };
-        Some((home, node.span))
-    }
-
-    fn grants(&self, compiler: &Compiler<'_>, node: &Node, names: &[&str], events: &Events) -> Grants {
-        let findings = compiler.findings;
-        let Some(table) = findings.table(node, "`grants`", keys::GRANTS, "{ sql: [main] }") else { return Grants::default() };
-        let of_kind = |key: &str, wanted: fn(&ResourceKind) -> bool, word: &str| -> Vec<ResourceName> {
-            let texts = table.get(key).map(|node| findings.texts(node, &format!("`{key}`"), "[main]")).unwrap_or_default();
-            texts.into_iter().filter_map(|(name, span)| self.resource(compiler, name, span, wanted, (key, word))).collect()
-        };
-        let texts = |key: &str| table.get(key).map(|node| findings.texts(node, &format!("`{key}`"), "[NAME]")).unwrap_or_default();
-        let mut grants = Grants {
-            sql: of_kind("sql", |kind| matches!(kind, ResourceKind::Sqlite(_)), "sqlite"),
-            kv: of_kind("kv", |kind| matches!(kind, ResourceKind::Kv(_)), "kv"),
-            index: of_kind("index", |kind| matches!(kind, ResourceKind::Index { .. } | ResourceKind::IndexStore), "index"),
-            files: of_kind("files", |kind| matches!(kind, ResourceKind::Folder(_)), "folder"),
-            emit: table.get("emit").map(|node| compiler.event_types(node, "`emit`", events)).unwrap_or_default(),
-            ..Grants::default()
-        };
-        if let Some(node) = table.get("http") {
-            let origins = compiler.fixed(node, &Type::List(Box::new(Type::String)), "http");
-            for origin in origins.iter().filter_map(|value| value.tree().as_list()).flatten().filter_map(Tree::as_text) {
-                if is_origin(origin) {
-                    grants.http.push(origin.trim_end_matches('/').to_owned());
-                } else {
-                    let at = items_of(node).iter().find(|item| item.text() == Some(origin)).map_or(node.span, |item| item.span);
-                    findings.error(
-                        codes::ORIGIN,
-                        at,
-                        format!("`{origin}` is not scheme, host and port"),
-                        "write it as https://api.example.com or http://localhost:8080",
-                    );
-                }
-            }
-        }
-        if let Some(node) = table.get("mail") {
-            let servers = compiler.fixed(node, &Type::List(Box::new(Type::String)), "mail");
-            for server in servers.iter().filter_map(|value| value.tree().as_list()).flatten().filter_map(Tree::as_text) {
-                if let Ok(server) = server.parse() {
-                    grants.mail.push(server);
-                } else {
-                    let at = items_of(node).iter().find(|item| item.text() == Some(server)).map_or(node.span, |item| item.span);
-                    findings.error(
-                        codes::MAIL_SERVER,
-                        at,
-                        format!("`{server}` is not host and port"),
-                        "write it as mail.example.com:587; whether it speaks TLS stands in `config`, as tls: starttls",
-                    );
-                }
-            }
-        }
-        for (name, span) in texts("llm") {
-            if names.contains(&name) {
-                grants.llm.push(name.to_owned());
-            } else {
-                let help = closest(name, names.iter().copied()).map_or_else(String::new, |near| format!("did you mean `{near}`?"));
-                findings.error(codes::UNKNOWN_EXECUTOR, span, format!("there is no executor `{name}` that could be asked"), help);
-            }
-        }
-        for (name, span) in texts("secrets") {
-            if !compiler.load.has_secret(name) {
-                let help = format!("set the environment variable {name}, or put it into the file that --secrets names");
-                findings.error(codes::MISSING_SECRET, span, format!("the secret {name} has no value"), help);
-            }
-            grants.secrets.push(name.to_owned());
-        }
-        for (name, span) in texts("env") {
-            if !compiler.load.lists(name) {
-                findings.error(
-                    codes::ENVIRONMENT,
-                    span,
-                    format!("the file does not list the environment variable {name}"),
-                    format!("list it at the top of the file: env: [{name}]"),
-                );
-            }
-            grants.env.push(name.to_owned());
-        }
-        grants
-    }
-
-    fn resource(
-        &self,
-        compiler: &Compiler<'_>,
-        name: &str,
-        span: Span,
-        wanted: fn(&ResourceKind) -> bool,
-        (grant, word): (&str, &str),
-    ) -> Option<ResourceName> {
-        match self.resources.iter().find(|resource| resource.name.as_str() == name) {
-            Some(resource) if wanted(&resource.kind) => Some(resource.name.clone()),
-            Some(_) => {
-                compiler.findings.error(
-                    codes::RESOURCE_KIND,
-                    span,
-                    format!("`{grant}` grants a resource of the kind `{word}`, and `{name}` is of another"),
-                    format!("declare one, as resources: {{ NAME: {{ {word}: … }} }}"),
-                );
-                None
-            }
-            None => {
-                let help = match closest(name, self.resources.iter().map(|resource| resource.name.as_str())) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("declare it, as resources: {{ {name}: {{ {word}: … }} }}"),
-                };
-                compiler.findings.error(codes::UNKNOWN_RESOURCE, span, format!("there is no resource `{name}`"), help);
-                None
-            }
-        }
-    }
-}
-
-fn limits(compiler: &Compiler<'_>, node: &Node) -> Option<Limits> {
-    let findings = compiler.findings;
-    let table = findings.table(node, "`limits`", keys::LIMITS, "{ memory: 64MiB }")?;
-    let defaults = Limits::default();
-    let size = |key: &str, default: u64| table.get(key).map_or(Some(default), |node| findings.size(node, &format!("`{key}`")));
-    let whole = |key: &str, default: u32| table.get(key).map_or(Some(default), |node| findings.whole(node, &format!("`{key}`"), 1));
-    let operations = match table.get("operations") {
-        None => Some(defaults.operations),
-        Some(node) => match node.scalar().and_then(|scalar| scalar.value.as_int()).and_then(|number| u64::try_from(number).ok()) {
-            Some(number) if number > 0 => Some(number),
-            _ => {
-                findings.wrong_kind(node, "`operations`", "a whole number above 0", "");
-                None
-            }
-        },
-    };
-    Some(Limits {
-        memory: size("memory", defaults.memory)?,
-        wall: table.get("wall").map_or(Some(defaults.wall), |node| findings.duration(node, "`wall`"))?,
-        output: size("output", defaults.output)?,
-        events: whole("events", defaults.events)?,
-        log: size("log", defaults.log)?,
-        operations: operations?,
-        call_depth: whole("call_depth", defaults.call_depth)?,
-        stack: size("stack", defaults.stack)?,
-    })
-}
-
-fn is_origin(text: &str) -> bool {
-    let Some(authority) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) else { return false };
-    let authority = authority.strip_suffix('/').unwrap_or(authority);
-    !authority.is_empty() && !authority.contains(['/', '?', '#', '@', '*']) && !authority.contains(char::is_whitespace)
-}
-
-fn items_of(node: &Node) -> &[Node] {
-    match &node.content {
-        Content::List(items) => items,
-        Content::Scalar(_) | Content::Map(_) => &[],
-    }
-}
-
-/// Warns of what an executor says it wants and has no grant for: it would find out only when it runs.
-fn ungranted(compiler: &Compiler<'_>, key: &Key, declared: &DeclaredExecutor) {
-    let grants = &declared.reference.grants;
-    for want in &declared.description.wants {
-        let (none, example) = match want.grant.as_str() {
-            "http" => (grants.http.is_empty(), "'https://api.example.com'"),
-            "mail" => (grants.mail.is_empty(), "'mail.example.com:587'"),
-            "sql" => (grants.sql.is_empty(), "NAME"),
-            "kv" => (grants.kv.is_empty(), "NAME"),
-            "index" => (grants.index.is_empty(), "NAME"),
-            "llm" => (grants.llm.is_empty(), "NAME"),
-            "secrets" => (grants.secrets.is_empty(), "NAME"),
-            "env" => (grants.env.is_empty(), "NAME"),
-            "files" => (grants.files.is_empty(), "NAME"),
-            "emit" => (grants.emit.is_empty(), "TYPE"),
-            _ => continue,
-        };
-        if none {
-            let reason = if want.reason.is_empty() { String::new() } else { format!(" {}", want.reason) };
-            compiler.findings.warning(
-                codes::UNGRANTED,
-                key.span,
-                format!("`{}` wants `{}`{reason}, and has no such grant", key.name, want.grant),
-                format!("write grants: {{ {}: [{example}] }} beside it", want.grant),
-            );
-        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! The verb `run`: which executor, with what, under which policies, and what becomes of its output.
 
 use super::flow::Lowering;
+use crate::model::id::EventType;
 use crate::model::port::Root;
-use crate::model::types::Type;
-use crate::plan::check::fit::{may_be, nullable};
+use crate::model::types::{Field, Type};
+use crate::plan::check::fit::{is_optional, may_be, nullable};
 use crate::plan::check::limits;
 use crate::plan::check::names::{self, Seen};
 use crate::plan::codes;
@@ -49,17 +50,7 @@ impl<'n> Lowering<'_, 'n> {
         let with_names = seen.with(Root::Job, names::job()).names();
         let with = table.get("with").map(|node| compiler.value(node, &with_names, input.as_ref().unwrap_or(&Type::Any), "with"));
         if let (None, Some(Type::Record(fields)), Some(_)) = (&with, &input, &worker) {
-            let missing: Vec<&str> =
-                fields.iter().filter(|field| !crate::plan::check::fit::is_optional(field)).map(|field| field.name.as_str()).collect();
-            if !missing.is_empty() {
-                let shown: Vec<String> = missing.iter().map(|name| format!("{name}: …")).collect();
-                findings.error(
-                    codes::MISFIT,
-                    node.span,
-                    format!("`{}` needs an input, and there is no `with`", node.text().unwrap_or_default()),
-                    format!("write with: {{ {} }}", shown.join(", ")),
-                );
-            }
+            self.report_missing_input(node, fields);
         }
 
         // What `transform` gives is what it is given: known as well as its `with` is.
@@ -76,21 +67,7 @@ impl<'n> Lowering<'_, 'n> {
         let (policy, stand_in) = self.job_policy(&layers, table, seen, id, &known);
         let attempt = self.attempt_settings(&layers, table, id);
 
-        let emits = table.get("emits").map(|node| {
-            let name = findings.literal_text(node, "`emits`", "the type of an event")?;
-            let event = compiler.declared_event(name, node.span, self.ground.events.declared)?;
-            let wanted = self.ground.events.declared.get(&event).cloned().unwrap_or_default();
-            if !may_be(&known, &wanted) {
-                findings.error(
-                    codes::MISFIT,
-                    node.span,
-                    format!("the output does not fit the event `{name}`: it is {known}, not {wanted}"),
-                    "change the event, or emit it in a step of its own with `emit`",
-                );
-                return None;
-            }
-            Some(event)
-        });
+        let emits = table.get("emits").map(|node| self.emits(node, &known));
         let stream = table.get("stream").map_or(Some(false), |node| findings.truth(node, "`stream`"));
         let undo = self.undo(table, seen, id, &known);
         let optimistic =
@@ -98,14 +75,8 @@ impl<'n> Lowering<'_, 'n> {
         let on_progress = table.get("on_progress").map_or(Some(Vec::new()), |node| self.on_progress(node, seen));
 
         let mut seen_output = match stand_in {
-            Some(same) => {
-                if same {
-                    known
-                } else {
-                    Type::Any
-                }
-            }
-            None => known,
+            Some(false) => Type::Any,
+            Some(true) | None => known,
         };
         if skips {
             seen_output = nullable(seen_output);
@@ -127,6 +98,37 @@ impl<'n> Lowering<'_, 'n> {
             origins: self.origins(&layers, table),
         };
         Some((run, seen_output))
+    }
+
+    /// Where there is no `with`, no field of the input may be needed.
+    fn report_missing_input(&self, node: &Node, fields: &[Field]) {
+        let missing: Vec<String> = fields.iter().filter(|field| !is_optional(field)).map(|field| format!("{}: …", field.name)).collect();
+        if !missing.is_empty() {
+            self.ground.compiler.findings.error(
+                codes::MISFIT,
+                node.span,
+                format!("`{}` needs an input, and there is no `with`", node.text().unwrap_or_default()),
+                format!("write with: {{ {} }}", missing.join(", ")),
+            );
+        }
+    }
+
+    /// `emits`: the event that the output becomes, which it has to fit.
+    fn emits(&self, node: &Node, output: &Type) -> Option<EventType> {
+        let compiler = self.ground.compiler;
+        let name = compiler.findings.literal_text(node, "`emits`", "the type of an event")?;
+        let event = compiler.declared_event(name, node.span, self.ground.events.declared)?;
+        let wanted = self.ground.events.declared.get(&event).cloned().unwrap_or_default();
+        if !may_be(output, &wanted) {
+            compiler.findings.error(
+                codes::MISFIT,
+                node.span,
+                format!("the output does not fit the event `{name}`: it is {output}, not {wanted}"),
+                "change the event, or emit it in a step of its own with `emit`",
+            );
+            return None;
+        }
+        Some(event)
     }
 
     /// `cache.invalidate` names a policy with a cache. One beside a step, `flow.step`, may stand further down and is looked for at run time.

@@ -9,7 +9,7 @@ use crate::model::types::Type;
 use crate::plan::check::fit::{common, record};
 use crate::plan::codes;
 use crate::plan::pipeline::{EventMode, Trigger};
-use crate::plan::raw::{closest, keys, list};
+use crate::plan::raw::{Table, closest, keys, list};
 use crate::plan::source::{Content, Node};
 
 /// What is known of events: those of this file, those it emits, and those of all other files.
@@ -114,51 +114,46 @@ impl Compiler<'_> {
                 self.findings.check_keys(&table, "a `manual` trigger", &["manual"]);
                 Some(Trigger::Manual)
             }
-            _ => {
-                self.findings.check_keys(&table, "an `event` trigger", &["event", "mode"]);
-                let written = match &value.content {
-                    Content::List(_) => self.findings.texts(value, "`event`", "[OrderPlaced]"),
-                    _ => self
-                        .findings
-                        .literal_text(value, "`event`", "the type of an event")
-                        .map(|text| (text, value.span))
-                        .into_iter()
-                        .collect(),
-                };
-                let types: Vec<EventType> = written
-                    .iter()
-                    .filter(|(name, span)| self.findings.event_name(name, *span))
-                    .map(|(name, _)| EventType::from(*name))
-                    .collect();
-                let mode = match table.get("mode") {
-                    Some(node) => self.findings.word(node, "`mode`", &keys::MODES)?,
-                    None => {
-                        if let Some((name, span)) = written.iter().find(|(name, _)| known.emitted.contains(*name)) {
-                            let message = format!("this file emits `{name}` itself, so the trigger has to say whose events it takes");
-                            self.findings.error(
-                                codes::MODE,
-                                *span,
-                                message,
-                                "add mode: direct for this pipeline's own, mode: observe for those of others",
-                            );
-                        }
-                        EventMode::Observe
-                    }
-                };
-                if mode == EventMode::Direct {
-                    for (name, span) in &written {
-                        if self.declared_event(name, *span, known.declared).is_some() && !known.emitted.contains(*name) {
-                            self.findings.error(
-                                codes::NEVER_EMITTED,
-                                *span,
-                                format!("no step or executor of this file emits `{name}`, so nothing ever starts this flow with it"),
-                                "emit it in a step, with `emit` or `emits`; for other pipelines' events write mode: observe",
-                            );
-                        }
-                    }
+            _ => self.event_trigger(&table, value, known),
+        }
+    }
+
+    /// `{ event: Name, mode: … }`.
+    fn event_trigger(&self, table: &Table<'_>, value: &Node, known: KnownEvents<'_>) -> Option<Trigger> {
+        self.findings.check_keys(table, "an `event` trigger", &["event", "mode"]);
+        let written = match &value.content {
+            Content::List(_) => self.findings.texts(value, "`event`", "[OrderPlaced]"),
+            _ => self.findings.literal_text(value, "`event`", "the type of an event").map(|text| (text, value.span)).into_iter().collect(),
+        };
+        let types: Vec<EventType> =
+            written.iter().filter(|(name, span)| self.findings.event_name(name, *span)).map(|(name, _)| EventType::from(*name)).collect();
+        let mode = match table.get("mode") {
+            Some(node) => self.findings.word(node, "`mode`", &keys::MODES)?,
+            None => {
+                if let Some((name, span)) = written.iter().find(|(name, _)| known.emitted.contains(*name)) {
+                    let message = format!("this file emits `{name}` itself, so the trigger has to say whose events it takes");
+                    self.findings.error(
+                        codes::MODE,
+                        *span,
+                        message,
+                        "add mode: direct for this pipeline's own, mode: observe for those of others",
+                    );
                 }
-                (!types.is_empty()).then_some(Trigger::Event { types, mode })
+                EventMode::Observe
+            }
+        };
+        if mode == EventMode::Direct {
+            for (name, span) in &written {
+                if self.declared_event(name, *span, known.declared).is_some() && !known.emitted.contains(*name) {
+                    self.findings.error(
+                        codes::NEVER_EMITTED,
+                        *span,
+                        format!("no step or executor of this file emits `{name}`, so nothing ever starts this flow with it"),
+                        "emit it in a step, with `emit` or `emits`; for other pipelines' events write mode: observe",
+                    );
+                }
             }
         }
+        (!types.is_empty()).then_some(Trigger::Event { types, mode })
     }
 }

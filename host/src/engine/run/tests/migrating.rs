@@ -222,6 +222,35 @@ fn each_hindrance_is_said_with_the_step_s_name() {
 }
 
 #[test]
+fn a_parked_run_goes_over_and_what_it_owes_is_undone_by_the_undo_of_the_new_revision() {
+    let old = plan(OLD);
+    let mut bench = waiting(&old);
+    bench.now = Timestamp::EPOCH + std::time::Duration::from_secs(3_600);
+    bench.give(Input::Tick);
+    bench.finish(Err(Failure::new(FailureKind::Permanent, "the undoing is wrong")));
+    while bench.state.ended().is_none() {
+        bench.finish(Ok(Value::null()));
+    }
+    assert_eq!(bench.state.ended().map(|outcome| outcome.as_str()), Some("parked"));
+    let without = plan(&OLD.replace("    undo: { run: note }\n", ""));
+    let Migration::Hindered(why) = migrate(&old, &bench.facts, &without) else { panic!("nobody would take it back there") };
+    assert!(why.contains(&"`asked` would be undone if the run fails, and has no `undo` any more".to_owned()), "{why:?}");
+
+    let new = plan(&OLD.replace("undo: { run: note }", "undo: { run: ask }").replace("  - id: last\n", "  - run: ask\n  - id: last\n"));
+    let mut bench = migrated(&bench, &old, &new);
+    assert_eq!(bench.state.ended().map(|outcome| outcome.as_str()), Some("parked"), "nothing happens until somebody resumes it");
+    bench.give(Input::Reopen);
+    let undoing = bench.state.jobs().next().expect("it is undone");
+    assert_eq!((undoing.job.step.as_str(), undoing.job.executor.as_str()), ("asked", "ask"));
+    bench.finish(Ok(Value::map([("text", Value::string("taken back"))])));
+    assert_eq!(
+        bench.state.ended().map(|outcome| outcome.as_str()),
+        Some("timed_out"),
+        "it ends as it would have, and its end is not repeated"
+    );
+}
+
+#[test]
 fn a_run_that_has_ended_stays_what_it_was() {
     let (old, new) = (plan(OLD), plan(&OLD.replace("late }", "later }")));
     let mut bench = waiting(&old);
