@@ -250,6 +250,11 @@ impl App {
         self.commands.engine.quiet().await;
     }
 
+    /// How many events with `via: outbox` have not reached everybody: the next start sends them on.
+    pub fn in_outbox(&self) -> usize {
+        self.commands.engine.in_outbox()
+    }
+
     /// The pipelines in force, in the order in which their files were named.
     pub fn pipelines(&self) -> Vec<Arc<Pipeline>> {
         self.commands.pipelines()

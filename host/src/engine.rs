@@ -28,6 +28,7 @@ mod telling;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod unreadable;
 mod view;
 mod waits;
 mod work;

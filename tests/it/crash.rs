@@ -146,8 +146,8 @@ mod planted {
 #[test]
 #[ignore = "the long form; PIPEHOST_ROUNDS says how long"]
 fn killed_for_long_it_loses_and_doubles_nothing() {
-    for _ in 0..number("PIPEHOST_ROUNDS").unwrap_or(20) {
-        let mut rounds = Rounds::start("killed for long");
+    for time in 0..number("PIPEHOST_ROUNDS").unwrap_or(20) {
+        let mut rounds = Rounds::start_again("killed for long", time);
         everywhere(&mut rounds);
         for _ in 0..2 {
             let after = 5 + rounds.below(20);

@@ -19,6 +19,8 @@ mod command_line;
 mod conformance;
 #[cfg(target_os = "linux")]
 mod crash;
+#[cfg(unix)]
+mod crashing;
 mod events;
 #[cfg(target_os = "linux")]
 mod full_disk;

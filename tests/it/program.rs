@@ -399,6 +399,7 @@ impl Program {
     /// Says two things, and waits for the answer to each: for the second it takes at most so many bytes of memory more, whatever goes through it.
     #[cfg(target_os = "linux")]
     #[track_caller]
+    #[expect(clippy::print_stdout, reason = "how much it takes is what the long form is run for")]
     pub(crate) fn stays_small(&mut self, bound: u64, said_and_answered: [(&str, &str); 2]) {
         let [before, most] = said_and_answered.map(|(line, answer)| {
             self.say(line);

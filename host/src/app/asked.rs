@@ -91,13 +91,17 @@ impl Commands {
         Ok(of_run(run, &format!("it goes on; pipehost runs show {run} tells how it stands")))
     }
 
-    /// Does a run that has ended again, as a new run: from its first step, or from another one on with what the steps before it gave.
+    /// Does a run that has ended again, as a new run: from its first step, or from another one on with what the steps before it gave. A request that
+    /// has its answer is done a second time only if it is to be repeated.
     ///
     /// # Errors
     /// As [`Views::find`](super::views::Views::find) and [`Engine::retry`](crate::engine::Engine::retry).
-    pub async fn retry(&self, id: &str, from: Option<&StepId>) -> Result<Asked, Failure> {
+    pub async fn retry(&self, id: &str, from: Option<&StepId>, repeat: bool) -> Result<Asked, Failure> {
         let run = self.views.find(id).await?;
-        let begun = self.engine.retry(run, from).await?;
+        let begun = match repeat {
+            false => self.engine.retry(run, from).await?,
+            true => self.engine.retry_although_answered(run, from).await?,
+        };
         let from = from.map_or_else(String::new, |step| format!(" from the step {step} on"));
         Ok(Asked {
             begun: Some(begun),

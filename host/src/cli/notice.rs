@@ -40,6 +40,9 @@ pub(super) fn line(happening: &Happening, style: Style) -> Option<String> {
         What::Undelivered { undelivered, subscriber, reason } => {
             style.yellow(&format!("{} did not reach {subscriber}: {reason}", undelivered.event_type))
         }
+        What::Unreadable { failure } => {
+            style.yellow(&format!("warning[{}]: {}", failure.code.as_deref().unwrap_or_default(), failure.message))
+        }
         What::OutboxTrouble { source, entry, reason } => style.yellow(&format!("outbox of {source}: {entry}: {reason}")),
         What::Waiting { step, events, until } => {
             let RunLabel { pipeline, flow, run, .. } = happening.run.as_ref()?;

@@ -24,7 +24,8 @@ pub(super) fn runs(arguments: &Runs) -> Exit {
         RunsCommand::Cancel(arguments) => one(&arguments.run, &arguments.asking, Request::Cancel),
         RunsCommand::Resume(arguments) => one(&arguments.run, &arguments.asking, Request::Resume),
         RunsCommand::Retry(arguments) => ask(&arguments.asking, async |source| {
-            let request = RetryRequest { id: arguments.run.clone(), from: arguments.from.as_deref().map(Into::into) };
+            let request =
+                RetryRequest { id: arguments.run.clone(), from: arguments.from.as_deref().map(Into::into), repeat: arguments.repeat };
             tell("run", &arguments.asking, source, &Request::Retry(request)).await
         }),
         RunsCommand::Migrate(arguments) => ask(&arguments.asking, async |source| migrate::migrate(arguments, source).await),

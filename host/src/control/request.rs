@@ -63,6 +63,9 @@ pub struct RetryRequest {
     /// The step to begin with; the first one if it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<StepId>,
+    /// Whether it is done although its request has been answered.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub repeat: bool,
 }
 
 /// A wish that concerns one run, request or dead letter.
@@ -184,7 +187,7 @@ impl Request {
             "letter" => body(word, "id", object).map(Self::Letter),
             "cancel" => body(word, "id", object).map(Self::Cancel),
             "resume" => body(word, "id", object).map(Self::Resume),
-            "retry" => body(word, "id and from", object).map(Self::Retry),
+            "retry" => body(word, "id, from and repeat", object).map(Self::Retry),
             "replay" => body(word, "id", object).map(Self::Replay),
             "drop" => body(word, "id", object).map(Self::Drop),
             "signal" => body(word, "run, event, data and caller", object).map(Self::Signal),
@@ -279,7 +282,7 @@ mod tests {
             Request::Letter(one()),
             Request::Cancel(one()),
             Request::Resume(one()),
-            Request::Retry(RetryRequest { id: "01".to_owned(), from: Some("pay".into()) }),
+            Request::Retry(RetryRequest { id: "01".to_owned(), from: Some("pay".into()), repeat: true }),
             migrate,
             Request::Replay(one()),
             Request::Drop(one()),

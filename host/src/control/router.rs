@@ -19,7 +19,7 @@ pub(super) async fn answer(request: Request, commands: &Commands, out: &mut Out<
         Request::Send(request) => send(request, commands, out).await,
         Request::Cancel(one) => items(item(commands.cancel(&one.id).await), out).await,
         Request::Resume(one) => items(item(commands.resume(&one.id).await), out).await,
-        Request::Retry(retry) => items(item(commands.retry(&retry.id, retry.from.as_ref()).await), out).await,
+        Request::Retry(retry) => items(item(commands.retry(&retry.id, retry.from.as_ref(), retry.repeat).await), out).await,
         Request::Migrate(wanted) => items(several(commands.migrate(&wanted).await.map(|rows| (rows, 0))), out).await,
         Request::Replay(one) => items(item(commands.replay(&one.id).await), out).await,
         Request::Drop(one) => items(item(commands.drop_letter(&one.id).await), out).await,

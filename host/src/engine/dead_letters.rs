@@ -11,9 +11,12 @@ use crate::model::event::Event;
 use crate::model::failure::Failure;
 use crate::model::happening::Unheard;
 use crate::model::id::RunId;
+use crate::model::port::{Page, Unreadable};
 use crate::model::record::{Beginning, Kept, Room, Write};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
+
+use super::unreadable;
 
 /// So many are kept; the oldest goes, which is told.
 pub const MOST: usize = 10_000;
@@ -46,6 +49,36 @@ impl DeadLetter {
         Some(Self { owner: kept.owner.clone(), key: kept.key.clone(), ..letter })
     }
 
+    /// All that a store has, in their order; one that cannot be read says so itself.
+    pub fn all(page: Page) -> Vec<Self> {
+        let broken = |kept: &Kept| Unreadable {
+            owner: kept.owner.clone(),
+            key: kept.key.clone(),
+            why: "it is not what this pipehost writes".to_owned(),
+            until: kept.until,
+        };
+        let unreadable = page.unreadable.iter().map(Self::unreadable);
+        unreadable.chain(page.kept.iter().map(|kept| Self::read(kept).unwrap_or_else(|| Self::unreadable(&broken(kept))))).collect()
+    }
+
+    /// By which people find it: an id.
+    pub fn id(&self) -> String {
+        unreadable::letter_id(Room::DeadLetter, &self.owner, &self.key)
+    }
+
+    fn unreadable(letter: &Unreadable) -> Self {
+        Self {
+            owner: letter.owner.clone(),
+            key: letter.key.clone(),
+            cause: unreadable::LETTER.to_owned(),
+            failure: Some(unreadable::failure(Room::DeadLetter, letter)),
+            // When it was written stands in what cannot be read.
+            at: Timestamp::EPOCH,
+            run: None,
+            event: None,
+        }
+    }
+
     fn written(&self) -> Write {
         let text = serde_json::to_string(self).unwrap_or_default();
         let value = Value::from_text(text).unwrap_or_else(|_| Value::null());
@@ -65,9 +98,29 @@ pub struct DeadLetters {
 
 impl DeadLetters {
     /// Takes note of what a store has, the oldest first.
-    pub fn load(&self, kept: &[Kept]) {
-        *self.lock() = kept.iter().map(|kept| (kept.owner.clone(), kept.key.clone())).collect();
-        *self.runs() = kept.iter().filter_map(|kept| run_of(&kept.key)).collect();
+    pub fn load(&self, page: &Page) {
+        let unreadable = page.unreadable.iter().map(|one| (one.owner.clone(), one.key.clone()));
+        // Where those stand that cannot be read is not known: they are the first to go.
+        *self.lock() = unreadable.chain(page.kept.iter().map(|kept| (kept.owner.clone(), kept.key.clone()))).collect();
+        *self.runs() = page.kept.iter().filter_map(|kept| run_of(&kept.key)).collect();
+    }
+
+    /// Whether there is one by that name.
+    pub fn has(&self, owner: &str, key: &str) -> bool {
+        self.lock().iter().any(|(of, name)| of == owner && name == key)
+    }
+
+    /// The letter that stands for a state which cannot be read: to drop it is to begin that state anew.
+    pub fn of_state(state: &Unreadable, failure: Failure, at: Timestamp) -> DeadLetter {
+        DeadLetter {
+            owner: state.owner.clone(),
+            key: unreadable::letter_of_state(&state.owner, &state.key),
+            cause: unreadable::STATE.to_owned(),
+            failure: Some(failure),
+            at,
+            run: None,
+            event: None,
+        }
     }
 
     /// What is written for one more.

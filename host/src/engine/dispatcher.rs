@@ -26,6 +26,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::WaitForCancellationFutureOwned;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::clock::Busy;
 use crate::model::activation::{Requester, RunEnd, RunOutcome};
@@ -104,6 +105,8 @@ pub struct Driver {
     rested: bool,
     /// Whether it was left where it is, since the host stops.
     left: bool,
+    /// Held by one that was taken up when the host started, until it has recorded something.
+    taken_up: Option<TaskTrackerToken>,
 }
 
 /// What a run needs to be driven.
@@ -171,6 +174,7 @@ impl Driver {
             outboxed: Vec::new(),
             rested: false,
             left: false,
+            taken_up: None,
         })
     }
 
@@ -233,6 +237,7 @@ impl Driver {
                 return Err(Refused { facts, error, changes });
             }
             failpoint::reach("run.kept");
+            self.taken_up = None;
             self.act(&facts, changes).await;
             failpoint::reach("run.published");
         } else if self.meets {

@@ -18,7 +18,7 @@ use crate::model::happening::{JobLabel, What};
 use crate::model::id::JobId;
 use crate::model::job::{JobOutcome, ResultSource};
 use crate::model::policy::{DedupWindow, PolicyIdentity};
-use crate::model::port::{Forget, Store};
+use crate::model::port::{Forget, Store, Unreadable};
 use crate::model::record::{Kept, Room, Write};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
@@ -241,15 +241,21 @@ impl Flights {
         self.write(tables.writes());
     }
 
-    /// Has what a store kept, when a host starts. What does not read back is a miss; what is of no use any more is forgotten there too.
-    pub fn restore(&self, kept: Vec<Kept>, now: Timestamp) {
+    /// Has what a store kept, when a host starts. What is of no use any more is forgotten there too; so is what is no result, a miss, which comes back.
+    pub fn restore(&self, kept: Vec<Kept>, now: Timestamp) -> Vec<Unreadable> {
         let mut tables = self.lock();
+        let mut unreadable = Vec::new();
         for kept in kept {
             if !tables.restore(&kept, now) {
+                if !keeping::is_result(&kept) {
+                    let why = "it is not what this pipehost writes".to_owned();
+                    unreadable.push(Unreadable { owner: kept.owner.clone(), key: kept.key.clone(), why, until: kept.until });
+                }
                 tables.writes.push(Write::Forget { room: kept.room, owner: kept.owner, key: Some(kept.key) });
             }
         }
         self.write(tables.writes());
+        unreadable
     }
 
     /// Gives to the store what belongs to no step. The call is what counts: nothing waits for its end, since whatever comes after it in a run is kept

@@ -165,9 +165,18 @@ impl Engine {
     /// what the steps before it gave. Returns the new run.
     ///
     /// # Errors
-    /// `not_found` if the run is not known, `conflict` if it has not ended, `invalid` if it cannot go on from that step, and whatever refuses a run.
+    /// `not_found` if the run is not known, `conflict` if it has not ended or its request has an answer or is under way, `invalid` if it cannot go on
+    /// from that step, and whatever refuses a run.
     pub async fn retry(&self, run: RunId, from: Option<&StepId>) -> Result<RunId, Failure> {
-        self.shared.retry(run, from).await
+        self.shared.retry(run, from, false).await
+    }
+
+    /// The same, although the request of the run, known by the `idempotency` of its flow, may have its answer: then it is done a second time.
+    ///
+    /// # Errors
+    /// As [`retry`](Self::retry); an answer is none of them.
+    pub async fn retry_although_answered(&self, run: RunId, from: Option<&StepId>) -> Result<RunId, Failure> {
+        self.shared.retry(run, from, true).await
     }
 
     /// Cancels a run, wherever it stands: under way, waiting, at the door or stalled. What it did is undone, and its `finally` is done; a stalled run is
@@ -191,7 +200,7 @@ impl Engine {
     /// `None` for an event, which is published again.
     ///
     /// # Errors
-    /// `not_found` if there is none by that key, and whatever refuses a run: then it stays.
+    /// `not_found` if there is none by that key, `conflict` if its run is not at its end, and whatever refuses a run: then it stays.
     pub async fn replay(&self, key: &str) -> Result<Option<RunId>, Failure> {
         self.shared.replay(key).await
     }
@@ -213,10 +222,11 @@ impl Engine {
         self.shared.migrate(run, dry_run).await
     }
 
-    /// Puts an event on a pipeline's bus as from outside. Returns once every wait that it met has answered.
+    /// Puts an event on a pipeline's bus as from outside. Returns once the event is recorded and every wait that it met has answered: it reaches each flow
+    /// that hears it, whatever ends the host meanwhile.
     ///
     /// # Errors
-    /// `not_found` if there is no such pipeline, `invalid` if the data is not what is declared.
+    /// `not_found` if there is no such pipeline, `invalid` if the data is not what is declared, and why the store did not take it: then nobody hears it.
     pub async fn emit(&self, outside: Outside) -> Result<Emitted, Failure> {
         self.shared.emit(outside).await
     }
@@ -227,6 +237,11 @@ impl Engine {
     /// As [`emit`](Self::emit); `not_found` if the store does not know the run.
     pub async fn signal(&self, run: RunId, event_type: EventType, data: Value, caller: Caller) -> Result<Emitted, Failure> {
         self.shared.signal(run, event_type, data, caller).await
+    }
+
+    /// How many events with `via: outbox` wait for somebody who has not taken them yet. Those that found no room in memory are not counted.
+    pub fn in_outbox(&self) -> usize {
+        self.shared.relay.waiting()
     }
 
     /// Waits until no run is under way or waits, and no event is on its way to a flow.

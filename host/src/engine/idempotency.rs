@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::keeping::{read, written};
+use super::unreadable;
 use crate::model::activation::{Requester, RunEnd, RunOutcome};
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::id::{Digest, FlowName, PipelineName, RunId};
-use crate::model::port::{Clock, Store};
+use crate::model::port::{Clock, Store, Unreadable};
 use crate::model::record::{Kept, Room, Write};
 use crate::model::time::Timestamp;
 use crate::model::value::{Map, Tree, Value};
@@ -39,6 +40,8 @@ pub enum Asked<First> {
     UnderWay(First),
     /// The first has given this.
     Repeat(Arc<Given>),
+    /// That run was the first. It stands still, parked or given up, and may go on: what it did is neither an answer nor taken back.
+    Held(RunId),
 }
 
 /// The requests that are known. Pure; `First` is what stands for a run under way.
@@ -46,11 +49,13 @@ pub struct Table<First> {
     under_way: HashMap<Digest, First>,
     given: HashMap<Digest, (Arc<Given>, Timestamp)>,
     order: VecDeque<(Digest, Timestamp)>,
+    /// Requests whose run stands still.
+    held: HashMap<Digest, RunId>,
 }
 
 impl<First> Default for Table<First> {
     fn default() -> Self {
-        Self { under_way: HashMap::new(), given: HashMap::new(), order: VecDeque::new() }
+        Self { under_way: HashMap::new(), given: HashMap::new(), order: VecDeque::new(), held: HashMap::new() }
     }
 }
 
@@ -59,6 +64,9 @@ impl<First: Clone> Table<First> {
     pub fn ask(&mut self, key: Digest, first: impl FnOnce() -> First, now: Timestamp) -> Asked<First> {
         if let Some(first) = self.under_way.get(&key) {
             return Asked::UnderWay(first.clone());
+        }
+        if let Some(run) = self.held.get(&key) {
+            return Asked::Held(*run);
         }
         if let Some((given, until)) = self.given.get(&key)
             && *until > now
@@ -69,10 +77,31 @@ impl<First: Clone> Table<First> {
         Asked::First
     }
 
+    /// A run goes on that was the first, or is done once more: `first` stands for it, unless another is under way. What was given before answers again if
+    /// it gives nothing.
+    pub fn again(&mut self, key: Digest, first: impl FnOnce() -> First) -> Asked<First> {
+        if let Some(first) = self.under_way.get(&key) {
+            return Asked::UnderWay(first.clone());
+        }
+        self.under_way.insert(key, first());
+        Asked::First
+    }
+
+    /// The run that was the first stands still: the request is not free until it goes on. Where too many stand still, it is free. Returns whether it is
+    /// held.
+    pub fn hold(&mut self, key: Digest, run: RunId) -> bool {
+        let is_room = self.held.len() < RESULTS || self.held.contains_key(&key);
+        if is_room {
+            self.held.insert(key, run);
+        }
+        is_room
+    }
+
     /// The first is over: what it gave answers repeats for so long. Without a result the request may be repeated. Returns the results that went before
     /// their time, because there are too many.
     pub fn settle(&mut self, key: Digest, given: Option<Given>, retention: Duration, now: Timestamp) -> Vec<Arc<Given>> {
         self.under_way.remove(&key);
+        self.held.remove(&key);
         if let Some(given) = given {
             self.give(key, given, now + retention);
         }
@@ -139,7 +168,40 @@ impl Given {
 
 /// The table behind a lock.
 #[derive(Default)]
-pub struct Repeats(Mutex<Table<Arc<Fan>>>);
+pub struct Repeats {
+    table: Mutex<Table<Arc<Fan>>>,
+    /// Requests whose result a store has and cannot read: what is said of each, and until when. No more than the store has results.
+    unreadable: Mutex<HashMap<Digest, (Failure, Timestamp)>>,
+}
+
+/// What is kept while the first run of a request stands still: its name and nothing else, for as long as that takes.
+fn held_by(request: &(String, Digest), run: RunId) -> Kept {
+    let value = Value::from(Tree::Map(Map::from_iter([("held".to_owned(), written(&run))])));
+    Kept { room: Room::Answer, owner: request.0.clone(), key: request.1.to_string(), value, until: None }
+}
+
+fn read_held(kept: &Kept) -> Option<(Digest, RunId)> {
+    Some((Digest::from_hex(&kept.key)?, read(&kept.value, "held")?))
+}
+
+fn stands_still(run: RunId) -> Failure {
+    let message = format!(
+        "run {run} of this request stands still, parked or given up, and what it did is neither done nor taken back; `pipehost runs show {run}` tells \
+         why, and `pipehost runs resume {run}` has it go on"
+    );
+    Failure::new(FailureKind::Conflict, message).with_code("idempotency_held")
+}
+
+/// What is known of a request that is to be done once more.
+#[derive(Debug)]
+pub enum Known {
+    /// That run is under way for it.
+    UnderWay(RunId),
+    /// That run stands still, parked or given up.
+    Held(RunId),
+    /// That run has answered it.
+    Answered(RunId),
+}
 
 /// What became of a request.
 pub enum Request {
@@ -147,13 +209,16 @@ pub enum Request {
     First(Arc<Fan>),
     /// It hears what that run comes to, or has heard it already.
     Repeats(RunId),
-    /// Too many wait for the first.
+    /// Too many wait for the first, or what it came to cannot be read.
     Refused(Failure),
 }
 
 impl Repeats {
     /// Takes a request to the door.
     pub fn ask(self: &Arc<Self>, of: Digest, fan: Fan, now: Timestamp) -> Request {
+        if let Some((failure, _)) = self.unreadable().get(&of).filter(|(_, until)| *until > now) {
+            return Request::Refused(failure.clone());
+        }
         let (requester, fan) = (fan.own.clone(), Arc::new(fan));
         let asked = {
             let mut table = self.lock();
@@ -170,6 +235,7 @@ impl Repeats {
         match asked {
             Asked::First => Request::First(fan),
             Asked::UnderWay(first) => Request::Repeats(first.run),
+            Asked::Held(run) => Request::Refused(stands_still(run)),
             Asked::Repeat(given) => {
                 if let Some(requester) = requester {
                     given.reply.iter().for_each(|reply| requester.reply(reply));
@@ -180,18 +246,74 @@ impl Repeats {
         }
     }
 
-    /// Has what a store kept, when a host starts. Returns what is of no use any more.
-    pub fn restore(&self, kept: Vec<Kept>, now: Timestamp) -> Vec<Write> {
+    /// The run that is the first of a request goes on: who repeats it joins that run. Without a place if another run is under way for it.
+    pub fn go_on(&self, of: Digest, fan: Fan) -> Option<Arc<Fan>> {
+        let fan = Arc::new(fan);
+        matches!(self.lock().again(of, || Arc::clone(&fan)), Asked::First).then_some(fan)
+    }
+
+    /// A request is done once more, by a run that answers it from then on.
+    ///
+    /// # Errors
+    /// What is known of the request, if another run has to do with it; an answer does not count `although` there is one.
+    pub fn once_more(&self, of: Digest, fan: Fan, although: bool, now: Timestamp) -> Result<Arc<Fan>, Known> {
+        let fan = Arc::new(fan);
         let mut table = self.lock();
-        let forgotten = kept.into_iter().flat_map(|kept| match (Given::read(&kept), kept.until) {
-            (Some(given), Some(until)) => table.restore(given.request.1, given, until, now).iter().map(|given| given.forgotten()).collect(),
-            _ => vec![Write::Forget { room: kept.room, owner: kept.owner, key: Some(kept.key) }],
-        });
-        forgotten.collect()
+        match table.ask(of, || Arc::clone(&fan), now) {
+            Asked::First => Ok(fan),
+            Asked::UnderWay(first) => Err(Known::UnderWay(first.run)),
+            Asked::Held(run) => Err(Known::Held(run)),
+            Asked::Repeat(given) if !although => Err(Known::Answered(given.end.run)),
+            Asked::Repeat(_) => {
+                table.again(of, || Arc::clone(&fan));
+                Ok(fan)
+            }
+        }
+    }
+
+    /// The run that is the first of a request stands still.
+    pub fn hold(&self, of: Digest, run: RunId) {
+        self.lock().hold(of, run);
+    }
+
+    /// Has what a store kept, when a host starts. Returns what is of no use any more, and what is no result.
+    pub fn restore(&self, kept: Vec<Kept>, now: Timestamp) -> (Vec<Write>, Vec<Unreadable>) {
+        let mut table = self.lock();
+        let (mut forgotten, mut unreadable) = (Vec::new(), Vec::new());
+        for kept in kept {
+            if read_held(&kept).is_some_and(|(of, run)| table.hold(of, run)) {
+                continue;
+            }
+            match (Given::read(&kept), kept.until) {
+                (Some(given), Some(until)) => {
+                    forgotten.extend(table.restore(given.request.1, given, until, now).iter().map(|given| given.forgotten()));
+                }
+                (_, until) => {
+                    let why = "it is not what this pipehost writes".to_owned();
+                    unreadable.push(Unreadable { owner: kept.owner, key: kept.key, why, until });
+                }
+            }
+        }
+        (forgotten, unreadable)
+    }
+
+    /// Repeats of these requests are refused until their time is over: to do them again could have an effect twice.
+    pub fn refuse(&self, requests: &[Unreadable]) {
+        let mut table = self.unreadable();
+        for request in requests {
+            let until = request.until.unwrap_or(Timestamp::MAX);
+            if let Some(key) = Digest::from_hex(&request.key) {
+                table.insert(key, (unreadable::failure(Room::Answer, request), until));
+            }
+        }
+    }
+
+    fn unreadable(&self) -> MutexGuard<'_, HashMap<Digest, (Failure, Timestamp)>> {
+        self.unreadable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Table<Arc<Fan>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -247,7 +369,7 @@ impl Fan {
 
     /// The run never began: the request may be repeated, and who repeated it meanwhile hears why it did not.
     pub fn refused(&self, failure: &Failure) {
-        self.settle(None);
+        self.settle(None, false);
         let outcome = RunOutcome::Failed { failure: failure.clone() };
         let end = RunEnd { run: self.run, outcome, degraded: false, output: Value::null() };
         self.take_joined().iter().for_each(|joined| joined.end(&end));
@@ -266,8 +388,15 @@ impl Fan {
         true
     }
 
-    fn settle(&self, given: Option<Given>) {
-        let early = self.repeats.lock().settle(self.request.1, given, self.retention, self.clock.now());
+    fn settle(&self, given: Option<Given>, parked: bool) {
+        let early = {
+            let mut table = self.repeats.lock();
+            let early = table.settle(self.request.1, given, self.retention, self.clock.now());
+            if parked {
+                table.hold(self.request.1, self.run);
+            }
+            early
+        };
         if !early.is_empty() {
             drop(self.store.write(early.iter().map(|given| given.forgotten()).collect()));
         }
@@ -306,13 +435,25 @@ impl Requester for Fan {
 
     fn end(&self, end: &RunEnd) {
         // After this nobody joins any more.
-        self.settle(self.given(end, None));
+        self.settle(self.given(end, None), matches!(end.outcome, RunOutcome::Parked { .. }));
         let joined = self.take_joined();
         self.own.iter().chain(&joined).for_each(|requester| requester.end(end));
     }
 
     fn keeps(&self, end: &RunEnd, reply: Option<&Value>) -> Option<Write> {
-        self.given(end, reply).map(|given| Write::Keep(given.kept(self.clock.now() + self.retention)))
+        if matches!(end.outcome, RunOutcome::Parked { .. }) {
+            return Some(Write::Keep(held_by(&self.request, self.run)));
+        }
+        if let Some(given) = self.given(end, reply) {
+            return Some(Write::Keep(given.kept(self.clock.now() + self.retention)));
+        }
+        // It was parked, and has come to an end that leaves the request free.
+        let was_held = self.repeats.lock().held.contains_key(&self.request.1);
+        was_held.then(|| Write::Forget { room: Room::Answer, owner: self.request.0.clone(), key: Some(self.request.1.to_string()) })
+    }
+
+    fn is_heard(&self) -> bool {
+        self.own.is_some() || !self.heard().joined.is_empty()
     }
 
     fn left(&self, run: RunId) {
@@ -355,6 +496,50 @@ mod tests {
     }
 
     #[test]
+    fn while_its_run_stands_still_a_request_is_not_free_and_goes_on_with_that_run_only() {
+        let run = RunId::new(Uuid::from_u128(7));
+        let mut table = Table::default();
+        table.ask(of("a"), || 1, NOW);
+        table.settle(of("a"), None, HOUR, NOW);
+        assert!(table.hold(of("a"), run));
+        assert_eq!(table.ask(of("a"), || 2, NOW + HOUR * 1_000), Asked::Held(run));
+        assert_eq!(table.again(of("a"), || 3), Asked::First);
+        assert_eq!(table.ask(of("a"), || 4, NOW), Asked::UnderWay(3));
+        assert_eq!(table.again(of("a"), || 5), Asked::UnderWay(3));
+        table.settle(of("a"), None, HOUR, NOW);
+        assert_eq!(table.ask(of("a"), || 6, NOW), Asked::First);
+    }
+
+    #[test]
+    fn an_answer_stays_if_the_run_that_does_it_once_more_gives_none() {
+        let mut table = Table::default();
+        table.ask(of("a"), || 1, NOW);
+        table.settle(of("a"), Some(given(1)), HOUR, NOW);
+        assert_eq!(table.again(of("a"), || 2), Asked::First);
+        assert_eq!(table.ask(of("a"), || 3, NOW), Asked::UnderWay(2));
+        table.settle(of("a"), None, HOUR, NOW);
+        assert_eq!(table.ask(of("a"), || 4, NOW), Asked::Repeat(Arc::new(given(1))));
+        table.again(of("a"), || 5);
+        table.settle(of("a"), Some(given(5)), HOUR, NOW);
+        assert_eq!(table.ask(of("a"), || 6, NOW), Asked::Repeat(Arc::new(given(5))));
+    }
+
+    #[test]
+    fn one_run_too_many_that_stands_still_leaves_its_request_free_and_a_store_has_the_others() {
+        let run = RunId::new(Uuid::from_u128(7));
+        let mut table: Table<()> = Table::default();
+        assert!((0..RESULTS).all(|number| table.hold(of(&number.to_string()), run)));
+        assert!(!table.hold(of("one more"), run) && table.hold(of("0"), run));
+        assert_eq!(table.ask(of("one more"), || (), NOW), Asked::First);
+        let kept = held_by(&("p.main".to_owned(), of("a")), run);
+        assert_eq!(read_held(&kept), Some((of("a"), run)));
+        let repeats = Repeats::default();
+        assert_eq!(repeats.restore(vec![kept], NOW), (Vec::new(), Vec::new()));
+        let asked = repeats.lock().ask(of("a"), || unreachable!("it is held"), NOW + HOUR);
+        assert!(matches!(asked, Asked::Held(held) if held == run));
+    }
+
+    #[test]
     fn without_a_result_it_may_be_repeated() {
         let mut table = Table::default();
         table.ask(of("a"), || 1, NOW);
@@ -369,9 +554,9 @@ mod tests {
         assert_eq!(Given::read(&kept), Some(given.clone()));
         let broken = Kept { key: "no digest".to_owned(), ..kept.clone() };
         let repeats = Repeats::default();
-        let forgotten = repeats.restore(vec![kept.clone(), broken.clone(), kept], NOW + HOUR / 2);
-        let forget = |key: String| Write::Forget { room: Room::Answer, owner: "p.main".to_owned(), key: Some(key) };
-        assert_eq!(forgotten, [forget(broken.key), given.forgotten()], "what is broken, and what was there");
+        let (forgotten, unreadable) = repeats.restore(vec![kept.clone(), broken.clone(), kept], NOW + HOUR / 2);
+        assert_eq!(forgotten, [given.forgotten()], "what was there");
+        assert_eq!(unreadable.into_iter().map(|one| one.key).collect::<Vec<_>>(), [broken.key], "what is broken");
         let mut table: Table<()> = Table::default();
         assert!(table.restore(of("a"), given.clone(), NOW + HOUR, NOW).is_empty());
         assert_eq!(table.ask(of("a"), || (), NOW + HOUR / 2), Asked::Repeat(Arc::new(given.clone())));

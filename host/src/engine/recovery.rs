@@ -2,23 +2,30 @@
 //!
 //! What is due comes first, and a run that depends on no other goes on before the next is read: a host with very many waiting runs must not be late for
 //! those whose time has come. Runs that have work under way may hold what others wait for, or have called others: they go on once all are known.
+//! Runs that were at work when one host after the other ended come last and one by one, since one of them may be what ends the hosts: see `alone`.
 
 mod again;
+mod alone;
 mod classify;
 mod stalled;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Busy;
 
 use crate::model::activation::Requester;
 use crate::model::event::{Event, Scope};
 use crate::model::happening::{Happening, What};
-use crate::model::id::{PipelineName, RunId};
+use crate::model::id::RunId;
 use crate::model::job::CancelReason;
-use crate::model::port::{Pending, StoreError, Unreadable};
-use crate::model::record::{Beginning, Fact, InboxKey, Room, beginning_of};
+use crate::model::port::{Pending, StoreError};
+use crate::model::record::{Beginning, Fact, InboxKey, beginning_of};
 use crate::telemetry::failpoint;
 
 use super::calls::Callee;
@@ -26,13 +33,19 @@ use super::installed::Installed;
 use super::run::unfolded;
 use super::shared::Shared;
 use super::telling::run_label;
+use super::unreadable;
 
 use classify::Found;
 pub use classify::{Revived, Waiting};
+use stalled::Reason;
 pub use stalled::Stalled;
 
 /// So many runs are read at once.
 const AT_ONCE: usize = 512;
+/// So many such batches are read ahead of the one that is set going.
+const AHEAD: usize = 2;
+/// So long at most those that only wait are not read, while those that are due have not recorded anything yet.
+const GIVE_WAY: Duration = Duration::from_secs(1);
 /// So often in a row a run is taken up without anything being recorded of it since; then it is among the dead letters.
 pub const CLAIMS: u32 = 5;
 
@@ -70,6 +83,10 @@ struct Held {
     elsewhere: Vec<RunId>,
     /// The runs that were called by one that is taken up.
     called: HashSet<RunId>,
+    /// How often in a row these were taken up already without anything being recorded of them.
+    claimed: HashMap<RunId, u32>,
+    /// Those that may be what ended the last hosts.
+    suspects: Vec<Revived>,
 }
 
 impl Shared {
@@ -78,29 +95,25 @@ impl Shared {
     /// # Errors
     /// What is wrong with the store; then nothing goes on. What is wrong with one run makes that one stalled.
     pub async fn recover(self: &Arc<Self>) -> Result<Recovered, StoreError> {
-        let _busy = self.ports.activity.enter();
+        let mut busy = self.ports.activity.enter();
         self.restore().await?;
         let store = &self.ports.store;
-        self.dead_letters.load(&store.first_kept(Room::DeadLetter, usize::MAX).await?.kept);
         let pending = store.pending().await?;
-        for Unreadable { key, why, .. } in &pending.unreadable {
-            self.tell_unreadable(key.clone(), format!("this event cannot be read, and who has not taken it goes without it: {why}"));
+        for event in &pending.unreadable {
+            self.tell(What::Unreadable { failure: unreadable::of_event(event) });
         }
-        let mine = self.relay.take_up(self).await?;
+        let mine = self.relay.take_up(self, &pending.events).await?;
         self.recovering(self.ports.clock.now());
         self.remember_events(&pending);
-        let (mut recovered, mut held) = (Recovered::default(), Held::default());
-        for runs in pending.runs.chunks(AT_ONCE) {
-            if self.stop.is_cancelled() {
-                return Ok(recovered);
-            }
-            self.take_up_some(runs, false, &mut recovered, &mut held).await;
+        let claimed = pending.claimed.iter().copied().collect();
+        let (mut recovered, mut held) = (Recovered::default(), Held { claimed, ..Held::default() });
+        self.take_up_all(&pending.runs, false, &mut busy, &mut recovered, &mut held).await;
+        if self.stop.is_cancelled() {
+            return Ok(recovered);
         }
         let elsewhere = std::mem::take(&mut held.elsewhere);
         self.remake(&elsewhere).await;
-        for runs in elsewhere.chunks(AT_ONCE) {
-            self.take_up_some(runs, true, &mut recovered, &mut held).await;
-        }
+        self.take_up_all(&elsewhere, true, &mut busy, &mut recovered, &mut held).await;
         self.take_up_held(held, &mut recovered).await;
         self.stalled_have_changed();
         self.send_again(&pending).await?;
@@ -116,45 +129,100 @@ impl Shared {
         Ok(recovered)
     }
 
-    /// Reads some runs, has those go on that depend on no other, and holds the others.
-    async fn take_up_some(self: &Arc<Self>, runs: &[RunId], remade: bool, recovered: &mut Recovered, held: &mut Held) {
-        let all = join_all(runs.iter().map(|run| self.ports.store.facts(*run))).await;
-        failpoint::reach("recovery.reading");
-        let mut alone = Vec::new();
-        for (run, facts) in runs.iter().zip(all) {
-            match self.classify(*run, facts) {
-                Found::Nothing => {}
-                // Why it could not be made again is known better there.
-                Found::Elsewhere(_) if self.stalled.contains(*run) => {}
-                Found::Elsewhere(reason) if remade => self.stall(*run, reason, None),
-                Found::Elsewhere(_) => held.elsewhere.push(*run),
-                Found::Stalled(reason) => self.stall(*run, reason, None),
-                Found::Queued(waiting) => held.queued.push(waiting),
-                Found::Working(revived) => {
-                    held.called.extend(revived.state.called());
-                    match revived.depends() {
-                        true => held.working.push(*revived),
-                        false => alone.push(*revived),
+    /// Reads these runs, has those go on that depend on no other, and holds the others.
+    async fn take_up_all(self: &Arc<Self>, runs: &[RunId], remade: bool, busy: &mut Busy, recovered: &mut Recovered, held: &mut Held) {
+        let batches: Vec<_> = runs.chunks(AT_ONCE).map(|batch| Arc::clone(self).read_some(batch.to_vec())).collect();
+        let mut batches = stream::iter(batches).buffered(AHEAD);
+        let mut firing = TaskTracker::new();
+        while let Some(found) = batches.next().await {
+            failpoint::reach("recovery.reading");
+            if self.stop.is_cancelled() {
+                return;
+            }
+            let mut alone = Vec::new();
+            for (run, found) in found {
+                match found {
+                    Found::Nothing => {}
+                    // Why it could not be made again is known better there.
+                    Found::Elsewhere(_) if self.stalled.contains(run) => {}
+                    Found::Elsewhere(reason) if remade => self.stall(run, reason, None),
+                    Found::Elsewhere(_) => held.elsewhere.push(run),
+                    Found::Stalled(reason) => self.stall(run, reason, None),
+                    Found::Queued(waiting) => held.queued.push(waiting),
+                    Found::Working(revived) => {
+                        held.called.extend(revived.state.called());
+                        let claims = held.claimed.get(&run).copied().unwrap_or_default();
+                        let place = if self.is_suspect(&revived, claims) {
+                            &mut held.suspects
+                        } else if revived.depends() {
+                            &mut held.working
+                        } else {
+                            &mut alone
+                        };
+                        place.push(*revived);
                     }
                 }
             }
+            let acting = self.set_going(alone, &HashSet::new(), recovered, &firing).await;
+            if acting == 0 && !firing.is_empty() {
+                self.give_way(&std::mem::take(&mut firing), busy).await;
+            }
         }
-        self.set_going(alone, &HashSet::new(), recovered).await;
+    }
+
+    /// What some runs amount to by their facts. In a task of its own, so that it goes on while those before them are set going.
+    async fn read_some(self: Arc<Self>, runs: Vec<RunId>) -> Vec<(RunId, Found)> {
+        let names = runs.clone();
+        let tasks = self.tasks.clone();
+        let read = tasks.spawn(async move {
+            let all = match self.ports.store.facts_of(&runs).await {
+                Ok(all) => all,
+                Err(error) => vec![Err(error); runs.len()],
+            };
+            runs.iter().zip(all).map(|(run, facts)| (*run, self.classify(*run, facts))).collect::<Vec<_>>()
+        });
+        read.await.unwrap_or_else(|error| {
+            let stalled = |run| (run, Found::Stalled(Reason::Unreadable(format!("pipehost made a mistake when it was read: {error}"))));
+            names.into_iter().map(stalled).collect()
+        })
+    }
+
+    /// Those that are due come first: until they have recorded what they were due for, nothing else is read, unless that takes them long.
+    async fn give_way(&self, firing: &TaskTracker, busy: &mut Busy) {
+        firing.close();
+        let late = self.ports.clock.sleep_until(self.ports.clock.now() + GIVE_WAY);
+        let over = async {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => {}
+                () = firing.wait() => {}
+                () = late => {}
+            }
+        };
+        busy.rest(over).await;
     }
 
     async fn take_up_held(self: &Arc<Self>, held: Held, recovered: &mut Recovered) {
-        let Held { working, queued, called, .. } = held;
-        self.set_going(working, &called, recovered).await;
+        let Held { working, queued, called, claimed, suspects, .. } = held;
+        self.set_going(working, &called, recovered, &TaskTracker::new()).await;
         recovered.queued += queued.len();
         for waiting in queued {
             let requester = self.requester(&waiting.beginning, None, &called);
             self.put_in_line(waiting, requester);
         }
         self.fill_places();
+        self.take_up_suspects(suspects, &claimed, called).await;
     }
 
-    /// Counts those that have something to do at once, and has all of them go on but those that have come to nothing too often.
-    async fn set_going(self: &Arc<Self>, revived: Vec<Revived>, called: &HashSet<RunId>, recovered: &mut Recovered) {
+    /// Counts those that have something to do at once, and has all of them go on. Returns how many have
+    /// something to do at once; `firing` is empty when each of these has recorded something.
+    async fn set_going(
+        self: &Arc<Self>,
+        revived: Vec<Revived>,
+        called: &HashSet<RunId>,
+        recovered: &mut Recovered,
+        firing: &TaskTracker,
+    ) -> usize {
         let now = self.ports.clock.now();
         let counts = join_all(revived.iter().map(|revived| async {
             match revived.acts_at_once(now) {
@@ -163,24 +231,30 @@ impl Shared {
                 false => 0,
             }
         }));
-        let mut drivers = Vec::with_capacity(revived.len());
+        let (mut at_once, mut acting, mut resting) = (0, Vec::new(), Vec::new());
         // All are known before the first goes on, so that each finds the others.
         let counts = counts.await;
         failpoint::reach("recovery.claimed");
         for (count, revived) in counts.into_iter().zip(revived) {
-            if count >= CLAIMS || revived.is_cut_off() {
-                self.give_up_on(&revived, called).await;
-                continue;
-            }
             self.tell_of(revived.beginning(), What::Recovered);
-            match revived.only_waits() {
+            let only_waits = revived.only_waits();
+            match only_waits {
                 true => recovered.waiting += 1,
                 false => recovered.going_on += 1,
             }
             let requester = self.requester(revived.beginning(), Some(&revived), called);
-            drivers.push(self.take_up(revived, requester));
+            let resuming = self.take_up(revived, requester);
+            at_once += usize::from(count > 0);
+            match only_waits && count == 0 {
+                true => resting.push(resuming),
+                false => acting.push(resuming.counted_by((count > 0).then(|| firing.token()))),
+            }
         }
-        drivers.into_iter().for_each(|driver| self.go_on(driver));
+        acting.into_iter().for_each(|driver| self.go_on(driver));
+        for driver in resting {
+            self.lay_to_rest(driver).await;
+        }
+        at_once
     }
 
     /// Who hears a run that goes on: the call that comes back to it. One whose caller went on without it is not wanted any more.
@@ -211,7 +285,7 @@ impl Shared {
             let facts = match self.ports.store.facts(*by).await {
                 Ok(facts) => facts,
                 Err(StoreError::Unreadable(why)) => {
-                    self.tell_unreadable(by.to_string(), format!("what this run sent on its way cannot begin: {why}"));
+                    self.tell(What::Unreadable { failure: unreadable::of_sender(by, &why) });
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -257,12 +331,6 @@ impl Shared {
     fn is_exported(&self, event: &Event) -> bool {
         let exports = |installed: Arc<Installed>| installed.bound.pipeline.exports.contains(&event.event_type);
         event.scope != Scope::Global && self.find(&event.source).is_some_and(exports)
-    }
-
-    /// Tells of one thing that the store has and cannot read. It stays in the store.
-    fn tell_unreadable(&self, entry: String, reason: String) {
-        let what = What::OutboxTrouble { source: PipelineName::new("pipehost"), entry, reason };
-        self.ports.sink.accept(Happening { time: self.ports.clock.now(), run: None, what });
     }
 
     fn tell_of(&self, beginning: &Beginning, what: What) {

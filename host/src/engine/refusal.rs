@@ -22,7 +22,11 @@ pub fn refusal(error: &StoreError) -> Failure {
             (FailureKind::Rejected, STORE_SUSPECT, "see `pipehost store verify`; `pipehost store accept-loss` goes on without what is lost")
         }
         StoreError::TooLarge { .. } => (FailureKind::Invalid, STORE_TOO_LARGE, "put large content into a file, and pass its path"),
-        StoreError::OutOfOrder { .. } | StoreError::Fenced { .. } | StoreError::Unreadable(_) | StoreError::Broken(_) => {
+        StoreError::OutOfOrder { .. }
+        | StoreError::Fenced { .. }
+        | StoreError::Unreadable(_)
+        | StoreError::Busy(_)
+        | StoreError::Broken(_) => {
             (FailureKind::Permanent, STORE_BROKEN, "end pipehost and start it again; if that does not help, see `pipehost store verify`")
         }
     };
@@ -34,7 +38,7 @@ pub fn refusal(error: &StoreError) -> Failure {
 pub const fn is_doubtful(error: &StoreError) -> bool {
     match error {
         StoreError::Broken(_) | StoreError::Fenced { .. } | StoreError::OutOfOrder { .. } | StoreError::Unreadable(_) => true,
-        StoreError::Full(_) | StoreError::Suspect(_) | StoreError::TooLarge { .. } => false,
+        StoreError::Full(_) | StoreError::Busy(_) | StoreError::Suspect(_) | StoreError::TooLarge { .. } => false,
     }
 }
 

@@ -7,6 +7,7 @@ mod entry;
 mod lines;
 mod sending;
 mod tables;
+mod tries;
 mod working;
 
 use std::collections::HashSet;
@@ -17,7 +18,7 @@ use tokio::sync::Notify;
 
 use crate::model::event::{Causation, Event};
 use crate::model::id::{EventId, PipelineName};
-use crate::model::port::{Commit, OutboxTable, Page, StoreError, Unreadable};
+use crate::model::port::{Commit, OutboxTable, Page, PendingEvent, StoreError, Unreadable};
 use crate::model::record::{Batch, Room};
 use crate::plan::Bound;
 
@@ -26,12 +27,14 @@ pub use entry::Entry;
 pub use lines::MOST;
 use lines::{Lines, Mark};
 use tables::Tables;
+use tries::Tries;
 
 /// The outbox of a host.
 #[derive(Default)]
 pub struct Relay {
     lines: Mutex<Lines>,
     tables: Mutex<Tables>,
+    tries: Tries,
     /// Told when there is something to do.
     wake: Notify,
     started: AtomicBool,
@@ -76,22 +79,29 @@ impl Relay {
         self.wake.notify_one();
     }
 
-    /// Takes up what the store has from before, and tells what of it cannot be read. To be called before any run goes on. Returns what is the relay's to publish, and nobody else's.
+    /// Takes up what the store has from before, as much of it as fits into memory, and tells what of that cannot be read. To be called before any run goes
+    /// on. Returns which of these events are the relay's to publish, and nobody else's.
     ///
     /// # Errors
     /// What is wrong with the store.
-    pub async fn take_up(&self, shared: &Arc<Shared>) -> Result<Mine, StoreError> {
+    pub async fn take_up(&self, shared: &Arc<Shared>, pending: &[PendingEvent]) -> Result<Mine, StoreError> {
+        let store = &shared.ports.store;
+        self.tries.load(&store.first_kept(Room::Try, MOST).await?.kept);
         let mark = self.lines().begin_page();
-        self.page(shared, &mark).await?;
-        let Page { kept, unreadable } = shared.ports.store.first_kept(Room::Outbox, usize::MAX).await?;
-        let mut mine: HashSet<String> = kept.into_iter().map(|kept| kept.key).collect();
-        for Unreadable { owner, key, why } in unreadable {
+        for Unreadable { owner, key, why, .. } in self.page(shared, &mark).await? {
             // It stays: with a secret that is given again it may go out after a later start, so nobody forgets it.
             let reason = format!("it cannot be read, and goes out after a start that can: {why}");
-            sending::tell(shared, &PipelineName::new(owner), key.clone(), reason);
-            mine.insert(key);
+            sending::tell(shared, &PipelineName::new(owner), key, reason);
         }
-        Ok(Mine(mine))
+        // Asked by their names: how many there are in all does not matter.
+        let name = |event: &Event| (event.source.to_string(), event.id.to_string());
+        let open: Vec<_> = pending.iter().filter(|pending| !pending.published).map(|pending| name(&pending.event)).collect();
+        Ok(Mine(store.holds(Room::Outbox, &open).await?))
+    }
+
+    /// How many events are in memory that have not reached everybody.
+    pub fn waiting(&self) -> usize {
+        self.lines().len()
     }
 
     /// Starts the relay, if it does not work yet, and has it look.
@@ -104,9 +114,10 @@ impl Relay {
         self.wake.notify_one();
     }
 
-    /// Reads the page of the store that was [begun](Lines::begin_page) with that mark. One that cannot be read is still to be read.
-    async fn page(&self, shared: &Arc<Shared>, mark: &Mark) -> Result<(), StoreError> {
-        let page = shared.ports.store.first_kept(Room::Outbox, MOST).await?.kept;
+    /// Reads the page of the store that was [begun](Lines::begin_page) with that mark. Returns those in it that cannot be read: they stay, and take
+    /// nobody's place.
+    async fn page(&self, shared: &Arc<Shared>, mark: &Mark) -> Result<Vec<Unreadable>, StoreError> {
+        let Page { kept: page, unreadable: unread } = shared.ports.store.first_kept(Room::Outbox, MOST).await?;
         let mut unreadable = Vec::new();
         {
             let mut lines = self.lines();
@@ -122,7 +133,7 @@ impl Relay {
         for (kept, why) in unreadable {
             sending::bury_unreadable(shared, kept, &why).await;
         }
-        Ok(())
+        Ok(unread)
     }
 
     fn lines(&self) -> MutexGuard<'_, Lines> {
@@ -134,14 +145,14 @@ impl Relay {
     }
 }
 
-/// The events that the relay publishes.
-pub struct Mine(HashSet<String>);
+/// Events that the relay publishes: those of them that stand in the store's outbox, by source and id.
+pub struct Mine(HashSet<(String, String)>);
 
 impl Mine {
     /// Whether an event is among them: it stands in the store's outbox, or it went out by way of one as what a job gave.
     pub fn has(&self, event: &Event) -> bool {
         let is_outboxed = matches!(event.causation, Causation::Job(job) if event.id == EventId::emitted_by(job));
-        is_outboxed || self.0.contains(&event.id.to_string())
+        is_outboxed || self.0.contains(&(event.source.to_string(), event.id.to_string()))
     }
 }
 

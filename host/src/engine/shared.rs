@@ -83,7 +83,7 @@ pub struct Shared {
     rejoins: Mutex<IdMap<RunId, Arc<Callee>>>,
     /// When the runs of a store were taken up, if they were.
     recovered: OnceLock<Timestamp>,
-    states: States,
+    pub(super) states: States,
     probes: Probes,
     pub(super) dead_letters: DeadLetters,
     pub(super) stalled: Stalled,

@@ -10,14 +10,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::happening::StateChange;
 use crate::model::id::{Digest, JobId, PipelineName};
-use crate::model::port::{Root, Store};
+use crate::model::port::{Root, Store, Unreadable};
 use crate::model::record::{Kept, Room, Write};
 use crate::model::types::{Origin, Type};
 use crate::model::value::{Map, Tree, Value};
 use crate::plan::pipeline::StateSettings;
 use crate::plan::template::Template;
 
-use super::shareable;
+use super::{shareable, unreadable};
 use log::Log;
 
 /// How many keyed states the host holds in memory. One more is refused: to forget one silently would be to lose it.
@@ -30,20 +30,57 @@ type Name = (PipelineName, Option<String>);
 #[derive(Default)]
 pub struct States {
     cells: Mutex<HashMap<Name, Arc<StateCell>>>,
+    /// Those that a store has and cannot read, each with what is said of it: nobody may have their initial values in their place.
+    unreadable: Mutex<HashMap<Name, Failure>>,
 }
 
 impl States {
     /// Whether a run may have the state of that key: it is there, or there is room for it. Makes nothing.
     ///
     /// # Errors
-    /// `rejected` (`state_full`) if there are too many.
+    /// `rejected` (`state_full`) if there are too many; what is said of a state that cannot be read.
     pub fn check(&self, pipeline: &PipelineName, key: Option<&str>) -> Result<(), Failure> {
+        if let Some(failure) = self.why_unreadable(pipeline, key) {
+            return Err(failure);
+        }
         let cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
         if cells.len() < MOST || cells.contains_key(&(pipeline.clone(), key.map(str::to_owned))) {
             return Ok(());
         }
         let message = format!("{pipeline} has more than {MOST} states; use a state_key with fewer values");
         Err(Failure::new(FailureKind::Rejected, message).with_code("state_full"))
+    }
+
+    /// What is said of a state that the store has and cannot read; `None` for all others.
+    pub fn why_unreadable(&self, pipeline: &PipelineName, key: Option<&str>) -> Option<Failure> {
+        let unreadable = self.unreadable();
+        // Next to nobody ever has one, and no name is made to find none.
+        if unreadable.is_empty() { None } else { unreadable.get(&(pipeline.clone(), key.map(str::to_owned))).cloned() }
+    }
+
+    /// Whoever needs these states is refused from now on. There are no more than the store has states.
+    pub fn refuse(&self, states: &[Unreadable]) {
+        let mut unreadable = self.unreadable();
+        for state in states {
+            unreadable.insert(kept::name(&state.owner, &state.key), unreadable::failure(Room::State, state));
+        }
+    }
+
+    /// Somebody decides that a state which cannot be read begins anew: returns what forgets it in the store. `None` if that letter stands for none.
+    pub fn begin_anew(&self, letter: &str) -> Option<Write> {
+        let mut unreadable = self.unreadable();
+        let is_it = |name: &&Name| {
+            let (owner, key) = kept::place(&name.0, name.1.as_deref());
+            unreadable::letter_of_state(&owner, &key) == letter
+        };
+        let name = unreadable.keys().find(is_it)?.clone();
+        unreadable.remove(&name);
+        let (owner, key) = kept::place(&name.0, name.1.as_deref());
+        Some(Write::Forget { room: Room::State, owner, key: Some(key) })
+    }
+
+    fn unreadable(&self) -> MutexGuard<'_, HashMap<Name, Failure>> {
+        self.unreadable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The state of that key for a run that begins, made of the initial values if it is not there yet. Those that were checked and had to wait may come
@@ -55,6 +92,7 @@ impl States {
 
     /// Forgets all states of a pipeline, in the store too. A run under way goes on with the one that it has, of which nothing is kept any more.
     pub fn forget(&self, pipeline: &PipelineName, store: &dyn Store) {
+        self.unreadable().retain(|(name, _), _| name != pipeline);
         let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
         cells.retain(|(name, _), cell| {
             let stays = name != pipeline;
@@ -68,13 +106,17 @@ impl States {
         drop(store.write(vec![Write::Forget { room: Room::State, owner: pipeline.to_string(), key: None }]));
     }
 
-    /// Has what a store kept, when a host starts. What does not read back, and the state of a pipeline that has changed its shape and may lose its
-    /// states, is not there; a field whose value is not what the pipeline in force declares has its initial value, which is said.
+    /// Has what a store kept, when a host starts. The state of a pipeline that has changed its shape and may lose its states is not there; a field whose value is not what the pipeline in force declares has its initial value, which is said.
     pub fn restore<'a>(&self, kept: Vec<Kept>, settings: impl Fn(&PipelineName) -> Option<&'a StateSettings>) -> Restored {
         let mut restored = Restored::default();
         let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
         for kept in kept {
-            let state = kept::read(&kept).filter(|state| cells.len() < MOST || cells.contains_key(&state.name));
+            let Some(state) = kept::read(&kept) else {
+                let why = "it is not what this pipehost writes".to_owned();
+                restored.unreadable.push(Unreadable { owner: kept.owner, key: kept.key, why, until: None });
+                continue;
+            };
+            let state = Some(state).filter(|state| cells.len() < MOST || cells.contains_key(&state.name));
             let state = state.and_then(|state| state.fit(&settings, &mut restored.unfit));
             let Some(state) = state else {
                 restored.forgotten.push(Write::Forget { room: kept.room, owner: kept.owner, key: Some(kept.key) });
@@ -110,6 +152,8 @@ pub struct Restored {
     pub forgotten: Vec<Write>,
     /// The fields that have their initial value again, each with the number of its state and why.
     pub unfit: Vec<Unfit>,
+    /// What is no state.
+    pub unreadable: Vec<Unreadable>,
 }
 
 /// A field that was kept and is not what its pipeline declares now.

@@ -41,10 +41,15 @@ use crate::policy::Policies;
 mod meeting;
 mod migrating;
 mod between;
+mod crashing;
+mod acknowledged;
+mod due;
+mod unreadable;
 mod going_on;
 mod people;
 mod keeping;
 mod late;
+mod once_more;
 mod recovery;
 mod resting;
 mod simulation;
@@ -116,6 +121,7 @@ impl Sink for Diary {
             What::Waiting { .. } => "waiting".to_owned(),
             What::Reminded { .. } => "reminded".to_owned(),
             What::NotAdmitted { reason, .. } => format!("refused {reason}"),
+            What::Unreadable { failure } => format!("unreadable {}", failure.code.unwrap_or_default()),
             _ => return,
         };
         self.0.lock().unwrap().push(line);

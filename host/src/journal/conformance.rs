@@ -58,6 +58,39 @@ pub(in crate::journal) async fn all<S: Store + 'static>(new: impl Fn() -> Arc<S>
     a_migrated_run_belongs_to_its_new_revision(&*new()).await;
     an_answer_refused_after_the_end_is_kept_and_the_run_stays_ended(&*new()).await;
     what_is_too_large_is_refused_and_the_run_goes_on_without_it(&*new()).await;
+    an_event_of_no_run_is_pending_until_everybody_has_it(&*new()).await;
+    facts_of_many_runs_come_in_one_go(&*new()).await;
+}
+
+async fn an_event_of_no_run_is_pending_until_everybody_has_it(store: &dyn Store) {
+    let emit = |number: u128| Write::Emit(Arc::new(event(number)));
+    let waiting = || async { pending(store).await.events.into_iter().map(|known| (known.event.id, known.published)).collect::<Vec<_>>() };
+    // A run that may wait for them.
+    store.commit(first(began(1, None))).await.expect("it follows");
+    store.write(vec![emit(6), emit(5)]).await.expect("taken");
+    assert_eq!(waiting().await, [(event(5).id, false), (event(6).id, false)]);
+    store.published(vec![event(5).id]);
+    store.write(Vec::new()).await.expect("taken");
+    assert_eq!(waiting().await, [(event(5).id, true), (event(6).id, false)]);
+    let told = pending(store).await.events.into_iter().map(|known| known.event).collect::<Vec<_>>();
+    assert_eq!(told, [event(5), event(6)]);
+    // What came of it before is marked with what tells it once more, and does not count for that.
+    store.published(vec![event(6).id]);
+    store.write(vec![emit(5), emit(6)]).await.expect("taken");
+    assert_eq!(waiting().await, [(event(5).id, false), (event(6).id, false)]);
+}
+
+async fn facts_of_many_runs_come_in_one_go(store: &dyn Store) {
+    store.commit(batch(1, 0, &["a", "b"])).await.expect("it follows");
+    store.commit(Batch { durable: false, ..batch(2, 0, &["c"]) }).await.expect("it follows");
+    store.commit(batch(3, 0, &["d"])).await.expect("it follows");
+    for runs in [vec![run(3), run(9), run(1)], vec![run(2), run(3)], Vec::new()] {
+        let mut alone = Vec::new();
+        for run in &runs {
+            alone.push(store.facts(*run).await);
+        }
+        assert_eq!(store.facts_of(&runs).await, Ok(alone));
+    }
 }
 
 async fn a_run_that_is_resumed_is_under_way_again(store: &dyn Store) {
@@ -218,7 +251,9 @@ async fn what_is_due_first_is_pending_first(store: &dyn Store) {
 async fn a_run_that_is_taken_up_is_counted_until_it_has_a_new_fact(store: &dyn Store) {
     store.commit(first(began(1, None))).await.expect("it follows");
     assert_eq!((store.claim(run(1)).await, store.claim(run(1)).await), (Ok(1), Ok(2)));
+    assert_eq!(pending(store).await.claimed, [(run(1), 2)]);
     store.commit(batch(1, 1, &["more"])).await.expect("it follows");
+    assert_eq!(pending(store).await.claimed, []);
     assert_eq!(store.claim(run(1)).await, Ok(1));
 }
 
@@ -240,6 +275,10 @@ async fn what_is_kept_is_replaced_and_forgotten_by_its_key(store: &dyn Store) {
     assert_eq!(store.kept(Room::State).await, Ok(vec![kept("p", "b", "2"), kept("q", "a", "3"), kept("p", "a", "4")]));
     assert_eq!(store.first_kept(Room::State, 2).await.map(|page| page.kept), Ok(vec![kept("p", "b", "2"), kept("q", "a", "3")]));
     assert_eq!(store.first_kept(Room::State, 9).await.map(|page| page.kept.len()), Ok(3));
+    let names = [("p", "a"), ("q", "b"), ("q", "a")].map(|(owner, key)| (owner.to_owned(), key.to_owned()));
+    let [first, _, last] = names.clone();
+    assert_eq!(store.holds(Room::State, &names).await, Ok([first, last].into()));
+    assert_eq!(store.holds(Room::Cache, &names).await, Ok([].into()));
     let forget = |owner: &str, key: Option<&str>| Write::Forget { room: Room::State, owner: owner.to_owned(), key: key.map(str::to_owned) };
     store.write(vec![forget("p", Some("b")), forget("r", None)]).await.expect("taken");
     assert_eq!(store.kept(Room::State).await, Ok(vec![kept("q", "a", "3"), kept("p", "a", "4")]));

@@ -227,8 +227,7 @@ impl MemoryStore {
             kept.claims.remove(&batch.run);
         }
         if !batch.writes.is_empty() {
-            let rooms = if batch.durable { &mut kept.rooms } else { &mut kept.passing.rooms };
-            rooms.write(batch.writes);
+            kept.write(batch.writes, batch.durable);
         }
         let forgotten = kept.forget(&bounds);
         drop(kept);
@@ -292,6 +291,17 @@ impl MemoryStore {
 }
 
 impl Kept {
+    fn write(&mut self, writes: Vec<Write>, durable: bool) {
+        for write in &writes {
+            if let Write::Emit(event) = write {
+                // Told once more, whoever has taken it before.
+                self.published.remove(&event.id);
+            }
+        }
+        let rooms = if durable { &mut self.rooms } else { &mut self.passing.rooms };
+        rooms.write(writes);
+    }
+
     /// Has a run's history as it is added to.
     fn unpack(&mut self, run: RunId) {
         let Some(resting) = self.packed.remove(&run) else { return };
@@ -332,6 +342,7 @@ impl Kept {
             let known = |event: &Event| PendingEvent { event: event.clone(), published: self.published.contains(&event.id) };
             pending.events.extend(events.iter().map(known));
         };
+        self.rooms.emitted().for_each(|event| publish(std::slice::from_ref(event)));
         let unpacked: Vec<(RunId, Vec<Arc<Vec<Fact>>>)> =
             self.packed.iter().map(|(run, resting)| (*run, vec![Arc::new(unpack(*run, &resting.packed))])).collect();
         let resting =
@@ -363,8 +374,11 @@ impl Kept {
         runs.dedup_by_key(|(.., run)| *run);
         dispatches.sort();
         pending.runs = runs.into_iter().map(|(.., run)| run).collect();
+        pending.claimed = pending.runs.iter().filter_map(|run| Some((*run, *self.claims.get(run)?))).collect();
         pending.dispatched = dispatches;
         pending.events.sort_by_key(|pending| (pending.event.time, pending.event.id));
+        // One that was told once more is known twice.
+        pending.events.dedup_by_key(|pending| pending.event.id);
         pending
     }
 
@@ -412,7 +426,7 @@ impl Store for MemoryStore {
         if !forgotten.is_empty() {
             kept.passing.rooms.write(forgotten);
         }
-        kept.rooms.write(writes);
+        kept.write(writes, true);
         drop(kept);
         Box::pin(ready(Ok(())))
     }
@@ -460,6 +474,10 @@ impl Store for MemoryStore {
         let mut kept = inside.rooms.kept(room, most);
         kept.extend(inside.passing.rooms.kept(room, most - kept.len()));
         Box::pin(ready(Ok(Page { kept, unreadable: Vec::new() })))
+    }
+
+    fn holds(&self, room: Room, names: &[(String, String)]) -> Answer<HashSet<(String, String)>> {
+        Box::pin(ready(Ok(self.kept().rooms.holds(room, names))))
     }
 
     fn bundle(&self, revision: Digest) -> Answer<Option<Arc<Bundle>>> {

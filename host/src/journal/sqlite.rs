@@ -32,12 +32,14 @@ mod verify;
 mod walk;
 mod writer;
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -46,7 +48,7 @@ use super::memory::MemoryStore;
 use crate::model::bundle::Bundle;
 use crate::model::failure::Failure;
 use crate::model::id::{Digest, EventId, RunId};
-use crate::model::port::{Answer, Clock, Commit, Health, Page, Pending, RunQuery, RunRecord, Store};
+use crate::model::port::{Answer, Clock, Commit, Health, Page, Pending, RunQuery, RunRecord, Store, StoreError};
 use crate::model::record::{Batch, Fact, InboxKey, Kept, Room, Write};
 use crate::model::time::Timestamp;
 
@@ -188,7 +190,7 @@ impl SqliteStore {
                 None
             }
         };
-        let readers = Readers::new(path.clone(), Arc::clone(&sealer), payloads);
+        let readers = Readers::new(path.clone(), Arc::clone(&sealer), payloads, Some(Arc::clone(clock)));
         Ok(Self(Arc::new(Inside {
             path,
             queue,
@@ -307,6 +309,17 @@ impl Store for SqliteStore {
         self.0.readers.read(move |connection, sealer, payloads| read::facts(connection, run, sealer, payloads))
     }
 
+    fn facts_of(&self, runs: &[RunId]) -> Answer<Vec<Result<Vec<Fact>, StoreError>>> {
+        if runs.iter().any(|run| self.0.memory.knows(*run)) {
+            let all = join_all(runs.iter().map(|run| self.facts(*run)));
+            return Box::pin(async move { Ok(all.await) });
+        }
+        let runs = runs.to_vec();
+        self.0.readers.read(move |connection, sealer, payloads| {
+            Ok(runs.into_iter().map(|run| read::facts(connection, run, sealer, payloads)).collect())
+        })
+    }
+
     fn rest(&self, run: RunId) {
         self.0.memory.rest(run);
     }
@@ -324,6 +337,7 @@ impl Store for SqliteStore {
                 records.sort_by_key(|record| (record.due.unwrap_or(Timestamp::MAX), record.began, record.run));
                 pending.runs = records.into_iter().map(|record| record.run).collect();
             }
+            pending.claimed.extend(memory.claimed);
             pending.dispatched.extend(memory.dispatched);
             pending.dispatched.sort();
             pending.events.extend(memory.events);
@@ -370,6 +384,17 @@ impl Store for SqliteStore {
             page.kept.extend(others.kept);
             page.kept.truncate(most);
             Ok(page)
+        })
+    }
+
+    fn holds(&self, room: Room, names: &[(String, String)]) -> Answer<HashSet<(String, String)>> {
+        let in_memory = self.0.memory.holds(room, names);
+        let names = names.to_vec();
+        let read = self.0.readers.read(move |connection, _, _| rooms::holds(connection, room, &names));
+        Box::pin(async move {
+            let mut held = read.await?;
+            held.extend(in_memory.await?);
+            Ok(held)
         })
     }
 

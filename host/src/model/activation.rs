@@ -107,6 +107,11 @@ pub trait Requester: Send + Sync {
     /// The end; called exactly once, after everything else.
     fn end(&self, end: &RunEnd);
 
+    /// Whether somebody hears it: what nobody hears of leaves a dead letter.
+    fn is_heard(&self) -> bool {
+        true
+    }
+
     /// What has to be kept together with this end of its run, before it is told; usually nothing. `reply` is one that is kept together with the end and
     /// was not told yet either.
     fn keeps(&self, _end: &RunEnd, _reply: Option<&Value>) -> Option<Write> {

@@ -264,7 +264,7 @@ pub enum What {
         /// Why.
         reason: String,
     },
-    /// What stands in an outbox could not be brought to a good end, and waits no more; or the outbox, or one thing that waits to be sent, cannot be read.
+    /// What stands in an outbox could not be brought to a good end, and waits no more; or the outbox cannot be read.
     OutboxTrouble {
         /// The pipeline whose it is.
         source: PipelineName,
@@ -272,6 +272,11 @@ pub enum What {
         entry: String,
         /// Why, and the way out.
         reason: String,
+    },
+    /// One thing that outlives runs cannot be read: a state, a result, an event, a dead letter. It hinders itself only.
+    Unreadable {
+        /// What it is, why, and the way out; the code is that of mistakes.
+        failure: Failure,
     },
     /// An activation did not become a run.
     NotAdmitted {

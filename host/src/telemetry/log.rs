@@ -122,6 +122,7 @@ pub(super) fn write(happening: &Happening) {
             error!(target: BUS, event_type = undelivered.event_type.as_str(), event = %undelivered.id, subscriber, "undelivered: {reason}");
         }
         What::OutboxTrouble { source, entry, reason } => warn!(target: BUS, source = source.as_str(), entry, "outbox: {reason}"),
+        What::Unreadable { failure } => warn!(target: RUN, code = failure.code.as_deref().unwrap_or_default(), "{}", failure.message),
         What::NotAdmitted { target, reason } => warn!(target: RUN, flow = target, "not admitted: {reason}"),
         What::Log { job, level, message } => logged(run, job, *level, message),
         What::Reloaded { changed, removed, took } => {

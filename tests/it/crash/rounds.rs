@@ -75,9 +75,14 @@ pub(super) struct Rounds {
 }
 
 impl Rounds {
-    #[expect(clippy::print_stderr, reason = "whoever repeats this test needs its seed")]
     pub(super) fn start(name: &'static str) -> Self {
-        let seed = number("PIPEHOST_SEED").unwrap_or_else(|| u64::from(std::process::id()));
+        Self::start_again(name, 0)
+    }
+
+    /// The same for the nth time, from 0: each time dies at other moments.
+    #[expect(clippy::print_stderr, reason = "whoever repeats this test needs its seed")]
+    pub(super) fn start_again(name: &'static str, time: u64) -> Self {
+        let seed = number("PIPEHOST_SEED").unwrap_or_else(|| u64::from(std::process::id())).wrapping_add(time);
         eprintln!("{name}: PIPEHOST_SEED={seed}");
         let bench = Bench::empty();
         let ledger = Ledger::start(&bench.path("ledger.log"));

@@ -80,10 +80,10 @@ impl Views {
         let wanted = id.trim();
         let mut found = self.dead().await?;
         // The whole id of one may be the beginning of another's.
-        let is_exact = found.iter().any(|letter| letter.key == wanted);
-        found.retain(|letter| if is_exact { letter.key == wanted } else { begins(&letter.key, wanted) });
+        let is_exact = found.iter().any(|letter| letter.id() == wanted);
+        found.retain(|letter| if is_exact { letter.id() == wanted } else { begins(&letter.id(), wanted) });
         if found.len() > 1 {
-            return Err(ambiguous(id, "dead letters", found.iter().map(|letter| letter.key.clone())));
+            return Err(ambiguous(id, "dead letters", found.iter().map(DeadLetter::id)));
         }
         let message = format!("there is no dead letter {id}; see pipehost dlq list");
         found.pop().ok_or_else(|| Failure::new(FailureKind::NotFound, message).with_code(NO_LETTER))
@@ -92,7 +92,7 @@ impl Views {
     /// All of them, the oldest in front. There is a bound for how many there are.
     async fn dead(&self) -> Result<Vec<DeadLetter>, Failure> {
         let page = self.store.first_kept(Room::DeadLetter, usize::MAX).await.map_err(|error| unreadable(&error))?;
-        Ok(page.kept.iter().filter_map(DeadLetter::read).collect())
+        Ok(DeadLetter::all(page))
     }
 }
 
@@ -105,7 +105,7 @@ fn begins(key: &str, wanted: &str) -> bool {
 
 fn row(letter: &DeadLetter) -> LetterRow {
     LetterRow {
-        letter: letter.key.clone(),
+        letter: letter.id(),
         owner: letter.owner.clone(),
         cause: letter.cause.clone(),
         at: letter.at,

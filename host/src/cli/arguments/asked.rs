@@ -101,7 +101,8 @@ const ONE_EXAMPLES: &str = "Examples:
 
 /// Do a run that has ended again, as a new run of what is in force now, with the same input.
 ///
-/// With --from it begins with that step; what the steps before it gave is taken over from the run that is done again.
+/// With --from it begins with that step; what the steps before it gave is taken over from the run that is done again. Where the flow has an
+/// idempotency key, the new run answers the request if it succeeds; a request that has its answer is done again with --repeat only.
 #[derive(Args, Debug)]
 #[command(after_help = RETRY_EXAMPLES, after_long_help = format!("{RETRY_EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(in crate::cli) struct Retry {
@@ -111,6 +112,9 @@ pub(in crate::cli) struct Retry {
     /// The step to begin with [default: the first]
     #[arg(long, value_name = "STEP")]
     pub(in crate::cli) from: Option<String>,
+    /// Do it a second time although its request has been answered
+    #[arg(long)]
+    pub(in crate::cli) repeat: bool,
     #[command(flatten)]
     pub(in crate::cli) asking: Asking,
 }

@@ -237,6 +237,7 @@ async fn converse(
         Over::Done => {
             // What the last runs emitted may have started others, and nobody asked for their end.
             let asked = quieten(&host.app, &mut talk, beside, signals).await;
+            say(&stays(host.app.in_outbox()));
             finish(host, &mut conversation, &mut talk, beside, signals, asked).await
         }
         Over::Ended => finish(host, &mut conversation, &mut talk, beside, signals, true).await,
@@ -399,6 +400,15 @@ fn say_left(left: Left, typed: &Typed) {
     }
 }
 
+/// What is said of events that some flow has refused until now: nobody waits for the next try when the input has ended.
+fn stays(in_outbox: usize) -> String {
+    match in_outbox {
+        0 => String::new(),
+        1 => "1 event in the outbox has not reached everybody; the next start sends it on\n".to_owned(),
+        count => format!("{count} events in the outbox have not reached everybody; the next start sends them on\n"),
+    }
+}
+
 fn forced() -> Exit {
     say("ended by force: runs were cut off; those that are durable go on at the next start\n");
     Exit::Failed
@@ -408,5 +418,19 @@ fn after(over: Over, exit: Exit) -> Exit {
     match over {
         Over::Done | Over::Ended => exit,
         Over::Unwritable(error) => after_writing(Err(error), exit),
+    }
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_ends_says_how_many_events_stay_for_the_next_start() {
+        let said = [
+            "",
+            "1 event in the outbox has not reached everybody; the next start sends it on\n",
+            "2 events in the outbox have not reached everybody; the next start sends them on\n",
+        ];
+        assert_eq!([0, 1, 2].map(stays), said);
     }
 }

@@ -154,8 +154,8 @@ impl Driver {
     fn letters(&self, outcome: &RunOutcome, at: Timestamp) -> Vec<Write> {
         let (letters, beginning) = (&self.shared.dead_letters, self.state.beginning());
         let of_run = match &self.requester {
-            None => letters.of_run(beginning, outcome, at),
-            Some(_) => Vec::new(),
+            Some(requester) if requester.is_heard() => Vec::new(),
+            _ => letters.of_run(beginning, outcome, at),
         };
         match outcome {
             RunOutcome::Parked { .. } => of_run,

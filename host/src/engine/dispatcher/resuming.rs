@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
 use super::giving::Next;
 use super::{Driver, Driving};
 use crate::clock::Busy;
@@ -23,6 +25,11 @@ impl Driver {
             driver.listen(wait.lane, wait.step, &wait.matching);
         }
         driver
+    }
+
+    /// Lets go of this once it has recorded something.
+    pub fn counted_by(&mut self, token: Option<TaskTrackerToken>) {
+        self.taken_up = token;
     }
 
     /// Drives it to its end. What these `emit` steps emitted may not have reached everybody.

@@ -49,6 +49,14 @@ pub(super) fn read_fetched(kept: &Kept) -> Option<(PolicyIdentity, Fetched, (Tim
     Some((identity(&kept.owner)?, fetched, (read(&kept.value, "stored")?, kept.until?)))
 }
 
+/// Whether it is a result of dedup or cache at all.
+pub(super) fn is_result(kept: &Kept) -> bool {
+    match kept.room {
+        Room::Cache => read_fetched(kept).is_some(),
+        _ => read_result(kept).is_some(),
+    }
+}
+
 /// What went before its time.
 pub(super) fn forget(room: Room, identity: &PolicyIdentity, key: &str) -> Write {
     Write::Forget { room, owner: owner(identity), key: Some(key.to_owned()) }

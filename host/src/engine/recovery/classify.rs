@@ -92,6 +92,11 @@ impl Revived {
 
     /// Whether a job of it was cut off so often that it is taken for what ends the host.
     pub(super) fn is_cut_off(&self) -> bool {
+        self.cut_off() > CUT_OFF
+    }
+
+    /// How many attempts of a job of it were cut off in a row: of the one of which most were.
+    pub(super) fn cut_off(&self) -> usize {
         let mut cut_off: HashMap<JobId, usize> = HashMap::new();
         for fact in &self.facts {
             match fact {
@@ -100,7 +105,7 @@ impl Revived {
                 _ => {}
             }
         }
-        self.state.jobs().any(|active| cut_off.get(&active.job.id).is_some_and(|count| *count > CUT_OFF))
+        self.state.jobs().filter_map(|active| cut_off.get(&active.job.id)).max().copied().unwrap_or_default()
     }
 
     /// The reply that it has given.
@@ -129,6 +134,10 @@ impl Shared {
         };
         if end_of(&facts).is_some() {
             return Found::Nothing;
+        }
+        let has_state = !installed.bound.pipeline.state.initial.is_empty();
+        if has_state && let Some(failure) = self.states.why_unreadable(&beginning.pipeline, beginning.state_key.as_deref()) {
+            return Found::Stalled(Reason::no_state(&beginning, failure.message));
         }
         match facts.last() {
             None => return Found::Nothing,

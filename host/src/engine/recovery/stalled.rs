@@ -37,8 +37,24 @@ pub enum Reason {
         /// What is missing, and the way out.
         why: String,
     },
+    /// The state that it needs cannot be read.
+    NoState {
+        /// Its pipeline and flow.
+        target: String,
+        /// When it began.
+        since: Timestamp,
+        /// What is wrong with the state, and the way out.
+        why: String,
+    },
     /// The store has no facts of it that can be read.
     Unreadable(String),
+    /// It may be what ended the last hosts: it goes on by itself when those before it have got further.
+    WaitsItsTurn {
+        /// Its pipeline and flow.
+        target: String,
+        /// When it began.
+        since: Timestamp,
+    },
     /// It was taken up too often without getting anywhere: it is among the dead letters.
     GivenUp {
         /// Its pipeline and flow.
@@ -56,17 +72,38 @@ impl Reason {
         Self::NoRevision { target: format!("{}.{}", beginning.pipeline, beginning.flow), since: beginning.at, why: why.into() }
     }
 
+    /// It is taken up alone.
+    pub fn waits_its_turn(beginning: &Beginning) -> Self {
+        Self::WaitsItsTurn { target: format!("{}.{}", beginning.pipeline, beginning.flow), since: beginning.at }
+    }
+
+    /// Whether it is tried again from time to time.
+    const fn is_hopeful(&self) -> bool {
+        !matches!(self, Self::GivenUp { .. } | Self::WaitsItsTurn { .. })
+    }
+
+    /// The state of that run cannot be read.
+    pub fn no_state(beginning: &Beginning, why: String) -> Self {
+        Self::NoState { target: format!("{}.{}", beginning.pipeline, beginning.flow), since: beginning.at, why }
+    }
+
     /// For people.
     pub fn text(&self) -> &str {
         match self {
-            Self::NoRevision { why, .. } | Self::GivenUp { why, .. } => why,
+            Self::NoRevision { why, .. } | Self::NoState { why, .. } | Self::GivenUp { why, .. } => why,
             Self::Unreadable(why) => why,
+            Self::WaitsItsTurn { .. } => {
+                "it was at work each time when the last hosts ended, and waits until those before it have got further"
+            }
         }
     }
 
     fn view(&self, run: RunId) -> RunView {
         let (target, since) = match self {
-            Self::NoRevision { target, since, .. } | Self::GivenUp { target, since, .. } => (target.clone(), *since),
+            Self::NoRevision { target, since, .. } | Self::NoState { target, since, .. } | Self::GivenUp { target, since, .. } => {
+                (target.clone(), *since)
+            }
+            Self::WaitsItsTurn { target, since } => (target.clone(), *since),
             Self::Unreadable(_) => (String::new(), Timestamp::EPOCH),
         };
         RunView { run, target, since, status: RunStatus::Stalled { reason: self.text().to_owned() } }
@@ -113,12 +150,17 @@ impl Stalled {
     /// Those that are worth another try.
     fn hopeful(&self) -> Vec<RunId> {
         let table = self.lock();
-        table.runs.iter().filter(|(_, (reason, _))| !matches!(reason, Reason::GivenUp { .. })).map(|(run, _)| *run).collect()
+        table.runs.iter().filter(|(_, (reason, _))| reason.is_hopeful()).map(|(run, _)| *run).collect()
+    }
+
+    /// Whether one of them may go on without anybody deciding so.
+    fn may_go_on(&self) -> bool {
+        self.lock().runs.values().any(|(reason, _)| !matches!(reason, Reason::GivenUp { .. }))
     }
 
     /// Returns the reason that it had before, and whether a task has to begin to try them again.
     fn put(&self, run: RunId, reason: Reason, callee: Option<Arc<Callee>>) -> (Option<Reason>, bool) {
-        let is_hopeful = !matches!(reason, Reason::GivenUp { .. });
+        let is_hopeful = reason.is_hopeful();
         let mut table = self.lock();
         let before = table.runs.insert(run, (reason, callee)).map(|(reason, _)| reason);
         let begins = is_hopeful && !table.watched;
@@ -129,7 +171,7 @@ impl Stalled {
     /// Whether none is worth another try; then nobody watches any more.
     fn is_over(&self) -> bool {
         let mut table = self.lock();
-        let is_over = table.runs.values().all(|(reason, _)| matches!(reason, Reason::GivenUp { .. }));
+        let is_over = !table.runs.values().any(|(reason, _)| reason.is_hopeful());
         table.watched = !is_over;
         is_over
     }
@@ -154,24 +196,44 @@ impl Shared {
     }
 
     /// It came to nothing too often.
-    pub(super) async fn give_up_on(self: &Arc<Self>, revived: &Revived, called: &HashSet<RunId>) {
+    ///
+    /// It is a dead letter from the first time on; whoever drops that has seen it, and the next start does not bring it back.
+    pub(super) async fn give_up_on(self: &Arc<Self>, revived: &Revived, count: u32, called: &HashSet<RunId>) {
         let beginning = revived.beginning();
         let why = match revived.is_cut_off() {
             true => "an attempt of it was under way each time when the host ended, too often to be chance".to_owned(),
             false => format!("it was taken up {CLAIMS} times, and nothing was recorded of it"),
         };
-        let why = format!("{why}; it is among the dead letters, and `pipehost runs resume` or `cancel` decides");
+        let why = format!(
+            "{why}; `pipehost runs resume {run}` tries it again, and `pipehost runs cancel {run}` takes back what it did",
+            run = beginning.run
+        );
         let failure = Failure::new(FailureKind::Permanent, why.clone()).with_code("given_up");
         let letter = DeadLetters::letter(beginning, "recovery", Some(failure), self.ports.clock.now());
         // Refused, it is written at the next start; the run is stalled in any case.
-        let _ = self.ports.store.write(self.dead_letters.add(&letter)).await;
-        let target = format!("{}.{}", beginning.pipeline, beginning.flow);
-        let callee = called.contains(&beginning.run).then(|| Arc::new(Callee::with_reply(revived.reply())));
-        if let Some(callee) = &callee {
-            self.expect_rejoin(beginning.run, Arc::clone(callee));
+        if count <= CLAIMS && self.ports.store.write(self.dead_letters.add(&letter)).await.is_ok() {
+            self.count_as_given_up(beginning.run, count).await;
         }
+        self.hold_request(&revived.state);
+        let target = format!("{}.{}", beginning.pipeline, beginning.flow);
+        let known = self.stalled.take(beginning.run).flatten();
+        let callee = known.or_else(|| {
+            let callee = called.contains(&beginning.run).then(|| Arc::new(Callee::with_reply(revived.reply())))?;
+            self.expect_rejoin(beginning.run, Arc::clone(&callee));
+            Some(callee)
+        });
         self.waits.end(beginning.run);
         self.stall(beginning.run, Reason::GivenUp { target, since: beginning.at, why }, callee);
+    }
+
+    /// Counts it on to where no start makes a dead letter of it any more, until something is recorded of it.
+    async fn count_as_given_up(&self, run: RunId, mut count: u32) {
+        while count <= CLAIMS {
+            match self.ports.store.claim(run).await {
+                Ok(claimed) if claimed > count => count = claimed,
+                _ => return,
+            }
+        }
     }
 
     /// Tries all again, as long as any is worth it: at once when other files are in force, and else after waits that double.
@@ -202,13 +264,13 @@ impl Shared {
 
     /// Once no stalled run may go on any more, nothing is kept for it.
     pub(super) fn stalled_have_changed(&self) {
-        if self.stalled.hopeful().is_empty() {
+        if !self.stalled.may_go_on() {
             self.waits.all_are_known();
         }
     }
 
     /// What a stalled run is now. What it is pinned to is made again if it has to be.
-    async fn found_again(self: &Arc<Self>, run: RunId) -> Option<Found> {
+    pub(super) async fn found_again(self: &Arc<Self>, run: RunId) -> Option<Found> {
         let facts = self.ports.store.facts(run).await;
         let found = self.classify(run, facts);
         let Found::Elsewhere(_) = found else { return Some(found) };

@@ -171,6 +171,11 @@ impl Lines {
         }
     }
 
+    /// How many are in memory.
+    pub(super) fn len(&self) -> usize {
+        self.held.len()
+    }
+
     /// For how many more there is room.
     pub(super) fn room(&self) -> usize {
         if self.is_full() { 0 } else { MOST - self.held.len() }

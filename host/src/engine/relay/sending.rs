@@ -74,20 +74,22 @@ async fn publish(shared: &Arc<Shared>, entry: &Entry, busy: &mut Busy) -> Result
     if entry.is_old {
         left = untaken(shared, entry, left).await;
     }
-    let mut tries = 0;
     while !left.is_empty() {
         let refused = ports.bus.deliver(event, *exported, &left).await;
         // One that goes in circles is recorded as a failed run: it was heard.
         let refused: Vec<_> = refused.into_iter().filter(|(_, failure)| failure.code.as_deref() != Some(loop_guard::CODE)).collect();
-        tries += 1;
+        if refused.is_empty() {
+            break;
+        }
+        let (tries, write) = shared.relay.tries.refused(entry, ports.clock.now());
         let hopeless = refused.iter().find(|(_, failure)| !may_pass(failure));
         if let Some((target, failure)) = hopeless.or_else(|| refused.first().filter(|_| tries >= TRIES)) {
             return Err(not_taken(&refused, target, failure, tries));
         }
         left = refused.into_iter().map(|(target, _)| target).collect();
-        if !left.is_empty() {
-            busy.rest(ports.clock.sleep_until(ports.clock.now() + AGAIN)).await;
-        }
+        // Refused by the store, it is counted in memory: the next try counts it again.
+        let _ = ports.store.write(vec![write]).await;
+        busy.rest(ports.clock.sleep_until(ports.clock.now() + AGAIN)).await;
     }
     // A run that waits for it has recorded what it made of it: it cannot be lost any more.
     busy.rest(refusals(shared, heard)).await;
@@ -128,7 +130,7 @@ async fn finish(shared: &Arc<Shared>, entry: &Entry, busy: &mut Busy) {
             Origin::Table(table, place) => table.published(*place, ports.clock.now()).await.map_err(|failure| failure.message),
         };
         match done {
-            Ok(()) => return,
+            Ok(()) => return forget_tries(shared, entry),
             Err(reason) => pause(shared, entry, reason, busy).await,
         }
     }
@@ -149,9 +151,16 @@ async fn bury(shared: &Arc<Shared>, entry: &Entry, cause: &Failure, busy: &mut B
             },
         };
         match done {
-            Ok(()) => return,
+            Ok(()) => return forget_tries(shared, entry),
             Err(reason) => pause(shared, entry, reason, busy).await,
         }
+    }
+}
+
+/// How often an entry was refused does not matter any more. Nobody waits for that: it goes by itself when it is old.
+fn forget_tries(shared: &Shared, entry: &Entry) {
+    if let Some(write) = shared.relay.tries.over(entry) {
+        drop(shared.ports.store.write(vec![write]));
     }
 }
 

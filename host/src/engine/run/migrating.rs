@@ -35,7 +35,9 @@ pub enum Migration {
 pub fn migrate(old: &Arc<Pipeline>, facts: &[Fact], new: &Arc<Pipeline>) -> Migration {
     let begun = facts.iter().position(|fact| matches!(fact, Fact::Began(_))).and_then(|begun| facts.get(begun..));
     let Some((facts, Some(Fact::Began(beginning)))) = begun.map(|facts| (facts, facts.first())) else {
-        return Migration::Hindered(vec!["it waits for its place and has not begun".to_owned()]);
+        return Migration::Hindered(vec![
+            "it waits for its place and has not begun; ask again when it has, or cancel it and start it anew".to_owned(),
+        ]);
     };
     if beginning.revision == new.revision {
         return Migration::Already;

@@ -8,6 +8,7 @@ use super::Shared;
 use crate::engine::control::{Letter, Posted};
 use crate::engine::handle::{Emitted, Outside};
 use crate::engine::installed::Installed;
+use crate::engine::refusal::refusal;
 use crate::engine::shareable;
 use crate::engine::waits::Place;
 use crate::model::event::{Caller, Causation, Event, Scope};
@@ -16,7 +17,7 @@ use crate::model::happening::What;
 use crate::model::id::{CorrelationId, Digest, EventId, EventType, RunId};
 use crate::model::job::CancelReason;
 use crate::model::port::Activate;
-use crate::model::record::{LaneId, RefusedAnswer, StepNumber, beginning_of};
+use crate::model::record::{LaneId, RefusedAnswer, StepNumber, Write, beginning_of};
 use crate::model::value::Value;
 
 /// A run that an event concerned.
@@ -109,8 +110,16 @@ impl Shared {
             data,
         };
         let exported = event.scope != Scope::Global && plan.exports.contains(&event.event_type);
-        self.ports.bus.publish(event.clone(), exported).await;
+        let is_heard = self.waits.concerns(&event.event_type) || !self.ports.bus.targets(&event, exported).is_empty();
+        let tracking = is_heard.then(|| self.tracking(event.id));
         let event = Arc::new(event);
+        if is_heard {
+            // Whoever brings it hears that it was taken in only when it cannot be lost any more, whatever those who hear it have made of it by then.
+            self.ports.store.write(vec![Write::Emit(Arc::clone(&event))]).await.map_err(|error| refusal(&error))?;
+        }
+        if let Some(waiting) = self.ports.bus.offer((*event).clone(), exported, tracking) {
+            waiting.await;
+        }
         let heard = self.offer(&event, exported);
         Ok(Emitted { id: event.id, refused: refusals(self, heard).await })
     }

@@ -8,17 +8,19 @@ use super::Shared;
 use super::starting::Starting;
 use crate::engine::control::Control;
 use crate::engine::dead_letters::DeadLetter;
+use crate::engine::idempotency::{self, Fan, Known};
 use crate::engine::installed::Installed;
 use crate::engine::recovery::Revived;
 use crate::engine::refusal::{NOT_AGAIN, refusal};
 use crate::engine::run::{RunState, taken_over, unfolded};
-use crate::model::activation::{Activation, Admission, Patience, RunOutcome};
+use crate::engine::unreadable;
+use crate::model::activation::{Activation, Admission, Patience, Requester, RunOutcome};
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::happening::What;
 use crate::model::id::{FlowName, PipelineName, RunId, StepId};
 use crate::model::job::CancelReason;
 use crate::model::port::{Activate, StoreError};
-use crate::model::record::{Beginning, Fact, Part, Room, beginning_of, end_of};
+use crate::model::record::{Beginning, Fact, Part, Room, Write, beginning_of, end_of};
 use crate::plan::pipeline::Flow;
 
 impl Shared {
@@ -61,12 +63,14 @@ impl Shared {
 
     /// Does a run that has ended again, as a new run of what is in force now: from its first step, or from that one on with what the steps before it
     /// gave.
-    pub(in crate::engine) async fn retry(self: &Arc<Self>, run: RunId, from: Option<&StepId>) -> Result<RunId, Failure> {
+    /// `although` its request may have been answered: without that, what has its answer is not done a second time.
+    pub(in crate::engine) async fn retry(self: &Arc<Self>, run: RunId, from: Option<&StepId>, although: bool) -> Result<RunId, Failure> {
         let (beginning, facts, _) = self.recorded(run).await?;
-        if end_of(&facts).is_none() {
+        let Some(outcome) = end_of(&facts) else {
             let message = format!("run {run} has not ended; `pipehost runs cancel {run}` ends it, and then it can be done again");
             return Err(refuse(FailureKind::Conflict, message));
-        }
+        };
+        let once = Once { has_succeeded: *outcome == RunOutcome::Succeeded, although };
         if let Some(part) = &beginning.part {
             return match from {
                 None => self.send_part_again(&beginning, part).await,
@@ -83,7 +87,7 @@ impl Shared {
                 taken_over(run, &facts, &old, &flow, from).map_err(|why| refuse(FailureKind::Invalid, why))?
             }
         };
-        self.begin_again(&beginning, copied).await
+        self.begin_again(&beginning, copied, once).await
     }
 
     /// A run that is no longer wanted, wherever it stands: what it did is undone. A stalled one is taken up for that.
@@ -108,7 +112,7 @@ impl Shared {
     /// Everything that nobody could bring to a good end, the oldest first.
     pub(in crate::engine) async fn letters(&self) -> Result<Vec<DeadLetter>, Failure> {
         let page = self.ports.store.first_kept(Room::DeadLetter, usize::MAX).await.map_err(|error| of_store(&error))?;
-        Ok(page.kept.iter().filter_map(DeadLetter::read).collect())
+        Ok(DeadLetter::all(page))
     }
 
     /// Does it again, and drops it once that is on its way. Returns the new run; `None` for an event that is published again.
@@ -118,9 +122,10 @@ impl Shared {
             (Some(run), event) => {
                 let (facts, _) = unfolded(self.ports.store.facts(run).await.map_err(|error| of_store(&error))?);
                 match (beginning_of(&facts), event) {
+                    (Some(_), _) if !is_over(&facts) => return Err(not_over(run)),
                     (Some(beginning), _) => match &beginning.part {
                         Some(part) => Some(self.send_part_again(beginning, part).await?),
-                        None => Some(self.begin_again(beginning, Vec::new()).await?),
+                        None => Some(self.begin_again(beginning, Vec::new(), Once::default()).await?),
                     },
                     (None, Some(event)) => Some(self.begin_of_event(&letter, event).await?),
                     (None, None) => {
@@ -130,8 +135,18 @@ impl Shared {
                 }
             }
             (None, Some(event)) => {
+                // Kept with the end of its letter, so that it is one or the other whatever ends the host.
+                let mut writes = vec![Write::Emit(Arc::new(event.clone()))];
+                writes.extend(self.dead_letters.forget(&letter.owner, &letter.key));
+                self.ports.store.write(writes).await.map_err(|error| of_store(&error))?;
                 self.publish_once_more(event.clone()).await;
-                None
+                return Ok(None);
+            }
+            (None, None) if letter.cause == unreadable::STATE => {
+                let message = format!(
+                    "the dead letter {key} stands for a state that cannot be read: it goes by itself when a start can read it, and pipehost dlq drop {key} begins that state anew"
+                );
+                return Err(refuse(FailureKind::Invalid, message));
             }
             (None, None) => {
                 return Err(refuse(FailureKind::Invalid, format!("the dead letter {key} says nothing that could be done again")));
@@ -151,7 +166,18 @@ impl Shared {
     /// Forgets it.
     pub(in crate::engine) async fn drop_letter(&self, key: &str) -> Result<(), Failure> {
         let letter = self.letter(key).await?;
-        self.forget_letter(&letter).await
+        // A state that cannot be read begins anew with the letter that stands for it.
+        let state = if letter.cause == unreadable::STATE { self.states.begin_anew(key) } else { None };
+        let begins_anew = state.is_some();
+        let writes: Vec<Write> = state.into_iter().chain(self.dead_letters.forget(&letter.owner, &letter.key)).collect();
+        if !writes.is_empty() {
+            self.ports.store.write(writes).await.map_err(|error| of_store(&error))?;
+        }
+        if begins_anew {
+            // The runs that stood still for it are tried again at once.
+            self.installed_anew.notify_one();
+        }
+        Ok(())
     }
 
     async fn letter(&self, key: &str) -> Result<DeadLetter, Failure> {
@@ -165,7 +191,7 @@ impl Shared {
     }
 
     /// A new run with the input, event and caller of another, of what is in force now. That a flow takes each event once does not count here.
-    async fn begin_again(self: &Arc<Self>, before: &Beginning, copied: Vec<Fact>) -> Result<RunId, Failure> {
+    async fn begin_again(self: &Arc<Self>, before: &Beginning, copied: Vec<Fact>, once: Once) -> Result<RunId, Failure> {
         let activation = Activation {
             trigger: before.trigger.clone(),
             caller: before.caller.clone(),
@@ -173,21 +199,28 @@ impl Shared {
             event: before.event.clone().map(Arc::new),
             ..Activation::new(before.pipeline.clone(), before.flow.clone(), before.input.clone())
         };
-        self.start_anew(activation, Some(before.run), copied).await
+        self.start_anew(activation, Some(before.run), copied, once).await
     }
 
     async fn begin_of_event(self: &Arc<Self>, letter: &DeadLetter, event: &crate::model::event::Event) -> Result<RunId, Failure> {
         let (pipeline, flow) = letter.owner.split_once('.').unwrap_or((&letter.owner, ""));
         let activation = Activation::of_event(&pipeline.into(), &flow.into(), &Arc::new(event.clone()));
-        self.start_anew(activation, letter.run, Vec::new()).await
+        self.start_anew(activation, letter.run, Vec::new(), Once::default()).await
     }
 
-    async fn start_anew(self: &Arc<Self>, activation: Activation, before: Option<RunId>, copied: Vec<Fact>) -> Result<RunId, Failure> {
+    async fn start_anew(
+        self: &Arc<Self>,
+        activation: Activation,
+        before: Option<RunId>,
+        copied: Vec<Fact>,
+        once: Once,
+    ) -> Result<RunId, Failure> {
         let mut ticket = self.prepare(activation)?;
         if let Some(failure) = ticket.circles.take() {
             return Err(failure);
         }
-        (ticket.beginning.retry_of, ticket.idempotency) = (before, None);
+        ticket.beginning.retry_of = before;
+        let fan = self.takes_over_request(&mut ticket, once)?;
         let admission = if copied.is_empty() {
             self.admit(ticket, Patience::AsDeclared).await
         } else {
@@ -200,11 +233,36 @@ impl Shared {
             }
             self.begin(ticket).await
         };
-        match admission {
-            Admission::Started(run) | Admission::Queued(run) => Ok(run),
-            Admission::Dropped => Err(refuse(FailureKind::Rejected, "no place is free, and the flow's `when_full` is drop".to_owned())),
-            Admission::Refused(failure) => Err(failure),
+        let failure = match admission {
+            Admission::Started(run) | Admission::Queued(run) => return Ok(run),
+            Admission::Dropped => refuse(FailureKind::Rejected, "no place is free, and the flow's `when_full` is drop".to_owned()),
+            Admission::Refused(failure) => failure,
+        };
+        fan.iter().for_each(|fan| fan.refused(&failure));
+        Err(failure)
+    }
+
+    /// What does a request once more is the run that answers it, if it succeeds: whoever repeats the request joins it, or takes what it gave.
+    fn takes_over_request(&self, ticket: &mut super::Ticket, once: Once) -> Result<Option<Arc<Fan>>, Failure> {
+        let Some((key, retention)) = ticket.idempotency.take() else { return Ok(None) };
+        let beginning = &ticket.beginning;
+        let before = beginning.retry_of.unwrap_or(beginning.run);
+        if once.has_succeeded && !once.although {
+            return Err(known(before, &Known::Answered(before)));
         }
+        let fan = Fan::new(idempotency::Parts {
+            run: beginning.run,
+            request: (format!("{}.{}", beginning.pipeline, beginning.flow), key),
+            retention,
+            own: None,
+            reply: None,
+            repeats: Arc::clone(&self.repeats),
+            clock: Arc::clone(&self.ports.clock),
+            store: Arc::clone(&self.ports.store),
+        });
+        let fan = self.repeats.once_more(key, fan, once.although, self.ports.clock.now()).map_err(|other| known(before, &other))?;
+        ticket.requester = Some(Arc::clone(&fan) as Arc<dyn Requester>);
+        Ok(Some(fan))
     }
 
     async fn send_part_again(self: &Arc<Self>, before: &Beginning, part: &Arc<Part>) -> Result<RunId, Failure> {
@@ -234,6 +292,45 @@ impl Shared {
             None => Err(refuse(FailureKind::NotFound, format!("there is no run {run}; `pipehost runs list` shows those that are known"))),
         }
     }
+}
+
+/// Whether what is done again may be done a second time.
+#[derive(Clone, Copy, Default)]
+struct Once {
+    /// The run that is done again has succeeded.
+    has_succeeded: bool,
+    /// It is wanted although the request has its answer.
+    although: bool,
+}
+
+/// Whether nothing is left to decide about a run. One that is parked, or not at its end, goes on when somebody wants it to.
+fn is_over(facts: &[Fact]) -> bool {
+    end_of(facts).is_some_and(|outcome| !matches!(outcome, RunOutcome::Parked { .. }))
+}
+
+fn not_over(run: RunId) -> Failure {
+    let message = format!(
+        "run {run} is not at its end, and to begin it anew would do it twice: `pipehost runs resume {run}` has it go on, and if it has not ended, \
+         `pipehost runs cancel {run}` takes back what it did"
+    );
+    refuse(FailureKind::Conflict, message)
+}
+
+/// Why a run is not done again, whose request has another run to do with it, or has its answer.
+fn known(run: RunId, known: &Known) -> Failure {
+    let message = match known {
+        Known::UnderWay(other) => {
+            format!("the request of run {run} is under way as run {other}, with the same idempotency key: wait for its end")
+        }
+        Known::Held(other) => format!(
+            "run {other} of the same request stands still, parked or given up: `pipehost runs resume {other}` has it go on, and when it has ended this can be \
+             done again"
+        ),
+        Known::Answered(other) => format!(
+            "the request of run {run} has its answer from run {other}, and would be done twice: `pipehost runs retry {run} --repeat` does that all the same"
+        ),
+    };
+    refuse(FailureKind::Conflict, message)
 }
 
 fn refuse(kind: FailureKind, message: String) -> Failure {

@@ -2,9 +2,12 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::admitting::Queued;
 use super::{Running, Shared, Ticket, cancel_keys_of, evaluate_key, limits, request_key};
@@ -12,7 +15,7 @@ use crate::engine::calls::Callee;
 use crate::engine::control::Control;
 use crate::engine::dispatcher::{Driver, Driving};
 use crate::engine::door::{DoorKey, Guest, Limits};
-use crate::engine::idempotency::{self, Fan, Request};
+use crate::engine::idempotency::{self, Fan};
 use crate::engine::installed::Installed;
 use crate::engine::recovery::{Revived, Waiting};
 use crate::engine::run::{Extra, RunScope, RunState};
@@ -32,6 +35,12 @@ impl Resuming {
     /// What drives it, for who has it go on in another way.
     pub(super) fn into_driver(self) -> Box<Driver> {
         self.driver
+    }
+
+    /// The same, which lets go of this once it has recorded something.
+    pub(in crate::engine) fn counted_by(mut self, token: Option<TaskTrackerToken>) -> Self {
+        self.driver.counted_by(token);
+        self
     }
 }
 
@@ -123,10 +132,24 @@ impl Shared {
         let request = (format!("{}.{}", beginning.pipeline, beginning.flow), key);
         let store = Arc::clone(&self.ports.store);
         let fan = Fan::new(idempotency::Parts { run: beginning.run, request, retention, own: own.clone(), reply, repeats, clock, store });
-        match self.repeats.ask(key, fan, self.ports.clock.now()) {
-            Request::First(fan) => Some(fan),
+        match self.repeats.go_on(key, fan) {
+            Some(fan) => Some(fan),
             // Nothing was started before the runs were taken up, so that this does not come to pass; the run goes on in any case.
-            Request::Repeats(_) | Request::Refused(_) => own,
+            None => own,
+        }
+    }
+
+    /// Nobody takes a run up by itself any more: the request that began it is not free until somebody has decided about the run.
+    pub(in crate::engine) fn hold_request(&self, state: &RunState) {
+        let beginning = state.beginning();
+        if beginning.part.is_some() {
+            return;
+        }
+        let null = Value::null();
+        let now = self.ports.clock.now();
+        let scope = RunScope { run: state, state: &null, now, random: &*self.ports.random, extra: Extra::default() };
+        if let Ok(Some((key, _))) = request_key(state.flow(), beginning, &scope) {
+            self.repeats.hold(key, beginning.run);
         }
     }
 
@@ -196,14 +219,26 @@ impl Shared {
 
     /// Has it go on.
     pub(in crate::engine) fn go_on(self: &Arc<Self>, resuming: Resuming) {
-        let shared = Arc::clone(self);
+        self.tasks.spawn(Arc::clone(self).resumed(resuming));
+    }
+
+    /// The same for one that has nothing to do but rest: most of them rest at once, and a task for each would cost more than that.
+    pub(in crate::engine) async fn lay_to_rest(self: &Arc<Self>, resuming: Resuming) {
+        let mut task = Arc::clone(self).resumed(resuming);
+        let rests = std::future::poll_fn(|context| Poll::Ready(task.as_mut().poll(context).is_ready())).await;
+        if !rests {
+            self.tasks.spawn(task);
+        }
+    }
+
+    fn resumed(self: Arc<Self>, resuming: Resuming) -> BoxFuture<'static, ()> {
         let Resuming { driver, publish, beginning, requester } = resuming;
         let busy = self.ports.activity.enter();
-        self.tasks.spawn(async move {
+        Box::pin(async move {
             if AssertUnwindSafe(driver.resume(publish, busy)).catch_unwind().await.is_err() {
-                shared.broke_off(&beginning, requester.as_deref());
+                self.broke_off(&beginning, requester.as_deref());
             }
-        });
+        })
     }
 }
 

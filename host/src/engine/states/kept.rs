@@ -17,9 +17,19 @@ pub(super) struct KeptState {
 
 /// Writes a state. The one state of a pipeline without a `state_key` has an empty key; the others begin with `=`, so that no key is mistaken for it.
 pub(super) fn of(pipeline: &PipelineName, key: Option<&str>, version: u64, fields: &Map) -> Kept {
-    let key = key.map_or_else(String::new, |key| format!("={key}"));
+    let (owner, key) = place(pipeline, key);
     let value = Map::from_iter([("version".to_owned(), written(&version)), ("fields".to_owned(), Tree::Map(fields.clone()))]);
-    Kept { room: Room::State, owner: pipeline.to_string(), key, value: Value::from(Tree::Map(value)), until: None }
+    Kept { room: Room::State, owner, key, value: Value::from(Tree::Map(value)), until: None }
+}
+
+/// Under which owner and key a state is kept.
+pub(super) fn place(pipeline: &PipelineName, key: Option<&str>) -> (String, String) {
+    (pipeline.to_string(), key.map_or_else(String::new, |key| format!("={key}")))
+}
+
+/// Whose state is kept there. A key that is none of ours stands for the one state of a pipeline: whoever needs that must hear of it.
+pub(super) fn name(owner: &str, key: &str) -> Name {
+    (PipelineName::new(owner), key.strip_prefix('=').map(str::to_owned))
 }
 
 /// Reads a state; `None` if it is none.

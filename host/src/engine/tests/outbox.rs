@@ -217,6 +217,39 @@ async fn what_is_refused_again_and_again_becomes_a_dead_letter_and_holds_up_nobo
     assert_eq!(others.len(), 4, "nobody got one twice");
 }
 
+#[tokio::test]
+async fn how_often_an_event_was_refused_is_known_to_the_next_host_too() {
+    let pipeline = Arc::new(telling(&[Some("a"), Some("a")], &[("stuck", rejecting())]));
+    let (inner, activity): (_, Arc<OnceLock<Activity>>) = (Noting::lasting(), Arc::default());
+    // The first event takes the one place, and its run never ends.
+    let never = |activity: Arc<OnceLock<Activity>>| {
+        scripted(move |_, _| {
+            let activity = activity.get().cloned().unwrap_or_default();
+            async move { activity.rest(forever()).await }.boxed()
+        })
+    };
+    let first = Host::on(inner.clone(), Arc::clone(&pipeline), &never(Arc::clone(&activity)), 1);
+    activity.set(first.activity.clone()).expect("it is set once");
+    first.ask("main").await;
+    first.clock.advance(Duration::from_secs(12)).await;
+    assert_eq!((first.engine.in_outbox(), inner.in_room(Room::Outbox).await.len()), (1, 1), "the second was refused three times");
+    let tries = inner.in_room(Room::Try).await;
+    assert_eq!(tries.iter().map(|kept| kept.value.text().to_owned()).collect::<Vec<_>>(), [r#"{"tries":3}"#]);
+    first.engine.stop(CancelReason::Shutdown).await;
+    drop(first);
+    let activity: Arc<OnceLock<Activity>> = Arc::default();
+    let second = Host::on(inner.clone(), pipeline, &never(Arc::clone(&activity)), 2);
+    activity.set(second.activity.clone()).expect("it is set once");
+    second.engine.recover().await.expect("the store is good");
+    second.clock.advance(Duration::from_secs(19)).await;
+    assert_eq!(inner.in_room(Room::DeadLetter).await.len(), 0, "four more times");
+    second.clock.advance(Duration::from_secs(5)).await;
+    let letters = inner.in_room(Room::DeadLetter).await;
+    let message = letters[0].value.field("failure").and_then(|failure| failure.field("message")).expect("it has a cause");
+    assert!(message.text().contains("p.stuck did not take it in 8 tries"), "{}", message.text());
+    assert_eq!((inner.in_room(Room::Try).await.len(), second.engine.in_outbox()), (0, 0), "nothing of it is left");
+}
+
 /// What the store has of an event of that type.
 fn entry(number: u128, event_type: &str, key: Option<&str>) -> Kept {
     let event = Event { data: Value::from(crate::model::value::Tree::Int(number as i64)), ..event(number, event_type) };

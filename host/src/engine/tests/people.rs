@@ -226,6 +226,7 @@ async fn a_stalled_run_that_is_called_off_takes_back_what_it_did_and_its_dead_le
     given_up(&store, run).await;
     let second = World::on(Arc::new(store.clone()), pipeline, &executor, 2);
     second.engine.recover().await.expect("the store is good");
+    second.clock.settle().await;
     assert_eq!(second.engine.dead_letters().await.expect("the store is good").len(), 1);
     done.lock().unwrap().clear();
     second.engine.call_off(run).await.expect("it can be taken up");

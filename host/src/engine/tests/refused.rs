@@ -9,13 +9,11 @@ use super::meeting::World;
 use super::{Scripted, scripted};
 use crate::engine::fixture::{Says, Shape, Sketch, SketchStep, pipeline as sketched};
 use crate::journal::memory::{Bounds, MemoryStore};
-use crate::model::activation::{Activation, Admission, Patience, Requester, RunEnd, RunOutcome};
-use crate::model::event::Caller;
+use crate::model::activation::{Activation, Admission, Requester, RunEnd, RunOutcome};
 use crate::model::failure::FailureKind;
 use crate::model::id::RunId;
 use crate::model::port::{Activate, Commit, Store, StoreError, forward_store};
 use crate::model::record::{Batch, Fact, end_of};
-use crate::model::types::Origin;
 use crate::model::value::{Tree, Value};
 
 /// Does each step, takes note of it, and gives so many bytes for those that begin with `large`.
@@ -124,19 +122,7 @@ impl Requester for Ear {
 }
 
 fn activation(ear: &Arc<Ear>) -> Activation {
-    Activation {
-        pipeline: "p".into(),
-        flow: "main".into(),
-        input: Value::null(),
-        origin: Origin::Data,
-        trigger: Value::null(),
-        caller: Caller::default(),
-        correlation_id: None,
-        event: None,
-        requester: Some(Arc::clone(ear) as Arc<dyn Requester>),
-        patience: Patience::AsDeclared,
-        parent: None,
-    }
+    Activation { requester: Some(Arc::clone(ear) as Arc<dyn Requester>), ..Activation::new("p", "main", Value::null()) }
 }
 
 #[tokio::test]

@@ -39,7 +39,8 @@ pub(in crate::journal) async fn survives<S: Store + 'static>(open: impl Fn() -> 
     let durable: Vec<_> = records.expect("the store is not broken").into_iter().filter(|record| record.run != run(3)).collect();
     assert_eq!(after.runs(RunQuery::default()).await, Ok(durable));
     let events = vec![PendingEvent { event: event(6), published: true }, PendingEvent { event: event(7), published: false }];
-    assert_eq!(pending(&*after).await, Pending { runs: vec![run(1)], dispatched: vec![(run(2), run(9))], events, ..Pending::default() });
+    let (claimed, dispatched) = (vec![(run(1), 1)], vec![(run(2), run(9))]);
+    assert_eq!(pending(&*after).await, Pending { runs: vec![run(1)], claimed, dispatched, events, ..Pending::default() });
     assert_eq!(after.kept(Room::State).await, Ok(vec![keep]));
     assert_eq!(after.bundle(Digest::of(b"p")).await, Ok(Some(bundle)));
     let key = InboxKey { pipeline: "p".into(), flow: "main".into(), event: event(5).id };

@@ -1,9 +1,10 @@
 //! What outlives runs, in memory: the rooms of kept values, and bundles.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use crate::model::bundle::Bundle;
+use crate::model::event::Event;
 use crate::model::id::Digest;
 use crate::model::record::{Kept, Room, Write};
 
@@ -11,12 +12,16 @@ use crate::model::record::{Kept, Room, Write};
 const MOST: usize = 1 << 20;
 /// So many bundles: the oldest go.
 const BUNDLES: usize = 256;
+/// So many events that no fact holds: the oldest go.
+const EMITTED: usize = 1_024;
 
 /// The rooms and bundles.
 #[derive(Default)]
 pub(super) struct Rooms {
     rooms: HashMap<Room, Kepts>,
     bundles: Vec<Arc<Bundle>>,
+    /// Events that no fact holds, the oldest first.
+    emitted: VecDeque<Arc<Event>>,
 }
 
 #[derive(Default)]
@@ -35,13 +40,33 @@ impl Rooms {
                 Write::Keep(kept) => self.rooms.entry(kept.room).or_default().keep(kept),
                 Write::Forget { room, owner, key } => self.rooms.entry(room).or_default().forget(&owner, key.as_deref()),
                 Write::Bundle(bundle) => self.store(bundle),
+                Write::Emit(event) => self.emit(event),
             }
         }
+    }
+
+    /// The events that no fact holds.
+    pub(super) fn emitted(&self) -> impl Iterator<Item = &Event> {
+        self.emitted.iter().map(|event| &**event)
+    }
+
+    fn emit(&mut self, event: Arc<Event>) {
+        self.emitted.retain(|other| other.id != event.id);
+        if self.emitted.len() >= EMITTED {
+            self.emitted.pop_front();
+        }
+        self.emitted.push_back(event);
     }
 
     /// The first so many of what is kept in a room, what was written first in front.
     pub(super) fn kept(&self, room: Room, most: usize) -> Vec<Kept> {
         self.rooms.get(&room).map(|kept| kept.order.values().take(most).cloned().collect()).unwrap_or_default()
+    }
+
+    /// Which of these, by owner and key, are kept in a room.
+    pub(super) fn holds(&self, room: Room, names: &[(String, String)]) -> HashSet<(String, String)> {
+        let Some(kept) = self.rooms.get(&room) else { return HashSet::new() };
+        names.iter().filter(|name| kept.places.contains_key(*name)).cloned().collect()
     }
 
     /// Whether nothing is kept in a room.

@@ -22,19 +22,21 @@ const SMALL_ENOUGH: usize = (MOST / 8) as usize;
 /// # Errors
 /// [`StoreError::TooLarge`] if one of them takes more than [`MOST`], or all of them more than [`MOST_TOGETHER`], as in every store.
 pub(super) fn weigh_facts(facts: &[Fact]) -> Result<usize, StoreError> {
-    let (mut all, mut large) = (0, 0);
+    let mut all = 0;
     for fact in facts {
         let bytes = weigh_fact(fact);
         all += bytes;
         if bytes > SMALL_ENOUGH {
-            large += fitting(fact)?;
+            fitting(fact)?;
         }
     }
-    // The small ones are no more than about a thousand.
-    match large {
-        bytes if bytes > MOST_TOGETHER => Err(StoreError::TooLarge { bytes, most: MOST_TOGETHER }),
-        _ => Ok(all),
+    if all as u64 > MOST_TOGETHER / 8 {
+        let bytes = facts.iter().map(size::of).sum();
+        if bytes > MOST_TOGETHER {
+            return Err(StoreError::TooLarge { bytes, most: MOST_TOGETHER });
+        }
     }
+    Ok(all)
 }
 
 /// Makes sure that what is kept is no larger than any store keeps.

@@ -61,7 +61,11 @@ impl From<Trouble> for StoreError {
 
 /// What a reader's error amounts to: it breaks nothing, but what was asked for is not known.
 pub(super) fn unread(error: &Error) -> StoreError {
-    StoreError::Broken(format!("the journal cannot be read: {error}"))
+    let why = format!("the journal cannot be read: {error}");
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy(why),
+        _ => StoreError::Broken(why),
+    }
 }
 
 /// Opens the one connection that writes. The file is made if it is not there.

@@ -57,6 +57,7 @@ pub(super) enum Change {
     Keep { room: Room, owner: String, key: String, value: Content<String>, until: Option<Timestamp> },
     Forget { room: Room, owner: String, key: Option<String> },
     Bundle(Arc<Bundle>, Vec<Content<Arc<[u8]>>>),
+    Emit(Emitted),
 }
 
 impl Append {
@@ -154,6 +155,7 @@ pub(super) fn changes_of(writes: &[Write], sealer: &Sealer) -> Result<Vec<Change
                 let files = bundle.files.iter().map(|(_, content)| Content::new(Arc::clone(content))).collect();
                 Change::Bundle(Arc::clone(bundle), files)
             }
+            Write::Emit(event) => Change::Emit(Emitted::new(event, sealer)?),
         })
     };
     writes.iter().map(change).collect()
@@ -165,6 +167,7 @@ pub(super) fn bytes_of(changes: &[Change]) -> usize {
         Change::Keep { value, .. } => value.len(),
         Change::Forget { .. } => 0,
         Change::Bundle(_, files) => files.iter().map(Content::len).sum(),
+        Change::Emit(event) => event.data.len(),
     };
     changes.iter().map(bytes).sum()
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rusqlite::types::Value as Cell;
 use rusqlite::{Connection, Row, params_from_iter};
@@ -14,12 +15,17 @@ use super::payload::{Payloads, Stored};
 use super::seal::Sealer;
 use crate::model::event::Event;
 use crate::model::id::{CorrelationId, Digest, EventId, IdPrefix, RunId};
-use crate::model::port::{Answer, Pending, PendingEvent, RunQuery, RunRecord, StoreError, Unreadable};
+use crate::model::port::{Answer, Clock, Pending, PendingEvent, RunQuery, RunRecord, StoreError, Unreadable};
 use crate::model::record::{Fact, InboxKey};
 use crate::model::time::Timestamp;
 
 /// So many read at once; further ones wait.
 const READERS: usize = 4;
+/// The wait before what somebody else holds is asked for again, and the longest: it doubles.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// So long it is asked for again. Whoever starts and cannot read what was left behind must not give up for a moment's sake, nor wait for ever.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Connections that only read.
 pub(super) struct Readers(Arc<Pool>);
@@ -30,40 +36,57 @@ struct Pool {
     places: Arc<Semaphore>,
     sealer: Arc<Sealer>,
     payloads: Payloads,
+    clock: Option<Arc<dyn Clock>>,
 }
 
 impl Readers {
-    /// Readers of this file; a connection is opened when it is first needed.
-    pub(super) fn new(path: PathBuf, sealer: Arc<Sealer>, payloads: Payloads) -> Self {
-        Self(Arc::new(Pool { path, idle: Mutex::default(), places: Arc::new(Semaphore::new(READERS)), sealer, payloads }))
+    /// Readers of this file; a connection is opened when it is first needed. With a clock they are patient: see [`read`](Self::read).
+    pub(super) fn new(path: PathBuf, sealer: Arc<Sealer>, payloads: Payloads, clock: Option<Arc<dyn Clock>>) -> Self {
+        Self(Arc::new(Pool { path, idle: Mutex::default(), places: Arc::new(Semaphore::new(READERS)), sealer, payloads, clock }))
     }
 
-    /// Reads on a blocking thread.
+    /// Reads on a blocking thread. What somebody else holds is asked for again after waits that double, for a minute; without a clock it is not.
     pub(super) fn read<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection, &Sealer, &Payloads) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnOnce(&Connection, &Sealer, &Payloads) -> Result<T, StoreError> + Clone + Send + 'static,
     ) -> Answer<T> {
         let pool = Arc::clone(&self.0);
         Box::pin(async move {
-            let place = Arc::clone(&pool.places).acquire_owned().await;
-            let place = place.map_err(|_| super::queue::closed())?;
-            let done = tokio::task::spawn_blocking(move || {
-                let _place = place;
-                let idle = pool.idle().pop();
-                let connection = match idle {
-                    Some(connection) => connection,
-                    None => connection::reader(&pool.path).map_err(|error| unread(&error))?,
-                };
-                let done = work(&connection, &pool.sealer, &pool.payloads);
-                pool.idle().push(connection);
-                done
-            });
-            done.await.unwrap_or_else(|panic| Err(StoreError::Broken(format!("reading broke off: {panic}"))))
+            let Some(clock) = pool.clock.clone() else { return pool.read_once(work).await };
+            let (until, mut wait) = (clock.now() + PATIENCE, FIRST_WAIT);
+            loop {
+                match pool.read_once(work.clone()).await {
+                    Err(StoreError::Busy(_)) if clock.now() < until => clock.sleep_until(clock.now() + wait).await,
+                    answer => return answer,
+                }
+                wait = (wait * 2).min(LONGEST_WAIT);
+            }
         })
     }
 }
 
 impl Pool {
+    async fn read_once<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Connection, &Sealer, &Payloads) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let pool = Arc::clone(self);
+        let place = Arc::clone(&pool.places).acquire_owned().await;
+        let place = place.map_err(|_| super::queue::closed())?;
+        let done = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            let idle = pool.idle().pop();
+            let connection = match idle {
+                Some(connection) => connection,
+                None => connection::reader(&pool.path).map_err(|error| unread(&error))?,
+            };
+            let done = work(&connection, &pool.sealer, &pool.payloads);
+            pool.idle().push(connection);
+            done
+        });
+        done.await.unwrap_or_else(|panic| Err(StoreError::Broken(format!("reading broke off: {panic}"))))
+    }
+
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -93,21 +116,29 @@ pub(super) fn facts(connection: &Connection, run: RunId, sealer: &Sealer, payloa
 /// What a host that starts has to take up. An event that cannot be read hinders itself only.
 pub(super) fn pending(connection: &Connection, sealer: &Sealer, payloads: &Payloads) -> Result<Pending, StoreError> {
     let read = || {
-        let mut runs = connection
-            .prepare_cached("SELECT run FROM runs WHERE ended IS NULL AND began IS NOT NULL ORDER BY due IS NULL, due, began, run")?;
-        let runs = runs.query_map([], |row| run_id(row, 0))?.collect::<Result<Vec<_>, _>>()?;
+        let mut runs = Vec::new();
+        // Two questions, each of which goes along the index: nothing has to be sorted.
+        for which in ["due IS NOT NULL ORDER BY due, began, run", "due IS NULL ORDER BY began, run"] {
+            let open = format!("SELECT run FROM runs WHERE ended IS NULL AND began IS NOT NULL AND {which}");
+            let mut open = connection.prepare(&open)?;
+            for run in open.query_map([], |row| run_id(row, 0))? {
+                runs.push(run?);
+            }
+        }
+        let mut claimed = connection.prepare_cached("SELECT run, claims FROM runs WHERE ended IS NULL AND claims > 0")?;
+        let claimed = claimed.query_map([], |row| Ok((run_id(row, 0)?, row.get(1)?)))?.collect::<Result<Vec<_>, _>>()?;
         let mut dispatched = connection.prepare_cached("SELECT by, run FROM dispatched ORDER BY by, run")?;
         let dispatched = dispatched.query_map([], |row| Ok((run_id(row, 0)?, run_id(row, 1)?)))?.collect::<Result<Vec<_>, _>>()?;
         let mut events = connection.prepare_cached("SELECT event, published, data, payload FROM events ORDER BY time, event")?;
         let events = events.query_map([], |row| Ok((event_id(row, 0)?, row.get::<_, bool>(1)?, Stored::of(row, 2)?)))?;
-        Ok((runs, dispatched, events.collect::<Result<Vec<_>, _>>()?))
+        Ok((runs, claimed, dispatched, events.collect::<Result<Vec<_>, _>>()?))
     };
-    let (runs, dispatched, events) = read().map_err(|error: rusqlite::Error| unread(&error))?;
-    let mut pending = Pending { runs, dispatched, ..Pending::default() };
+    let (runs, claimed, dispatched, events) = read().map_err(|error: rusqlite::Error| unread(&error))?;
+    let mut pending = Pending { runs, claimed, dispatched, ..Pending::default() };
     for (id, published, text) in events {
         match text.text(payloads).and_then(|text| sealer.read::<Event>(&text)) {
             Ok(event) => pending.events.push(PendingEvent { event, published }),
-            Err(why) => pending.unreadable.push(Unreadable { owner: String::new(), key: id.to_string(), why }),
+            Err(why) => pending.unreadable.push(Unreadable { owner: String::new(), key: id.to_string(), why, until: None }),
         }
     }
     Ok(pending)

@@ -1,5 +1,6 @@
 //! What outlives runs: kept values and bundles.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -41,6 +42,15 @@ pub(super) fn change(transaction: &Transaction<'_>, changes: &[Change]) -> Resul
                 connection.prepare_cached("DELETE FROM kept WHERE room = ?1 AND owner = ?2")?.execute(params![room.as_str(), owner])?;
             }
             Change::Bundle(bundle, files) => store(transaction, bundle, files)?,
+            Change::Emit(event) => {
+                transaction.payloads.put(&event.data)?;
+                // One that is there was told before, and is told once more.
+                connection
+                    .prepare_cached(
+                        "INSERT INTO events (event, time, data, payload) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (event) DO UPDATE SET published = 0",
+                    )?
+                    .execute(params![event.event.as_uuid().as_bytes(), nanos(event.time), event.data.here(), event.data.file()])?;
+            }
         }
     }
     Ok(())
@@ -84,7 +94,7 @@ pub(super) fn kept(connection: &Connection, (room, most): (Room, usize), sealer:
                 let (owner, key, until): (String, String, Option<i64>) = (row.get(0)?, row.get(1)?, row.get(2)?);
                 match Stored::of(row, 3)?.text(payloads).and_then(|value| sealer.read(&value)) {
                     Ok(value) => page.kept.push(Kept { room, owner, key, value, until: until.map(timestamp) }),
-                    Err(why) => page.unreadable.push(Unreadable { owner, key, why }),
+                    Err(why) => page.unreadable.push(Unreadable { owner, key, why, until: until.map(timestamp) }),
                 }
                 after = row.get(5)?;
                 found += 1;
@@ -96,6 +106,21 @@ pub(super) fn kept(connection: &Connection, (room, most): (Room, usize), sealer:
     };
     read().map_err(|error: rusqlite::Error| unread(&error))?;
     Ok(page)
+}
+
+/// Which of these, by owner and key, are kept in a room, whether they can be read or not.
+pub(super) fn holds(connection: &Connection, room: Room, names: &[(String, String)]) -> Result<HashSet<(String, String)>, StoreError> {
+    let read = || {
+        let mut asked = connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM kept WHERE room = ?1 AND owner = ?2 AND key = ?3)")?;
+        let mut held = HashSet::new();
+        for (owner, key) in names {
+            if asked.query_row(params![room.as_str(), owner, key], |row| row.get::<_, bool>(0))? {
+                held.insert((owner.clone(), key.clone()));
+            }
+        }
+        Ok(held)
+    };
+    read().map_err(|error: rusqlite::Error| unread(&error))
 }
 
 /// What a revision is made of.

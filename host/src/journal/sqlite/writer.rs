@@ -189,10 +189,11 @@ impl Writer {
     fn write(&mut self, work: &Work) -> Result<Vec<Written>, Trouble> {
         self.transact(|transaction| {
             let mut written = Vec::with_capacity(work.orders.len());
+            // First: what is told once more with one of these orders is not marked by what came of it before.
+            transaction.publish(&work.published)?;
             for Waiting { order, .. } in &work.orders {
                 written.push(transaction.apply(order)?);
             }
-            transaction.publish(&work.published)?;
             Ok(written)
         })
     }

@@ -1,9 +1,10 @@
 //! Where the facts of runs are kept, and what has to stand or fall with them.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 
 use crate::model::bundle::Bundle;
 use crate::model::event::Event;
@@ -31,6 +32,12 @@ pub trait Store: Send + Sync {
     /// The facts of a run in their order; empty if it is unknown or has been forgotten.
     fn facts(&self, run: RunId) -> Answer<Vec<Fact>>;
 
+    /// The same of many runs, in the order in which they are named. What hinders one of them hinders that one only.
+    fn facts_of(&self, runs: &[RunId]) -> Answer<Vec<Result<Vec<Fact>, StoreError>>> {
+        let all = join_all(runs.iter().map(|run| self.facts(*run)));
+        Box::pin(async move { Ok(all.await) })
+    }
+
     /// Nothing will be added to this run for a while: a store may keep it in less room. What it gives of it stays the same.
     fn rest(&self, run: RunId);
 
@@ -52,6 +59,17 @@ pub trait Store: Send + Sync {
     /// The first so many of what is kept in a room, for whoever takes it in pages. What cannot be read counts for none of them, and comes beside them.
     fn first_kept(&self, room: Room, most: usize) -> Answer<Page>;
 
+    /// Which of these, by owner and key, are kept in a room, whether they can be read or not.
+    fn holds(&self, room: Room, names: &[(String, String)]) -> Answer<HashSet<(String, String)>> {
+        let (page, names): (_, HashSet<_>) = (self.first_kept(room, usize::MAX), names.iter().cloned().collect());
+        Box::pin(async move {
+            let Page { kept, unreadable } = page.await?;
+            let kept = kept.into_iter().map(|kept| (kept.owner, kept.key));
+            let held = kept.chain(unreadable.into_iter().map(|one| (one.owner, one.key)));
+            Ok(held.filter(|name| names.contains(name)).collect())
+        })
+    }
+
     /// What the runs of a revision are made of; `None` if no run needs it any more.
     fn bundle(&self, revision: Digest) -> Answer<Option<Arc<Bundle>>>;
 
@@ -67,6 +85,8 @@ pub trait Store: Send + Sync {
 pub struct Pending {
     /// The runs that have not ended: those that are due first in front, the others in the order in which they began.
     pub runs: Vec<RunId>,
+    /// Those of the runs that were taken up before without a fact being added since, and how often in a row: see [`Store::claim`].
+    pub claimed: Vec<(RunId, u32)>,
     /// What was dispatched and never began: the run that dispatched, which may have ended, and the one that it sent on its way.
     pub dispatched: Vec<(RunId, RunId)>,
     /// The events that a run under way may still wait for, and those that may not have reached everybody, the oldest first.
@@ -91,7 +111,7 @@ impl Page {
     /// [`StoreError::Unreadable`] if something cannot be read.
     pub fn whole(self) -> Result<Vec<Kept>, StoreError> {
         match self.unreadable.into_iter().next() {
-            Some(Unreadable { owner, key, why }) => Err(StoreError::Unreadable(format!("what {owner} keeps under {key}: {why}"))),
+            Some(Unreadable { owner, key, why, .. }) => Err(StoreError::Unreadable(format!("what {owner} keeps under {key}: {why}"))),
             None => Ok(self.kept),
         }
     }
@@ -106,6 +126,8 @@ pub struct Unreadable {
     pub key: String,
     /// Why it cannot be read.
     pub why: String,
+    /// Until when it is kept; `None` is until somebody forgets it.
+    pub until: Option<Timestamp>,
 }
 
 /// An event that a host that starts may have to publish again.
@@ -252,6 +274,8 @@ pub enum StoreError {
     },
     /// This one thing cannot be read, for a reason of its own: a secret that is not given any more, a row that does not parse.
     Unreadable(String),
+    /// Somebody else holds the store, longer than it was worth waiting for; it may be asked again.
+    Busy(String),
     /// The store cannot take more.
     Full(String),
     /// What the store has may not be all that it had; it takes nothing until somebody has accepted that.
@@ -271,6 +295,7 @@ impl fmt::Display for StoreError {
                 write!(formatter, "a value of {bytes} bytes is more than the store takes, which is {} MiB", most >> 20)
             }
             Self::Unreadable(why) => write!(formatter, "it cannot be read: {why}"),
+            Self::Busy(why) => write!(formatter, "somebody else holds the store: {why}"),
             Self::Full(why) => write!(formatter, "the store is full: {why}"),
             Self::Suspect(why) => write!(formatter, "data may be lost: {why}"),
             Self::Broken(why) => write!(formatter, "the store is broken: {why}"),
@@ -281,10 +306,14 @@ impl fmt::Display for StoreError {
 impl std::error::Error for StoreError {}
 
 /// The methods of [`Store`] that a store round another one leaves to it: `facts`, `write` and `published` where they are named, and all others
-/// but `commit`.
+/// but `commit`; without `kept` and `first_kept` if that is said.
 #[cfg(test)]
 macro_rules! forward_store {
     ($inner:tt: $($named:ident),*) => {
+        $crate::model::port::forward_store!(without rooms $inner: $($named),*);
+        $crate::model::port::forward_store!(@ rooms $inner);
+    };
+    (without rooms $inner:tt: $($named:ident),*) => {
         $($crate::model::port::forward_store!(@ $named $inner);)*
 
         fn rest(&self, run: $crate::model::id::RunId) {
@@ -303,14 +332,6 @@ macro_rules! forward_store {
             self.$inner.has_taken(key)
         }
 
-        fn kept(&self, room: $crate::model::record::Room) -> $crate::model::port::Answer<Vec<$crate::model::record::Kept>> {
-            self.$inner.kept(room)
-        }
-
-        fn first_kept(&self, room: $crate::model::record::Room, most: usize) -> $crate::model::port::Answer<$crate::model::port::Page> {
-            self.$inner.first_kept(room, most)
-        }
-
         fn bundle(
             &self,
             revision: $crate::model::id::Digest,
@@ -324,6 +345,15 @@ macro_rules! forward_store {
 
         fn health(&self) -> $crate::model::port::Health {
             self.$inner.health()
+        }
+    };
+    (@ rooms $inner:tt) => {
+        fn kept(&self, room: $crate::model::record::Room) -> $crate::model::port::Answer<Vec<$crate::model::record::Kept>> {
+            self.$inner.kept(room)
+        }
+
+        fn first_kept(&self, room: $crate::model::record::Room, most: usize) -> $crate::model::port::Answer<$crate::model::port::Page> {
+            self.$inner.first_kept(room, most)
         }
     };
     (@ facts $inner:tt) => {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Fact;
 use crate::model::bundle::Bundle;
+use crate::model::event::Event;
 use crate::model::id::{EventId, FlowName, PipelineName, RunId};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
@@ -50,6 +51,8 @@ pub enum Write {
     },
     /// What the runs of a revision are made of. Written with the first of them; one that is there already stays.
     Bundle(Arc<Bundle>),
+    /// An event that no fact holds, since it comes from outside or is told once more: it has to reach everybody who hears it, as those of facts.
+    Emit(Arc<Event>),
 }
 
 /// Something that outlives the run which wrote it.
@@ -83,13 +86,15 @@ pub enum Room {
     Wait,
     /// Events with `via: outbox` that have not reached everybody.
     Outbox,
+    /// How often such an event was refused.
+    Try,
     /// What nobody could bring to a good end: see `pipehost dlq`.
     DeadLetter,
 }
 
 impl Room {
     /// All of them.
-    pub const ALL: [Self; 7] = [Self::State, Self::Dedup, Self::Cache, Self::Answer, Self::Wait, Self::Outbox, Self::DeadLetter];
+    pub const ALL: [Self; 8] = [Self::State, Self::Dedup, Self::Cache, Self::Answer, Self::Wait, Self::Outbox, Self::Try, Self::DeadLetter];
 
     /// The word for it, as it stands in a store.
     pub const fn as_str(self) -> &'static str {
@@ -100,6 +105,7 @@ impl Room {
             Self::Answer => "answer",
             Self::Wait => "wait",
             Self::Outbox => "outbox",
+            Self::Try => "try",
             Self::DeadLetter => "dead_letter",
         }
     }

@@ -258,3 +258,30 @@ async fn a_full_store_that_is_closed_says_what_it_could_not_write() {
     drop(store);
     assert_eq!(open(folder.path(), quick()).facts(run(1)).await.expect("it can be read").len(), 1);
 }
+
+#[tokio::test]
+async fn what_somebody_else_holds_for_a_while_is_read_once_it_is_free_and_what_is_held_for_good_is_said() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let clock = virtual_clock();
+    let store = open_at(folder.path(), &clock, quick());
+    let held = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY), None);
+    let held = connection::unread(&held);
+    assert!(matches!(held, StoreError::Busy(_)), "{held:?}");
+    for (times, comes) in [(4, Ok(7)), (u32::MAX, Err(held.clone()))] {
+        let tries = Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let (count, held) = (Arc::clone(&tries), held.clone());
+        let began = clock.now();
+        let work = store.0.readers.read(move |_, _, _| if count.fetch_add(1, Ordering::Relaxed) < times { Err(held) } else { Ok(7) });
+        let answer = tokio::spawn(work);
+        while !answer.is_finished() {
+            until(|| clock.sleepers() > 0 || answer.is_finished()).await;
+            clock.advance(Duration::from_millis(100)).await;
+        }
+        assert_eq!(answer.await.expect("no panic"), comes);
+        let took = clock.now().since(began);
+        match comes {
+            Ok(_) => assert_eq!(tries.load(Ordering::Relaxed), 5, "after {took:?}"),
+            Err(_) => assert!(took >= Duration::from_secs(60) && took < Duration::from_secs(70), "after {took:?}"),
+        }
+    }
+}

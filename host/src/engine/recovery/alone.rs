@@ -1,0 +1,118 @@
+//! Runs that were at work when one host after the other ended. One of them may be what ends the hosts, and the others only happened to be there: so each
+//! is taken up after all other runs and alone, and is counted only then. A host that ends all the same gives up the one that it ended with.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Busy;
+use crate::engine::calls::Callee;
+use crate::engine::recovery::CLAIMS;
+use crate::engine::shared::Shared;
+use crate::model::id::RunId;
+use crate::model::record::Fact;
+use crate::telemetry::failpoint;
+
+use super::classify::{Found, Revived};
+use super::stalled::Reason;
+
+/// So often in a row a run was taken up with all others and nothing was recorded of it, or an attempt of it was cut off: then it is taken up alone. Fewer
+/// than [`CLAIMS`], so that nothing is given up that was not alone.
+const TOGETHER: u32 = 3;
+/// The same for attempts that were cut off: what works long is cut off by any end of the host.
+const CUT_OFF_TOGETHER: usize = 5;
+
+/// So long one that is taken up alone keeps the next one waiting at most: what ends a host does so soon.
+const KEEPS_WAITING: Duration = Duration::from_secs(10);
+/// The wait between two looks at what it has recorded.
+const LOOK: Duration = Duration::from_millis(50);
+
+impl Shared {
+    /// Whether a run, taken up so often already without anything recorded of it, may be what ended the last hosts.
+    pub(super) fn is_suspect(&self, revived: &Revived, claims: u32) -> bool {
+        revived.acts_at_once(self.ports.clock.now()) && (claims >= TOGETHER || revived.cut_off() >= CUT_OFF_TOGETHER)
+    }
+
+    /// Gives up those that have had their chances, and has the others wait for their turn.
+    pub(super) async fn take_up_suspects(self: &Arc<Self>, suspects: Vec<Revived>, claimed: &HashMap<RunId, u32>, called: HashSet<RunId>) {
+        let mut turns = Vec::new();
+        for revived in suspects {
+            let (run, claims) = (revived.run(), claimed.get(&revived.run()).copied().unwrap_or_default());
+            if claims >= CLAIMS || revived.is_cut_off() {
+                self.give_up_on(&revived, claims, &called).await;
+                continue;
+            }
+            let callee = called.contains(&run).then(|| Arc::new(Callee::with_reply(revived.reply())));
+            if let Some(callee) = &callee {
+                self.expect_rejoin(run, Arc::clone(callee));
+            }
+            // One whose caller went on without it is not wanted any more.
+            let beginning = revived.beginning();
+            let is_unwanted = beginning.parent.is_some() && beginning.part.is_none() && callee.is_none();
+            self.hold_request(&revived.state);
+            self.stall(run, Reason::waits_its_turn(beginning), callee);
+            turns.push((claims, revived.cut_off(), run, is_unwanted));
+        }
+        if turns.is_empty() {
+            return;
+        }
+        // What was alone when a host ended comes behind those that were not.
+        turns.sort_by_key(|(claims, cut_off, ..)| (*claims, *cut_off));
+        self.tasks.spawn(Arc::clone(self).take_turns(turns.into_iter().map(|(.., run, is_unwanted)| (run, is_unwanted)).collect(), called));
+    }
+
+    async fn take_turns(self: Arc<Self>, turns: Vec<(RunId, bool)>, called: HashSet<RunId>) {
+        let mut busy = self.ports.activity.enter();
+        for (run, is_unwanted) in turns {
+            if self.stop.is_cancelled() {
+                return;
+            }
+            // Somebody may have decided about it meanwhile.
+            if self.stalled.contains(run) {
+                self.take_turn(run, is_unwanted, &called, &mut busy).await;
+            }
+        }
+        self.stalled_have_changed();
+    }
+
+    async fn take_turn(self: &Arc<Self>, run: RunId, is_unwanted: bool, called: &HashSet<RunId>, busy: &mut Busy) {
+        // What cannot be counted goes on all the same.
+        let count = self.ports.store.claim(run).await.unwrap_or(1);
+        failpoint::reach("recovery.alone");
+        if count >= CLAIMS
+            && let Some(Found::Working(revived)) = self.found_again(run).await
+        {
+            return self.give_up_on(&revived, count, called).await;
+        }
+        let before = self.ports.store.facts(run).await.map_or(0, |facts| facts.len());
+        let goes_on = match is_unwanted {
+            true => self.call_off_stalled(run).await.is_ok(),
+            false => self.try_again(run).await,
+        };
+        if goes_on {
+            self.until_over_it(run, before, busy).await;
+        }
+    }
+
+    /// Waits until a run has got further than to begin an attempt again, or is under way no more; and no longer than the next one may be kept waiting.
+    async fn until_over_it(&self, run: RunId, before: usize, busy: &mut Busy) {
+        let due = self.ports.clock.now() + KEEPS_WAITING;
+        while self.is_live(run) && self.ports.clock.now() < due {
+            let facts = self.ports.store.facts(run).await.unwrap_or_default();
+            if facts.iter().skip(before).any(|fact| !matches!(fact, Fact::AttemptStarted { .. })) {
+                return;
+            }
+            let look = self.ports.clock.sleep_until(self.ports.clock.now() + LOOK);
+            let stopped = busy.rest(async {
+                tokio::select! {
+                    biased;
+                    () = self.stop.cancelled() => true,
+                    () = look => false,
+                }
+            });
+            if stopped.await {
+                return;
+            }
+        }
+    }
+}

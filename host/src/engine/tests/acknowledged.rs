@@ -1,0 +1,189 @@
+//! What comes from outside is acknowledged once it cannot be lost any more: hosts that end in between.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+
+use super::meeting::{World, answer, flow, listening_flow, plan, text, wait, work};
+use super::{Scripted, scripted};
+use crate::engine::{Emitted, Outside};
+use crate::journal::memory::MemoryStore;
+use crate::model::activation::RunOutcome;
+use crate::model::event::Caller;
+use crate::model::failure::{Failure, FailureKind};
+use crate::model::id::EventType;
+use crate::model::job::CancelReason;
+use crate::model::port::{Commit, RunQuery, RunRecord, Store, StoreError, forward_store};
+use crate::model::record::{Batch, Fact, Kept, Room, Write};
+use crate::model::value::Value;
+use crate::plan::pipeline::{EventMode, Idempotency, Pipeline, Trigger, Verb};
+
+/// A store whose host has ended, for all that it hears: what it is given of runs, or beside them, is not kept and never answered. Or it is full.
+#[derive(Default)]
+struct Cut {
+    inner: MemoryStore,
+    no_commits: AtomicBool,
+    no_writes: AtomicBool,
+    full: AtomicBool,
+}
+
+impl Store for Cut {
+    fn commit(&self, batch: Batch) -> Commit {
+        match self.no_commits.load(Ordering::SeqCst) {
+            true => Box::pin(std::future::pending()),
+            false => self.inner.commit(batch),
+        }
+    }
+
+    fn write(&self, writes: Vec<Write>) -> Commit {
+        if self.full.load(Ordering::SeqCst) {
+            return Box::pin(std::future::ready(Err(StoreError::Full("the disk has no room".to_owned()))));
+        }
+        match self.no_writes.load(Ordering::SeqCst) {
+            true => Box::pin(std::future::pending()),
+            false => self.inner.write(writes),
+        }
+    }
+
+    forward_store!(inner: facts, published);
+}
+
+fn succeeds() -> Arc<Scripted> {
+    scripted(|_, _| async { Ok(Value::string("ok")) }.boxed())
+}
+
+/// A flow that hears `Answer`.
+fn hearing(verbs: Vec<(&str, Verb)>) -> Pipeline {
+    let mut pipeline = plan(vec![flow("hears", verbs)]);
+    let hears = pipeline.flows.first_mut().and_then(Arc::get_mut).expect("nobody else has it");
+    hears.triggers = vec![Trigger::Event { types: vec!["Answer".into()], mode: EventMode::Direct }];
+    pipeline
+}
+
+fn outside() -> Outside {
+    let caller = Caller { id: Some("ada".to_owned()), roles: Vec::new() };
+    Outside { pipeline: "p".into(), event_type: EventType::new("Answer"), data: answer(7), caller, correlation_id: None }
+}
+
+async fn runs(store: &MemoryStore) -> Vec<RunRecord> {
+    store.runs(RunQuery::default()).await.expect("never broken")
+}
+
+#[tokio::test]
+async fn an_event_is_acknowledged_once_it_is_recorded_and_starts_its_flow_whatever_ends_the_host() {
+    let (store, pipeline) = (Arc::new(Cut::default()), Arc::new(hearing(vec![("w", work())])));
+    let first = World::on(store.clone(), Arc::clone(&pipeline), &succeeds(), 1);
+    store.no_commits.store(true, Ordering::SeqCst);
+    let Emitted { refused, .. } = first.engine.emit(outside()).await.expect("it is taken in");
+    assert!(refused.is_empty());
+    assert!(runs(&store.inner).await.is_empty(), "the host ends before the flow's run is kept");
+    drop(first);
+    for seed in [2, 3] {
+        let next = World::on(Arc::new(store.inner.clone()), Arc::clone(&pipeline), &succeeds(), seed);
+        next.clock.advance(Duration::from_secs(seed)).await;
+        next.engine.recover().await.expect("the store is good");
+        next.clock.settle().await;
+        let runs = runs(&store.inner).await;
+        let ends: Vec<_> = runs.iter().map(|run| run.ended.as_ref().map(|(_, outcome)| outcome.as_str())).collect();
+        assert_eq!(ends, [Some("succeeded")], "once, however often hosts start");
+        next.engine.stop(CancelReason::Shutdown).await;
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_is_not_recorded_is_not_acknowledged_and_nobody_hears_it() {
+    let (store, pipeline) = (Arc::new(Cut::default()), Arc::new(hearing(vec![("w", work())])));
+    let world = World::on(store.clone(), pipeline, &succeeds(), 1);
+    store.no_writes.store(true, Ordering::SeqCst);
+    let mut emitted = std::pin::pin!(world.engine.emit(outside()));
+    for _ in 0..20 {
+        assert!(emitted.as_mut().now_or_never().is_none());
+        tokio::task::yield_now().await;
+    }
+    assert_eq!((world.diary.count("event Answer"), runs(&store.inner).await.len()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_full_store_refuses_an_event_and_one_that_nobody_hears_needs_no_room() {
+    let store = Arc::new(Cut { full: AtomicBool::new(true), ..Cut::default() });
+    let world = World::on(store.clone(), Arc::new(hearing(vec![("w", work())])), &succeeds(), 1);
+    let failure = world.engine.emit(outside()).await.expect_err("there is no room");
+    assert_eq!(failure.code.as_deref(), Some("E0750"));
+    assert_eq!(world.diary.count("event Answer"), 0);
+    let deaf = World::on(store, Arc::new(plan(vec![flow("main", vec![("w", work())])])), &succeeds(), 1);
+    deaf.engine.emit(outside()).await.expect("nobody can lose it");
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_before_its_wait_begins_is_there_for_it_after_a_restart() {
+    let (mut main, on_timeout, reminder) = listening_flow("main");
+    let nap = main.step("nap", Verb::Sleep(text("1h")));
+    let approval = main.step("approval", wait(None, on_timeout, reminder));
+    main.blocks[0] = vec![nap, approval];
+    let (store, pipeline) = (MemoryStore::new(), Arc::new(plan(vec![main])));
+    let first = World::on(Arc::new(store.clone()), Arc::clone(&pipeline), &succeeds(), 1);
+    let (run, _) = first.ask("main").await;
+    first.clock.advance(Duration::from_secs(1)).await;
+    let caller = Caller { id: Some("ada".to_owned()), roles: Vec::new() };
+    let kept = first.engine.signal(run, EventType::new("Answer"), answer(7), caller).await.expect("it is taken in");
+    first.engine.stop(CancelReason::Shutdown).await;
+    drop(first);
+    let second = World::on(Arc::new(store.clone()), pipeline, &succeeds(), 2);
+    second.clock.advance(Duration::from_secs(2)).await;
+    second.engine.recover().await.expect("the store is good");
+    second.clock.advance(Duration::from_secs(3_600)).await;
+    let facts = store.facts(run).await.expect("never broken");
+    let took = |fact: &Fact| matches!(fact, Fact::WaitEnded { event: Some(event), .. } if event.id == kept.id);
+    assert!(facts.iter().any(took), "{facts:?}");
+}
+
+#[tokio::test]
+async fn an_event_that_is_replayed_is_recorded_with_the_end_of_its_letter() {
+    let (store, pipeline) = (Arc::new(Cut::default()), Arc::new(hearing(vec![("w", work())])));
+    let first = World::on(store.clone(), Arc::clone(&pipeline), &succeeds(), 1);
+    let emitted = first.engine.emit(outside()).await.expect("it is taken in");
+    first.clock.settle().await;
+    let [run] = &runs(&store.inner).await[..] else { panic!("the flow has heard it") };
+    let Some(Fact::Began(beginning)) = store.inner.facts(run.run).await.expect("never broken").first().cloned() else {
+        panic!("it has begun")
+    };
+    let event = beginning.event.clone().expect("an event has started it");
+    drop(first);
+    // As the relay writes it of an event that nobody took; the new store knows of no flow that did.
+    let store = Arc::new(Cut::default());
+    let letter = serde_json::json!({ "cause": "not_published", "failure": null, "at": event.time, "run": null, "event": event });
+    let value = Value::from_text(letter.to_string()).expect("JSON");
+    let letter = Kept { room: Room::DeadLetter, owner: "p".to_owned(), key: emitted.id.to_string(), value, until: None };
+    store.inner.write(vec![Write::Keep(letter)]).await.expect("never broken");
+    let second = World::on(store.clone(), Arc::clone(&pipeline), &succeeds(), 2);
+    second.engine.recover().await.expect("the store is good");
+    store.no_commits.store(true, Ordering::SeqCst);
+    assert_eq!(second.engine.replay(&emitted.id.to_string()).await, Ok(None));
+    assert!(runs(&store.inner).await.is_empty() && second.engine.dead_letters().await.expect("never broken").is_empty());
+    drop(second);
+    let third = World::on(Arc::new(store.inner.clone()), pipeline, &succeeds(), 3);
+    third.clock.advance(Duration::from_secs(3)).await;
+    third.engine.recover().await.expect("the store is good");
+    third.clock.settle().await;
+    assert_eq!(runs(&store.inner).await.len(), 1, "it was on its way, and arrives");
+}
+
+#[tokio::test]
+async fn a_run_that_an_event_started_and_that_fails_is_a_dead_letter_whoever_repeats_its_request() {
+    let fails = scripted(|_, _| async { Err(Failure::new(FailureKind::Permanent, "out of order")) }.boxed());
+    let mut pipeline = hearing(vec![("w", work())]);
+    let hears = pipeline.flows.first_mut().and_then(Arc::get_mut).expect("nobody else has it");
+    hears.idempotency = Some(Idempotency { key: text("order-1"), retention: Duration::from_secs(60) });
+    let store = MemoryStore::new();
+    let world = World::on(Arc::new(store.clone()), Arc::new(pipeline), &fails, 1);
+    world.engine.emit(outside()).await.expect("it is taken in");
+    world.clock.settle().await;
+    let letters = world.engine.dead_letters().await.expect("never broken");
+    let [letter] = &letters[..] else { panic!("it is there: {letters:?}") };
+    assert_eq!((letter.owner.as_str(), letter.cause.as_str()), ("p.hears", "failed"));
+    assert_eq!(letter.failure.as_ref().map(|failure| failure.message.as_str()), Some("out of order"));
+    let facts = store.facts(letter.run.expect("a run")).await.expect("never broken");
+    assert!(matches!(facts.last(), Some(Fact::Ended { outcome: RunOutcome::Failed { .. }, .. })), "with its history");
+}
