@@ -135,11 +135,15 @@ mod planted {
 
     #[test]
     fn an_event_published_before_its_commit_is_found() {
-        let mut rounds = Rounds::start("early publish").planted("early_publish").on_a_slow_disk();
-        for _ in 0..4 {
-            rounds.round(&Death::Killed { after: 20 });
-        }
-        rounds.end().expect_bad(&["doubled: seen "]);
+        // The kill has to come while an event is out and its commit is not: most often it does.
+        let is_found = (0..6).any(|time| {
+            let mut rounds = Rounds::start_again("early publish", time).planted("early_publish").on_a_slow_disk();
+            for _ in 0..4 {
+                rounds.round(&Death::Killed { after: 20 });
+            }
+            rounds.end().is_bad(&["doubled: seen "])
+        });
+        assert!(is_found, "the defect was not found in six tries");
     }
 }
 

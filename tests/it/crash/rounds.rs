@@ -353,10 +353,14 @@ impl Found {
         assert!(self.wrong.is_empty(), "{} (PIPEHOST_SEED={}): {:#?}", self.name, self.seed, self.wrong);
     }
 
+    /// Whether it was found out, by what the defect does.
+    pub(super) fn is_bad(&self, signs: &[&str]) -> bool {
+        self.wrong.iter().any(|wrong| signs.iter().any(|sign| wrong.starts_with(sign)))
+    }
+
     /// It was found out, by what the defect does.
     pub(super) fn expect_bad(&self, signs: &[&str]) {
-        let is_found = self.wrong.iter().any(|wrong| signs.iter().any(|sign| wrong.starts_with(sign)));
-        assert!(is_found, "{} (PIPEHOST_SEED={}): the defect was not found: {:?}", self.name, self.seed, self.wrong);
+        assert!(self.is_bad(signs), "{} (PIPEHOST_SEED={}): the defect was not found: {:?}", self.name, self.seed, self.wrong);
     }
 }
 

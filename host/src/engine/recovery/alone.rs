@@ -11,7 +11,6 @@ use crate::engine::recovery::CLAIMS;
 use crate::engine::shared::Shared;
 use crate::model::id::RunId;
 use crate::model::record::Fact;
-use crate::telemetry::failpoint;
 
 use super::classify::{Found, Revived};
 use super::stalled::Reason;
@@ -78,7 +77,6 @@ impl Shared {
     async fn take_turn(self: &Arc<Self>, run: RunId, is_unwanted: bool, called: &HashSet<RunId>, busy: &mut Busy) {
         // What cannot be counted goes on all the same.
         let count = self.ports.store.claim(run).await.unwrap_or(1);
-        failpoint::reach("recovery.alone");
         if count >= CLAIMS
             && let Some(Found::Working(revived)) = self.found_again(run).await
         {
