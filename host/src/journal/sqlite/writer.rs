@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::apply::Transaction;
 use super::connection::Trouble;
-use super::gathering::Gathering;
+use super::gathering::{Gathering, Took};
 use super::guard::Guard;
 use super::marking::Marking;
 use super::opening::Parts;
@@ -38,6 +38,8 @@ pub(super) struct Writer {
     marking: Marking,
     places: Places,
     gathering: Gathering,
+    /// How long the last transaction took.
+    took: Took,
     around: Around,
     /// How many frames the write-ahead log has.
     frames: Arc<AtomicI32>,
@@ -82,6 +84,7 @@ impl Writer {
             marking,
             places: Places::default(),
             gathering: Gathering::new(),
+            took: Took::default(),
             around,
             frames,
             next_step: STEP,
@@ -138,11 +141,10 @@ impl Writer {
         }
         let mut is_last = false;
         loop {
-            let (orders, began) = (work.orders.len(), self.around.clock.now());
+            let orders = work.orders.len();
             let trouble = match self.write(work) {
                 Ok(written) => {
-                    let now = self.around.clock.now();
-                    self.gathering.answered(orders, self.around.queue.waiting(), now.since(began), now);
+                    self.gathering.answered(orders, self.around.queue.waiting(), self.took, self.around.clock.now());
                     for (Waiting { answer, .. }, written) in work.orders.drain(..).zip(written) {
                         // Whoever does not listen any more wants no answer.
                         let _ = answer.send(written);
@@ -216,6 +218,7 @@ impl Writer {
                 pages => pages,
             }
         ))?;
+        let began = self.around.clock.now();
         self.guard.begin();
         let begun = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         // Read under the lock of the transaction: whoever has opened the file since has counted it up.
@@ -236,7 +239,9 @@ impl Writer {
         let head = transaction.head;
         self.guard.enter(&begun, head)?;
         failpoint::reach("journal.before_commit");
+        let prepared = self.around.clock.now();
         begun.commit()?;
+        self.took = Took { work: prepared.since(began), disk: self.around.clock.now().since(prepared) };
         failpoint::reach("journal.after_commit");
         self.head = head;
         // Nothing may be acknowledged that no mark would miss.
