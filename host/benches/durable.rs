@@ -22,10 +22,8 @@ use pipehost::clock::{Activity, RealClock, SystemRandom};
 use pipehost::engine::{Engine, Ports};
 use pipehost::executor::registry::{Registry, RegistrySettings};
 use pipehost::journal::sqlite::{FILE, Options, SqliteStore};
-use pipehost::model::activation::{Activation, Admission, Patience, Requester, RunEnd};
-use pipehost::model::event::Caller;
+use pipehost::model::activation::{Activation, Admission, Requester, RunEnd};
 use pipehost::model::port::{Activate, Clock, Random, Sink, Store};
-use pipehost::model::types::Origin;
 use pipehost::model::value::Value;
 use pipehost::plan::Environment;
 use pipehost::policy::Policies;
@@ -76,17 +74,8 @@ impl Requester for End {
 async fn run(engine: &Engine) {
     let (sender, ended) = oneshot::channel();
     let activation = Activation {
-        pipeline: "durable".into(),
-        flow: "main".into(),
-        input: Value::from_text(INPUT).expect("it is JSON"),
-        origin: Origin::Data,
-        trigger: Value::null(),
-        caller: Caller::default(),
-        correlation_id: None,
-        event: None,
         requester: Some(Arc::new(End(Mutex::new(Some(sender))))),
-        patience: Patience::AsDeclared,
-        parent: None,
+        ..Activation::new("durable", "main", Value::from_text(INPUT).expect("it is JSON"))
     };
     let admission = engine.activate(activation).await;
     assert!(matches!(admission, Admission::Started(_)), "{admission:?}");

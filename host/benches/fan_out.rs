@@ -17,16 +17,14 @@ use futures_util::future::BoxFuture;
 use pipehost::app::{App, Settings};
 use pipehost::bus::{Bus, Subscription, Topology};
 use pipehost::clock::RealClock;
-use pipehost::model::activation::{Activation, Admission, Patience};
+use pipehost::model::activation::{Activation, Admission};
 use pipehost::model::event::{Caller, Causation, Event, Scope};
 use pipehost::model::happening::Happening;
 use pipehost::model::id::{CorrelationId, EventId, FlowName, PipelineName, RunId};
 use pipehost::model::job::CancelReason;
 use pipehost::model::port::{Activate, Receipt, Sink};
 use pipehost::model::time::Timestamp;
-use pipehost::model::types::Origin;
 use pipehost::model::value::Value;
-use pipehost::plan::Environment;
 use tokio::sync::{Notify, broadcast};
 use uuid::Uuid;
 
@@ -188,13 +186,7 @@ async fn by_runs() -> Duration {
     let folder = tempfile::tempdir().expect("there is a place for files");
     let file = folder.path().join("fan.yaml");
     std::fs::write(&file, pipeline()).expect("the file can be written");
-    let settings = Settings {
-        files: vec![file],
-        data: Some(folder.path().join("data")),
-        watch: false,
-        integrity: pipehost::app::Integrity::default(),
-        environment: Environment::default(),
-    };
+    let settings = Settings::new(vec![file], folder.path().join("data"));
     let mut app = App::new(settings).expect("the host can be made");
     let report = app.start().await;
     assert!(!app.pipelines().is_empty(), "the pipeline is refused: {report:?}");
@@ -203,19 +195,7 @@ async fn by_runs() -> Duration {
     for _ in 0..ROUNDS {
         let began = Instant::now();
         for _ in 0..EVENTS / 10 {
-            let activation = Activation {
-                pipeline: "fan".into(),
-                flow: "main".into(),
-                input: Value::null(),
-                origin: Origin::Data,
-                trigger: Value::null(),
-                caller: Caller::default(),
-                correlation_id: None,
-                event: None,
-                requester: None,
-                patience: Patience::AsDeclared,
-                parent: None,
-            };
+            let activation = Activation::new("fan", "main", Value::null());
             let admission = activate.activate(activation).await;
             assert!(matches!(admission, Admission::Started(_)), "{admission:?}");
             app.quiet().await;

@@ -19,12 +19,9 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use hdrhistogram::Histogram;
 use pipehost::app::{App, Settings};
-use pipehost::model::activation::{Activation, Admission, Patience, Requester, RunEnd};
-use pipehost::model::event::Caller;
+use pipehost::model::activation::{Activation, Admission, Requester, RunEnd};
 use pipehost::model::port::Activate;
-use pipehost::model::types::Origin;
 use pipehost::model::value::Value;
-use pipehost::plan::Environment;
 use std::sync::Mutex;
 
 const PIPELINE: &str = r"
@@ -87,19 +84,7 @@ const AT_ONCE: usize = 5;
 const TOGETHER: usize = 200;
 
 fn activation(flow: &str, requester: Option<Arc<dyn Requester>>) -> Activation {
-    Activation {
-        pipeline: "waiting".into(),
-        flow: flow.into(),
-        input: Value::null(),
-        origin: Origin::Data,
-        trigger: Value::null(),
-        caller: Caller::default(),
-        correlation_id: None,
-        event: None,
-        requester,
-        patience: Patience::AsDeclared,
-        parent: None,
-    }
+    Activation { requester, ..Activation::new("waiting", flow, Value::null()) }
 }
 
 async fn start(activate: &Arc<dyn Activate>, flow: &str, count: usize) {
@@ -110,6 +95,7 @@ async fn start(activate: &Arc<dyn Activate>, flow: &str, count: usize) {
         }
         tokio::task::yield_now().await;
     }
+    // Nobody is told when the last of them has gone to rest.
     tokio::time::sleep(Duration::from_millis(500)).await;
 }
 
@@ -134,13 +120,7 @@ async fn main() {
     let folder = tempfile::tempdir().expect("there is a place for files");
     let file = folder.path().join("waiting.yaml");
     std::fs::write(&file, PIPELINE).expect("the file can be written");
-    let settings = Settings {
-        files: vec![file],
-        data: Some(folder.path().join("data")),
-        watch: false,
-        integrity: pipehost::app::Integrity::default(),
-        environment: Environment::default(),
-    };
+    let settings = Settings::new(vec![file], folder.path().join("data"));
     let mut app = App::new(settings).expect("the host can be made");
     let report = app.start().await;
     assert!(!app.pipelines().is_empty(), "the pipeline is refused: {report:?}");

@@ -72,6 +72,13 @@ pub struct Settings {
     pub environment: Environment,
 }
 
+impl Settings {
+    /// These files with this data folder, as they are now: not watched, and without an environment.
+    pub fn new(files: Vec<PathBuf>, data: PathBuf) -> Self {
+        Self { files, data: Some(data), watch: false, integrity: Integrity::default(), environment: Environment::default() }
+    }
+}
+
 /// Everything that runs. It must be stopped with [`stop`](Self::stop): dropping it leaves runs that are not durable unfinished.
 pub struct App {
     telemetry: Telling,

@@ -6,12 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pipehost::app::{App, Settings};
-use pipehost::model::activation::{Activation, Admission, Patience, Requester, RunEnd};
-use pipehost::model::event::Caller;
+use pipehost::model::activation::{Activation, Admission, Requester, RunEnd};
 use pipehost::model::port::Activate;
-use pipehost::model::types::Origin;
 use pipehost::model::value::Value;
-use pipehost::plan::Environment;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -61,13 +58,7 @@ impl Host {
             std::fs::write(folder.path().join(name), content).expect("the file can be written");
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("the runtime starts");
-        let settings = Settings {
-            files: vec![folder.path().join(files[0].0)],
-            data: Some(folder.path().join("data")),
-            watch,
-            integrity: pipehost::app::Integrity::default(),
-            environment: Environment::default(),
-        };
+        let settings = Settings { watch, ..Settings::new(vec![folder.path().join(files[0].0)], folder.path().join("data")) };
         let app = runtime.block_on(async {
             let mut app = App::new(settings).expect("the host can be made");
             let report = app.start().await.expect("it starts once");
@@ -106,19 +97,8 @@ impl Host {
     async fn start_run(&self, pipeline: &str, event: &str) -> oneshot::Receiver<Option<Value>> {
         let (sender, reply) = oneshot::channel();
         let taker = Arc::new(Taker(Mutex::new((None, Some(sender)))));
-        let activation = Activation {
-            pipeline: pipeline.into(),
-            flow: "main".into(),
-            input: Value::from_text(event).expect("the event is JSON"),
-            origin: Origin::Data,
-            trigger: Value::null(),
-            caller: Caller::default(),
-            correlation_id: None,
-            event: None,
-            requester: Some(taker),
-            patience: Patience::AsDeclared,
-            parent: None,
-        };
+        let activation =
+            Activation { requester: Some(taker), ..Activation::new(pipeline, "main", Value::from_text(event).expect("the event is JSON")) };
         let admission = self.activate.activate(activation).await;
         assert!(matches!(admission, Admission::Started(_)), "the run is not admitted: {admission:?}");
         reply

@@ -107,7 +107,6 @@ mod tests {
     use super::super::{App, Settings};
     use crate::clock::RealClock;
     use crate::model::port::Clock;
-    use crate::plan::Environment;
     use crate::reload::Outcome;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -116,13 +115,7 @@ mod tests {
         let file = folder.path().join("p.yaml");
         let pipeline = |reply: &str| format!("pipeline: p\ntrigger: manual\ndurable: false\nsteps:\n  - reply: {reply}\n");
         fs::write(&file, pipeline("old")).expect("written");
-        let settings = Settings {
-            files: vec![file.clone()],
-            data: Some(folder.path().join("data")),
-            watch: true,
-            integrity: crate::app::Integrity::default(),
-            environment: Environment::default(),
-        };
+        let settings = Settings { watch: true, ..Settings::new(vec![file.clone()], folder.path().join("data")) };
         let mut app = App::new(settings).expect("it can be made");
         app.start().await.expect("the first start");
         let mut reports = app.reports();

@@ -48,7 +48,6 @@ mod tests {
     use crate::model::time::Timestamp;
 
     use crate::model::value::Value;
-    use crate::plan::Environment;
 
     const PIPELINE: &str = "
 pipeline: waiting
@@ -72,13 +71,7 @@ flows:
     async fn started(folder: &std::path::Path) -> App {
         let file = folder.join("waiting.yaml");
         std::fs::write(&file, PIPELINE).expect("written");
-        let settings = Settings {
-            files: vec![file],
-            data: Some(folder.join("data")),
-            watch: false,
-            integrity: crate::app::Integrity::default(),
-            environment: Environment::default(),
-        };
+        let settings = Settings::new(vec![file], folder.join("data"));
         let mut app = App::new(settings).expect("it can be made");
         app.start().await.expect("the first start");
         app
