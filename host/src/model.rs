@@ -15,6 +15,7 @@ pub mod grant;
 pub mod happening;
 pub mod id;
 pub mod job;
+pub mod json;
 pub mod policy;
 pub mod port;
 pub mod record;

@@ -28,6 +28,11 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// Whether nobody asked who it is.
+    pub const fn is_nobody(&self) -> bool {
+        self.id.is_none() && self.roles.is_empty()
+    }
+
     /// What expressions see as `caller`.
     pub fn to_value(&self) -> Value {
         let roles = self.roles.iter().map(|role| Tree::from(role.as_str())).collect();
@@ -48,7 +53,7 @@ pub enum Causation {
     Outside,
 }
 
-/// A fact on a bus; fields are named as CloudEvents 1.0 names them.
+/// A fact on a bus; fields are named as CloudEvents 1.0 names them. What is null or empty in it, or nobody's, is left out of its text.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Event {
     /// Its id: each flow takes an id once.
@@ -67,10 +72,13 @@ pub struct Event {
     /// Which bus it is on.
     pub scope: Scope,
     /// Who started the run that emitted it.
+    #[serde(default, skip_serializing_if = "Caller::is_nobody")]
     pub caller: Caller,
     /// How often this chain of causes has passed each flow, as `pipeline.flow`: what the loop guard counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub passed: Vec<(String, u32)>,
     /// What it says.
+    #[serde(default = "Value::null", skip_serializing_if = "Value::is_null")]
     pub data: Value,
 }
 

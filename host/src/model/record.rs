@@ -84,7 +84,7 @@ pub struct Part {
     pub locals: Vec<(String, Value)>,
 }
 
-/// How a run began: what never changes while it goes on.
+/// How a run began: what never changes while it goes on. What is null or empty in it, or nobody's, is left out of its text.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Beginning {
     /// The run.
@@ -98,31 +98,40 @@ pub struct Beginning {
     /// What request it belongs to.
     pub correlation_id: CorrelationId,
     /// The event that started it, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<Event>,
     /// The input, checked.
+    #[serde(default = "Value::null", skip_serializing_if = "Value::is_null")]
     pub input: Value,
     /// `trigger` in expressions.
+    #[serde(default = "Value::null", skip_serializing_if = "Value::is_null")]
     pub trigger: Value,
     /// Who asked.
+    #[serde(default, skip_serializing_if = "Caller::is_nobody")]
     pub caller: Caller,
     /// The key of its state; `None` is the pipeline's one state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state_key: Option<String>,
     /// When it began.
     pub at: Timestamp,
     /// When it must be over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Timestamp>,
     /// How often its chain of causes has passed each flow, this start included.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub passed: Vec<(String, u32)>,
     /// The run that called or dispatched it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<RunId>,
     /// The one step that it does, if it was dispatched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<Arc<Part>>,
     /// The run that it does again from one of its steps on, if somebody asked for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<RunId>,
 }
 
-/// One fact of a run.
+/// One fact of a run. As text it has the name `fact` and its fields, but for those that are null or empty.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "fact")]
 pub enum Fact {
@@ -139,6 +148,7 @@ pub enum Fact {
         /// The block it walks.
         block: BlockNumber,
         /// The lane and the step it was opened from, for what is inside a step; the lane and the step that it undoes, for an undoing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         parent: Option<(LaneId, StepNumber)>,
     },
     /// A step's `when` was false.
@@ -155,6 +165,7 @@ pub enum Fact {
         /// The step.
         step: StepNumber,
         /// What `steps.<id>` is.
+        #[serde(default = "Value::null", skip_serializing_if = "Value::is_null")]
         output: Value,
     },
     /// A step failed and no job of it ended: an expression, `fail`, a full bus.
@@ -173,6 +184,7 @@ pub enum Fact {
         /// The step.
         step: StepNumber,
         /// What `steps.<id>` is.
+        #[serde(default = "Value::null", skip_serializing_if = "Value::is_null")]
         output: Value,
     },
     /// The steps that should have healed a step's failure failed themselves.
@@ -193,10 +205,12 @@ pub enum Fact {
         /// The job.
         job: JobId,
         /// What `with` came to; each attempt gets this.
+        #[serde(default = "Value::null", skip_serializing_if = "Value::is_null")]
         input: Value,
         /// When.
         at: Timestamp,
         /// When the job with all its attempts must be over.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         deadline: Option<Timestamp>,
     },
     /// A job waits for the result of another with the same key.
@@ -242,6 +256,7 @@ pub enum Fact {
         /// How.
         outcome: JobOutcome,
         /// What the executor emitted in the attempt that succeeded, then the step's `emits`.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
         events: Vec<Event>,
         /// When.
         at: Timestamp,
@@ -253,6 +268,7 @@ pub enum Fact {
         /// The step.
         step: StepNumber,
         /// The events.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
         events: Vec<Event>,
     },
     /// An `each` took its list; null items are items too.
@@ -287,6 +303,7 @@ pub enum Fact {
         /// The step.
         step: StepNumber,
         /// What the fields of `match` came to.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
         matching: Vec<(String, Value)>,
         /// When.
         at: Timestamp,
@@ -309,6 +326,7 @@ pub enum Fact {
         /// The step.
         step: StepNumber,
         /// What it took; `None` after its timeout.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         event: Option<Arc<Event>>,
         /// When.
         at: Timestamp,
@@ -343,6 +361,7 @@ pub enum Fact {
         /// The step that is undone.
         step: StepNumber,
         /// What `undo.with` came to.
+        #[serde(default = "Value::null", skip_serializing_if = "Value::is_null")]
         input: Value,
     },
     /// What a step did can not be undone: the undoing job's input could not be evaluated. A run that does not succeed is parked by it.
@@ -364,6 +383,7 @@ pub enum Fact {
     /// The caller was answered.
     Replied {
         /// With what.
+        #[serde(default = "Value::null", skip_serializing_if = "Value::is_null")]
         reply: Value,
     },
     /// The run will not go on to its end: its lanes are given up, and what is left are `on_error` and `finally`.

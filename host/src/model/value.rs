@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 pub use tree::{Map, Tree};
 
+use super::json;
 use super::types::Type;
 
 /// An executor's own form of a value, as a Rhai `Dynamic`, kept so that the next step of the same home need not convert.
@@ -19,7 +20,8 @@ pub trait Native: Any + Send + Sync {
     /// One field, if this is a map that has it: saves building the whole tree for `steps.context.passages`.
     fn field(&self, name: &str) -> Option<Value>;
 
-    /// The value as compact JSON, if this form can be written without a tree between; secrets sealed, as a tree would.
+    /// The value as compact JSON, if this form can be written without a tree between; secrets sealed, as a tree would. Within
+    /// [`exactly`](exact::exactly) in the exact form.
     fn to_text(&self) -> Option<String> {
         None
     }
@@ -139,7 +141,7 @@ impl Value {
     pub fn text(&self) -> &str {
         self.0.text.get_or_init(|| {
             let native = if self.0.tree.get().is_none() { self.0.native.get().and_then(|native| native.to_text()) } else { None };
-            native.unwrap_or_else(|| serde_json::to_string(self.tree()).unwrap_or_default()).into()
+            native.unwrap_or_else(|| json::text(self.tree()).unwrap_or_default()).into()
         })
     }
 
@@ -227,6 +229,13 @@ impl fmt::Debug for Value {
 
 impl serde::Serialize for Value {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // What an executor has made is written without a tree between, where it is written once and for all.
+        if let (None, Some(native)) = (self.0.tree.get(), self.0.native.get())
+            && exact::is_exact()
+            && let Some(text) = native.to_text()
+        {
+            return json::written(&text, serializer);
+        }
         self.tree().serialize(serializer)
     }
 }

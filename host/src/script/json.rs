@@ -7,7 +7,9 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, Serializer};
 
 use super::form::{Shape, base64};
+use crate::model::json;
 use crate::model::secret::Secret;
+use crate::model::value::exact;
 
 /// Rhai's form of JSON text; `None` if the text is no JSON.
 pub(super) fn parse(text: &str) -> Option<Dynamic> {
@@ -17,9 +19,9 @@ pub(super) fn parse(text: &str) -> Option<Dynamic> {
     Some(dynamic)
 }
 
-/// Compact JSON of Rhai's form; secrets sealed, and null for what JSON cannot say.
+/// Compact JSON of Rhai's form; secrets sealed, and null for what JSON cannot say. In the exact form where that is asked for.
 pub(super) fn write(dynamic: &Dynamic) -> Option<String> {
-    serde_json::to_string(&Written(dynamic)).ok()
+    json::text(&Written(dynamic)).ok()
 }
 
 struct Reading;
@@ -111,7 +113,7 @@ impl Serialize for Written<'_> {
             Shape::Null | Shape::Other => serializer.serialize_unit(),
             Shape::Bool(truth) => serializer.serialize_bool(truth),
             Shape::Int(number) => serializer.serialize_i64(number),
-            Shape::Float(number) => serializer.serialize_f64(number),
+            Shape::Float(number) => exact::float(number, serializer),
             Shape::Character(character) => serializer.serialize_char(character),
             Shape::Text => match self.0.as_immutable_string_ref() {
                 Ok(text) => serializer.serialize_str(&text),
@@ -126,14 +128,55 @@ impl Serialize for Written<'_> {
                 Err(_) => serializer.serialize_unit(),
             },
             Shape::Map => match self.0.as_map_ref() {
-                Ok(map) => serializer.collect_map(map.iter().map(|(name, field)| (name.as_str(), Written(field)))),
+                Ok(map) => serializer.collect_map(map.iter().map(|(name, field)| (exact::name(name), Written(field)))),
                 Err(_) => serializer.serialize_unit(),
             },
             Shape::Secret => match self.0.read_lock::<Secret>() {
-                Some(secret) => serializer.collect_str(&*secret),
+                Some(secret) => secret.serialize(serializer),
                 None => serializer.serialize_unit(),
             },
             Shape::Shared => Written(&self.0.flatten_clone()).serialize(serializer),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::value::exact::{Seal, exactly};
+    use crate::model::value::{Map, Tree, Value};
+    use crate::script::form::{dynamic_of_tree, value_of};
+
+    struct Marked;
+
+    impl Seal for Marked {
+        fn seal(&self, secret: &Secret) -> Result<String, String> {
+            Ok(format!("sealed {}", secret.name()))
+        }
+
+        fn open(&self, _: &str) -> Result<Secret, String> {
+            Err("it is not opened here".to_owned())
+        }
+    }
+
+    #[test]
+    fn in_the_exact_form_it_says_what_its_tree_would() {
+        let seal: Arc<dyn Seal> = Arc::new(Marked);
+        let items = [Tree::Float(0.5), Tree::Float(f64::NAN), Tree::Float(-0.0), Tree::Float(5e-324), Tree::Int(i64::MIN), Tree::Null];
+        let fields = [
+            ("$sealed", Tree::from("no mark")),
+            ("a", Tree::Secret(Secret::given("password", "hunter2"))),
+            ("b\"", Tree::List(items.into())),
+            ("c", Tree::Map(Map::from([("$".to_owned(), Tree::from("\n\u{1}ä"))]))),
+        ];
+        let tree = Tree::Map(fields.into_iter().map(|(name, field)| (name.to_owned(), field)).collect());
+        let native = value_of(dynamic_of_tree(&tree));
+        let written = |value: &Value| exactly(&seal, || json::text(value)).expect("it can be written");
+        assert_eq!(written(&native), written(&Value::from(tree.clone())));
+        assert!(native.tree_if_known().is_none(), "no tree is made for it");
+        assert!(written(&native).contains(r#"{"$sealed":"sealed password"}"#));
+        assert_eq!(native.text(), Value::from(tree).text(), "everywhere else it is JSON as everybody writes it");
     }
 }

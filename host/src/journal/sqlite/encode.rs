@@ -18,6 +18,9 @@ use super::seal::Sealer;
 /// The most that one fact or one kept value may take, in bytes of JSON.
 pub(super) const MOST: u64 = size::MOST;
 
+/// Room for a fact to begin with, in bytes: most take less.
+const ROOM: usize = 256;
+
 /// A batch as its rows.
 pub(super) struct Append {
     pub(super) run: RunId,
@@ -66,16 +69,12 @@ impl Append {
     /// # Errors
     /// [`StoreError::TooLarge`] if one value takes more than [`MOST`], or all facts more than [`MOST_TOGETHER`].
     pub(super) fn new(batch: &Batch, sealer: &Sealer) -> Result<Self, StoreError> {
+        let facts = sealer.write_list(&batch.facts, ROOM * batch.facts.len(), |bytes, together| {
+            fitting(bytes, MOST)?;
+            fitting(together, MOST_TOGETHER)
+        })?;
         let (mut changes, mut events) = (Changes::of(&batch.facts), Vec::new());
-        let mut facts = String::from("[");
         for fact in &*batch.facts {
-            if facts.len() > 1 {
-                facts.push(',');
-            }
-            facts.push_str(&text(fact, sealer)?);
-            if facts.len() as u64 > MOST_TOGETHER {
-                return Err(StoreError::TooLarge { bytes: facts.len() as u64, most: MOST_TOGETHER });
-            }
             changes.note(fact);
             if let Fact::Emitted { events: emitted, .. } | Fact::JobEnded { events: emitted, .. } = fact {
                 for event in emitted {
@@ -83,7 +82,6 @@ impl Append {
                 }
             }
         }
-        facts.push(']');
         let facts = Content::new(facts);
         let writes = changes_of(&batch.writes, sealer)?;
         let count = batch.facts.len() as u64;
@@ -174,10 +172,12 @@ pub(super) fn bytes_of(changes: &[Change]) -> usize {
 
 fn text(what: &impl Serialize, sealer: &Sealer) -> Result<String, StoreError> {
     let text = sealer.write(what)?;
-    match text.len() as u64 {
-        bytes if bytes > MOST => Err(StoreError::TooLarge { bytes, most: MOST }),
-        _ => Ok(text),
-    }
+    fitting(text.len() as u64, MOST)?;
+    Ok(text)
+}
+
+fn fitting(bytes: u64, most: u64) -> Result<(), StoreError> {
+    if bytes > most { Err(StoreError::TooLarge { bytes, most }) } else { Ok(()) }
 }
 
 /// Nanoseconds as SQLite counts: what lies behind 2262 is its end.
@@ -189,3 +189,6 @@ pub(super) fn nanos(at: Timestamp) -> i64 {
 pub(super) fn timestamp(nanos: i64) -> Timestamp {
     if nanos == i64::MAX { Timestamp::MAX } else { Timestamp::from_nanos(u64::try_from(nanos).unwrap_or_default()) }
 }
+
+#[cfg(test)]
+mod tests;

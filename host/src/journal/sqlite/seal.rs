@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::model::failure::{Failure, FailureKind};
+use crate::model::json::{self, List};
 use crate::model::port::StoreError;
 use crate::model::secret::Secret;
 use crate::model::value::exact::{Seal, exactly};
@@ -108,7 +109,28 @@ impl Sealer {
     /// # Errors
     /// It cannot be written.
     pub(super) fn write(&self, what: &impl Serialize) -> Result<String, StoreError> {
-        exactly(&self.0, || serde_json::to_string(what)).map_err(|error| StoreError::Unreadable(format!("a value cannot be kept: {error}")))
+        exactly(&self.0, || json::text(what)).map_err(|error| unwritten(&error))
+    }
+
+    /// Writes a list as JSON, its secrets sealed, with room for so many bytes to begin with. `fits` is told of each item how many bytes it takes, and how
+    /// many there are with it.
+    ///
+    /// # Errors
+    /// It cannot be written, or does not fit.
+    pub(super) fn write_list<T: Serialize>(
+        &self,
+        items: &[T],
+        room: usize,
+        fits: impl Fn(u64, u64) -> Result<(), StoreError>,
+    ) -> Result<String, StoreError> {
+        exactly(&self.0, || {
+            let mut list = List::with_room_for(room);
+            for item in items {
+                let bytes = list.push(item).map_err(|error| unwritten(&error))?;
+                fits(bytes as u64, list.bytes() as u64)?;
+            }
+            list.end().map_err(|error| unwritten(&error))
+        })
     }
 
     /// What JSON of the journal says.
@@ -118,6 +140,10 @@ impl Sealer {
     pub(super) fn read<T: DeserializeOwned>(&self, text: &str) -> Result<T, String> {
         exactly(&self.0, || serde_json::from_str(text)).map_err(|error| error.to_string())
     }
+}
+
+fn unwritten(error: &serde_json::Error) -> StoreError {
+    StoreError::Unreadable(format!("a value cannot be kept: {error}"))
 }
 
 /// Makes the key: it is there wholly or not at all, and nobody else may read it.

@@ -4,22 +4,29 @@
 //! can open. A fraction that JSON's reader would not give back to the last bit is `{"$float": TEXT}`. The name of a field that begins with a
 //! `$` has one more, so that data which looks like one of these is data still.
 //!
-//! It holds for what a thread does within [`exactly`]. Refused were a serialiser round the serialiser, and a second form of each fact: facts,
+//! It holds for what a thread does within [`exactly`], and is written by [`json`]. Refused were a serialiser round the serialiser, and a second form of each fact: facts,
 //! events and failures hold values in many places, and each place would have to know of it. Refused as well was a word beside the text, as
 //! `«secret NAME»` is: whoever sends such a text would be believed.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::sync::Arc;
 
 use serde::Serializer;
 use serde::ser::SerializeMap;
 
+use crate::model::json;
 use crate::model::secret::Secret;
 
 /// By which a secret is known.
 pub(super) const SEALED: &str = "$sealed";
 /// By which a fraction is known that is written as text.
 pub(super) const FLOAT: &str = "$float";
+
+/// Room for the text of a fraction: the longest has 24 bytes.
+const ROOM: usize = 32;
+/// A fraction whose text is no longer, and has no exponent, has fifteen digits at most.
+const CERTAIN: usize = 16;
 
 /// Seals secrets for the journal and opens what it has sealed.
 pub trait Seal: Send + Sync {
@@ -70,18 +77,37 @@ pub(in crate::model) fn secret<S: Serializer>(seal: &dyn Seal, secret: &Secret, 
     mark(SEALED, &seal.seal(secret).map_err(serde::ser::Error::custom)?, serializer)
 }
 
-/// Writes a fraction.
-pub(super) fn float<S: Serializer>(number: f64, serializer: S) -> Result<S::Ok, S::Error> {
-    let comes_back = number.is_finite()
-        && serde_json::to_string(&number)
-            .and_then(|text| serde_json::from_str::<f64>(&text))
-            .is_ok_and(|read| read.to_bits() == number.to_bits());
-    if comes_back { serializer.serialize_f64(number) } else { mark(FLOAT, &format!("{number:?}"), serializer) }
+/// Writes a fraction, in its exact form where that is asked for.
+///
+/// # Errors
+/// Those of the serialiser.
+pub fn float<S: Serializer>(number: f64, serializer: S) -> Result<S::Ok, S::Error> {
+    if !is_exact() {
+        return serializer.serialize_f64(number);
+    }
+    match coming_back(number, &mut [0; ROOM]) {
+        Some(text) => json::written(text, serializer),
+        None => mark(FLOAT, &format!("{number:?}"), serializer),
+    }
+}
+
+/// The text of a fraction, if JSON's reader gives the same number back.
+fn coming_back(number: f64, room: &mut [u8; ROOM]) -> Option<&str> {
+    if !number.is_finite() {
+        return None;
+    }
+    let mut rest = &mut room[..];
+    serde_json::to_writer(&mut rest, &number).ok()?;
+    let length = ROOM - rest.len();
+    let text = std::str::from_utf8(room.get(..length)?).ok()?;
+    // So few digits are a whole number that a fraction holds, and one division by a power of ten that it holds too: nothing is rounded twice.
+    let is_short = length <= CERTAIN && !text.contains('e');
+    (is_short || serde_json::from_str::<f64>(text).is_ok_and(|read| read.to_bits() == number.to_bits())).then_some(text)
 }
 
 /// The name of a field as it is written.
-pub(super) fn name(name: &str) -> std::borrow::Cow<'_, str> {
-    if name.starts_with('$') { format!("${name}").into() } else { name.into() }
+pub fn name(name: &str) -> Cow<'_, str> {
+    if name.starts_with('$') && is_exact() { format!("${name}").into() } else { name.into() }
 }
 
 fn mark<S: Serializer>(mark: &str, text: &str, serializer: S) -> Result<S::Ok, S::Error> {
@@ -134,7 +160,7 @@ mod tests {
 
     fn written(value: &Value) -> String {
         let seal: Arc<dyn Seal> = Arc::new(Backwards);
-        exactly(&seal, || serde_json::to_string(value)).expect("it can be written")
+        exactly(&seal, || json::text(value)).expect("it can be written")
     }
 
     fn read(text: &str) -> Result<Value, serde_json::Error> {

@@ -181,12 +181,10 @@ impl Serialize for Tree {
             Self::Null => serializer.serialize_unit(),
             Self::Bool(truth) => serializer.serialize_bool(*truth),
             Self::Int(number) => serializer.serialize_i64(*number),
-            Self::Float(number) if exact::is_exact() => exact::float(*number, serializer),
-            Self::Float(number) => serializer.serialize_f64(*number),
+            Self::Float(number) => exact::float(*number, serializer),
             Self::Text(text) => serializer.serialize_str(text),
             Self::List(items) => serializer.collect_seq(items),
-            Self::Map(fields) if exact::is_exact() => serializer.collect_map(fields.iter().map(|(name, field)| (exact::name(name), field))),
-            Self::Map(fields) => serializer.collect_map(fields),
+            Self::Map(fields) => serializer.collect_map(fields.iter().map(|(name, field)| (exact::name(name), field))),
             Self::Secret(secret) => secret.serialize(serializer),
         }
     }

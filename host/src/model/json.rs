@@ -1,0 +1,413 @@
+//! JSON text, written quickly: the very bytes that `serde_json` writes, for a fraction of its work.
+//!
+//! What is written most is short: names that stand in the program, ids, times, small numbers. `serde_json` looks at every byte of all of them, those of
+//! the program's own names too, and hands them on in pieces of a byte or two. Here names are copied, and texts are looked at eight bytes at a time.
+//! Refused: a crate that writes JSON with vector instructions, which gains nothing on texts as short as these and is unsafe code; and writing each
+//! kind of fact by hand, which would be a second home of its form.
+
+mod escape;
+
+use serde::ser::{self, Error as _, Serialize, Serializer};
+use serde_json::Error;
+
+/// Room for a small text, in bytes.
+const SMALL: usize = 128;
+
+/// By which [`written`] tells the writer that a text is JSON already.
+const WRITTEN: &str = "$json";
+
+/// Compact JSON of something.
+///
+/// # Errors
+/// It cannot be written: it says so itself, or the key of a map is neither text nor a number.
+pub fn text<T: Serialize + ?Sized>(what: &T) -> Result<String, Error> {
+    let mut writer = Writer::with_room_for(SMALL);
+    what.serialize(&mut writer)?;
+    writer.into_text()
+}
+
+/// A list, written item by item.
+pub struct List(Writer);
+
+impl List {
+    /// An empty list, with room for so many bytes before it has to grow.
+    pub fn with_room_for(bytes: usize) -> Self {
+        let mut writer = Writer::with_room_for(bytes);
+        writer.text.push(b'[');
+        Self(writer)
+    }
+
+    /// Writes the next item; says how many bytes it takes.
+    ///
+    /// # Errors
+    /// As [`text`].
+    pub fn push<T: Serialize + ?Sized>(&mut self, item: &T) -> Result<usize, Error> {
+        self.0.next(b'[');
+        let before = self.0.text.len();
+        item.serialize(&mut self.0)?;
+        Ok(self.0.text.len() - before)
+    }
+
+    /// How many bytes there are so far.
+    pub const fn bytes(&self) -> usize {
+        self.0.text.len()
+    }
+
+    /// The list.
+    ///
+    /// # Errors
+    /// None that a caller can cause.
+    pub fn end(mut self) -> Result<String, Error> {
+        self.0.text.push(b']');
+        self.0.into_text()
+    }
+}
+
+/// Has a text stand as it is in what is written: it is JSON already. Only the writers of this room know of it; others would write a text.
+///
+/// # Errors
+/// Those of the serialiser.
+pub(in crate::model) fn written<S: Serializer>(json: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_newtype_struct(WRITTEN, json)
+}
+
+/// Writes JSON at the end of a text.
+struct Writer {
+    text: Vec<u8>,
+    /// Whether the next text is JSON already.
+    as_it_is: bool,
+}
+
+/// The inside of a list or map, and what ends it.
+struct Inside<'w>(&'w mut Writer, &'static str);
+
+impl Writer {
+    fn with_room_for(bytes: usize) -> Self {
+        Self { text: Vec::with_capacity(bytes), as_it_is: false }
+    }
+
+    fn into_text(self) -> Result<String, Error> {
+        // Only texts and ASCII are put together in it.
+        String::from_utf8(self.text).map_err(Error::custom)
+    }
+
+    /// A comma before everything but the first of a list or map, which stands behind its bracket.
+    #[inline]
+    fn next(&mut self, bracket: u8) {
+        if self.text.last() != Some(&bracket) {
+            self.text.push(b',');
+        }
+    }
+
+    /// A name that stands in the program: Rust's own names and those that replace them have nothing to escape.
+    #[inline]
+    fn name(&mut self, name: &'static str) {
+        debug_assert_eq!(escape::first(name.as_bytes()), None, "{name} is no name");
+        self.text.reserve(name.len() + 2);
+        self.text.push(b'"');
+        self.text.extend_from_slice(name.as_bytes());
+        self.text.push(b'"');
+    }
+
+    fn string(&mut self, text: &str) {
+        self.text.reserve(text.len() + 2);
+        self.text.push(b'"');
+        escape::escaped(text.as_bytes(), &mut self.text);
+        self.text.push(b'"');
+    }
+
+    fn number(&mut self, number: impl Serialize) -> Result<(), Error> {
+        number.serialize(&mut serde_json::Serializer::new(&mut self.text))
+    }
+
+    fn whole(&mut self, number: u64) -> Result<(), Error> {
+        match u8::try_from(number) {
+            Ok(digit) if digit < 10 => {
+                self.text.push(b'0' + digit);
+                Ok(())
+            }
+            _ => self.number(number),
+        }
+    }
+
+    /// A map with a variant's name as its one field, of which `open` begins the value.
+    fn variant(&mut self, variant: &'static str, open: u8) {
+        self.text.push(b'{');
+        self.name(variant);
+        self.text.extend_from_slice(&[b':', open]);
+    }
+}
+
+/// Numbers that `serde_json` writes.
+macro_rules! numbers {
+    ($($method:ident: $number:ty),*) => {
+        $(fn $method(self, number: $number) -> Result<(), Error> {
+            self.number(number)
+        })*
+    };
+}
+
+/// Whole numbers that are not negative.
+macro_rules! naturals {
+    ($($method:ident: $number:ty),*) => {
+        $(#[inline]
+        fn $method(self, number: $number) -> Result<(), Error> {
+            self.whole(u64::from(number))
+        })*
+    };
+}
+
+impl<'w> Serializer for &'w mut Writer {
+    type Ok = ();
+    type Error = Error;
+    type SerializeSeq = Inside<'w>;
+    type SerializeTuple = Inside<'w>;
+    type SerializeTupleStruct = Inside<'w>;
+    type SerializeTupleVariant = Inside<'w>;
+    type SerializeMap = Inside<'w>;
+    type SerializeStruct = Inside<'w>;
+    type SerializeStructVariant = Inside<'w>;
+
+    numbers!(serialize_i8: i8, serialize_i16: i16, serialize_i32: i32, serialize_i64: i64, serialize_i128: i128);
+    numbers!(serialize_u128: u128, serialize_f32: f32, serialize_f64: f64);
+    naturals!(serialize_u8: u8, serialize_u16: u16, serialize_u32: u32, serialize_u64: u64);
+
+    fn serialize_bool(self, truth: bool) -> Result<(), Error> {
+        self.text.extend_from_slice(if truth { b"true" } else { b"false" });
+        Ok(())
+    }
+
+    fn serialize_char(self, character: char) -> Result<(), Error> {
+        self.serialize_str(character.encode_utf8(&mut [0; 4]))
+    }
+
+    fn serialize_str(self, text: &str) -> Result<(), Error> {
+        if std::mem::take(&mut self.as_it_is) {
+            self.text.extend_from_slice(text.as_bytes());
+        } else {
+            self.string(text);
+        }
+        Ok(())
+    }
+
+    fn serialize_bytes(self, bytes: &[u8]) -> Result<(), Error> {
+        self.collect_seq(bytes)
+    }
+
+    fn serialize_none(self) -> Result<(), Error> {
+        self.serialize_unit()
+    }
+
+    #[inline]
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Error> {
+        value.serialize(self)
+    }
+
+    fn serialize_unit(self) -> Result<(), Error> {
+        self.text.extend_from_slice(b"null");
+        Ok(())
+    }
+
+    fn serialize_unit_struct(self, _: &'static str) -> Result<(), Error> {
+        self.serialize_unit()
+    }
+
+    #[inline]
+    fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<(), Error> {
+        self.name(variant);
+        Ok(())
+    }
+
+    #[inline]
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, name: &'static str, value: &T) -> Result<(), Error> {
+        self.as_it_is = name == WRITTEN;
+        value.serialize(self)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Result<(), Error> {
+        self.text.push(b'{');
+        self.name(variant);
+        self.text.push(b':');
+        value.serialize(&mut *self)?;
+        self.text.push(b'}');
+        Ok(())
+    }
+
+    #[inline]
+    fn serialize_seq(self, _: Option<usize>) -> Result<Inside<'w>, Error> {
+        self.text.push(b'[');
+        Ok(Inside(self, "]"))
+    }
+
+    fn serialize_tuple(self, length: usize) -> Result<Inside<'w>, Error> {
+        self.serialize_seq(Some(length))
+    }
+
+    fn serialize_tuple_struct(self, _: &'static str, length: usize) -> Result<Inside<'w>, Error> {
+        self.serialize_seq(Some(length))
+    }
+
+    fn serialize_tuple_variant(self, _: &'static str, _: u32, variant: &'static str, _: usize) -> Result<Inside<'w>, Error> {
+        self.variant(variant, b'[');
+        Ok(Inside(self, "]}"))
+    }
+
+    #[inline]
+    fn serialize_map(self, _: Option<usize>) -> Result<Inside<'w>, Error> {
+        self.text.push(b'{');
+        Ok(Inside(self, "}"))
+    }
+
+    #[inline]
+    fn serialize_struct(self, _: &'static str, length: usize) -> Result<Inside<'w>, Error> {
+        self.serialize_map(Some(length))
+    }
+
+    fn serialize_struct_variant(self, _: &'static str, _: u32, variant: &'static str, _: usize) -> Result<Inside<'w>, Error> {
+        self.variant(variant, b'{');
+        Ok(Inside(self, "}}"))
+    }
+}
+
+impl Inside<'_> {
+    #[inline]
+    fn item<T: Serialize + ?Sized>(&mut self, item: &T) -> Result<(), Error> {
+        self.0.next(b'[');
+        item.serialize(&mut *self.0)
+    }
+
+    #[inline]
+    fn field<T: Serialize + ?Sized>(&mut self, name: &'static str, field: &T) -> Result<(), Error> {
+        self.0.next(b'{');
+        self.0.name(name);
+        self.0.text.push(b':');
+        field.serialize(&mut *self.0)
+    }
+
+    #[inline]
+    fn close(self) -> Result<(), Error> {
+        self.0.text.extend_from_slice(self.1.as_bytes());
+        Ok(())
+    }
+}
+
+impl ser::SerializeSeq for Inside<'_> {
+    type Ok = ();
+    type Error = Error;
+
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, item: &T) -> Result<(), Error> {
+        self.item(item)
+    }
+
+    fn end(self) -> Result<(), Error> {
+        self.close()
+    }
+}
+
+impl ser::SerializeTuple for Inside<'_> {
+    type Ok = ();
+    type Error = Error;
+
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, item: &T) -> Result<(), Error> {
+        self.item(item)
+    }
+
+    fn end(self) -> Result<(), Error> {
+        self.close()
+    }
+}
+
+impl ser::SerializeTupleStruct for Inside<'_> {
+    type Ok = ();
+    type Error = Error;
+
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, item: &T) -> Result<(), Error> {
+        self.item(item)
+    }
+
+    fn end(self) -> Result<(), Error> {
+        self.close()
+    }
+}
+
+impl ser::SerializeTupleVariant for Inside<'_> {
+    type Ok = ();
+    type Error = Error;
+
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, item: &T) -> Result<(), Error> {
+        self.item(item)
+    }
+
+    fn end(self) -> Result<(), Error> {
+        self.close()
+    }
+}
+
+impl ser::SerializeMap for Inside<'_> {
+    type Ok = ();
+    type Error = Error;
+
+    /// The key of a map is text in JSON: a number or truth value gets the marks of one.
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Error> {
+        self.0.next(b'{');
+        let place = self.0.text.len();
+        key.serialize(&mut *self.0)?;
+        match self.0.text.get(place) {
+            Some(b'"') => {}
+            Some(b'0'..=b'9' | b'-' | b't' | b'f') => {
+                self.0.text.insert(place, b'"');
+                self.0.text.push(b'"');
+            }
+            _ => return Err(Error::custom("key must be a string")),
+        }
+        Ok(())
+    }
+
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
+        self.0.text.push(b':');
+        value.serialize(&mut *self.0)
+    }
+
+    fn end(self) -> Result<(), Error> {
+        self.close()
+    }
+}
+
+impl ser::SerializeStruct for Inside<'_> {
+    type Ok = ();
+    type Error = Error;
+
+    #[inline]
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, field: &T) -> Result<(), Error> {
+        self.field(name, field)
+    }
+
+    #[inline]
+    fn end(self) -> Result<(), Error> {
+        self.close()
+    }
+}
+
+impl ser::SerializeStructVariant for Inside<'_> {
+    type Ok = ();
+    type Error = Error;
+
+    #[inline]
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, field: &T) -> Result<(), Error> {
+        self.field(name, field)
+    }
+
+    #[inline]
+    fn end(self) -> Result<(), Error> {
+        self.close()
+    }
+}
+
+#[cfg(test)]
+mod tests;
