@@ -10,6 +10,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::json;
+
 pub use prefix::IdPrefix;
 
 /// Makes a cheap-to-clone name type, so that a flow's name cannot be passed where a step's is wanted.
@@ -97,9 +99,19 @@ name! {
 macro_rules! id {
     ($(#[$documentation:meta])* $name:ident) => {
         $(#[$documentation])*
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
         #[serde(transparent)]
         pub struct $name(Uuid);
+
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                if serializer.is_human_readable() {
+                    json::plain(self.0.hyphenated().encode_lower(&mut Uuid::encode_buffer()), serializer)
+                } else {
+                    self.0.serialize(serializer)
+                }
+            }
+        }
 
         impl $name {
             /// Takes an id that [`Random`](crate::model::port::Random) made, or one that was recorded.
@@ -258,7 +270,7 @@ impl fmt::Debug for Digest {
 
 impl Serialize for Digest {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&blake3::Hash::from_bytes(self.0).to_hex())
+        json::plain(&blake3::Hash::from_bytes(self.0).to_hex(), serializer)
     }
 }
 

@@ -1,7 +1,8 @@
 //! JSON text, written quickly: the very bytes that `serde_json` writes, for a fraction of its work.
 //!
 //! What is written most is short: names that stand in the program, ids, times, small numbers. `serde_json` looks at every byte of all of them, those of
-//! the program's own names too, and hands them on in pieces of a byte or two. Here names are copied, and texts are looked at eight bytes at a time.
+//! the program's own names too, and hands them on in pieces of a byte or two. Here names, ids and times are copied, and other texts are looked at eight
+//! bytes at a time.
 //! Refused: a crate that writes JSON with vector instructions, which gains nothing on texts as short as these and is unsafe code; and writing each
 //! kind of fact by hand, which would be a second home of its form.
 
@@ -12,9 +13,13 @@ use serde_json::Error;
 
 /// Room for a small text, in bytes.
 const SMALL: usize = 128;
+/// Room for a number: the longest, whole or not, has 40 bytes.
+const LONGEST: usize = 40;
 
 /// By which [`written`] tells the writer that a text is JSON already.
 const WRITTEN: &str = "$json";
+/// By which [`plain`] tells the writer that nothing in a text has to be escaped.
+const PLAIN: &str = "$plain";
 
 /// Compact JSON of something.
 ///
@@ -23,7 +28,7 @@ const WRITTEN: &str = "$json";
 pub fn text<T: Serialize + ?Sized>(what: &T) -> Result<String, Error> {
     let mut writer = Writer::with_room_for(SMALL);
     what.serialize(&mut writer)?;
-    writer.into_text()
+    Ok(writer.text)
 }
 
 /// A list, written item by item.
@@ -33,7 +38,7 @@ impl List {
     /// An empty list, with room for so many bytes before it has to grow.
     pub fn with_room_for(bytes: usize) -> Self {
         let mut writer = Writer::with_room_for(bytes);
-        writer.text.push(b'[');
+        writer.text.push('[');
         Self(writer)
     }
 
@@ -42,7 +47,7 @@ impl List {
     /// # Errors
     /// As [`text`].
     pub fn push<T: Serialize + ?Sized>(&mut self, item: &T) -> Result<usize, Error> {
-        self.0.next(b'[');
+        self.0.comma_behind(b'[');
         let before = self.0.text.len();
         item.serialize(&mut self.0)?;
         Ok(self.0.text.len() - before)
@@ -54,12 +59,9 @@ impl List {
     }
 
     /// The list.
-    ///
-    /// # Errors
-    /// None that a caller can cause.
-    pub fn end(mut self) -> Result<String, Error> {
-        self.0.text.push(b']');
-        self.0.into_text()
+    pub fn end(mut self) -> String {
+        self.0.text.push(']');
+        self.0.text
     }
 }
 
@@ -71,11 +73,31 @@ pub(in crate::model) fn written<S: Serializer>(json: &str, serializer: S) -> Res
     serializer.serialize_newtype_struct(WRITTEN, json)
 }
 
+/// Writes a text in which nothing has to be escaped, as the digits of an id: this room's writer need not look at it. To others it is a text like
+/// any other.
+///
+/// # Errors
+/// Those of the serialiser.
+pub(in crate::model) fn plain<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_newtype_struct(PLAIN, text)
+}
+
 /// Writes JSON at the end of a text.
 struct Writer {
-    text: Vec<u8>,
-    /// Whether the next text is JSON already.
-    as_it_is: bool,
+    text: String,
+    next: Next,
+}
+
+/// What the next text is.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Next {
+    /// Anything.
+    #[default]
+    Text,
+    /// Nothing in it has to be escaped.
+    Plain,
+    /// JSON already.
+    Json,
 }
 
 /// The inside of a list or map, and what ends it.
@@ -83,19 +105,14 @@ struct Inside<'w>(&'w mut Writer, &'static str);
 
 impl Writer {
     fn with_room_for(bytes: usize) -> Self {
-        Self { text: Vec::with_capacity(bytes), as_it_is: false }
-    }
-
-    fn into_text(self) -> Result<String, Error> {
-        // Only texts and ASCII are put together in it.
-        String::from_utf8(self.text).map_err(Error::custom)
+        Self { text: String::with_capacity(bytes), next: Next::Text }
     }
 
     /// A comma before everything but the first of a list or map, which stands behind its bracket.
     #[inline]
-    fn next(&mut self, bracket: u8) {
-        if self.text.last() != Some(&bracket) {
-            self.text.push(b',');
+    fn comma_behind(&mut self, bracket: u8) {
+        if self.text.as_bytes().last() != Some(&bracket) {
+            self.text.push(',');
         }
     }
 
@@ -103,27 +120,25 @@ impl Writer {
     #[inline]
     fn name(&mut self, name: &'static str) {
         debug_assert_eq!(escape::first(name.as_bytes()), None, "{name} is no name");
-        self.text.reserve(name.len() + 2);
-        self.text.push(b'"');
-        self.text.extend_from_slice(name.as_bytes());
-        self.text.push(b'"');
-    }
-
-    fn string(&mut self, text: &str) {
-        self.text.reserve(text.len() + 2);
-        self.text.push(b'"');
-        escape::escaped(text.as_bytes(), &mut self.text);
-        self.text.push(b'"');
+        self.text.push('"');
+        self.text.push_str(name);
+        self.text.push('"');
     }
 
     fn number(&mut self, number: impl Serialize) -> Result<(), Error> {
-        number.serialize(&mut serde_json::Serializer::new(&mut self.text))
+        let mut digits = [0; LONGEST];
+        let mut rest = &mut digits[..];
+        number.serialize(&mut serde_json::Serializer::new(&mut rest))?;
+        let length = LONGEST - rest.len();
+        self.text.push_str(std::str::from_utf8(&digits[..length]).map_err(Error::custom)?);
+        Ok(())
     }
 
-    fn whole(&mut self, number: u64) -> Result<(), Error> {
+    #[inline]
+    fn natural(&mut self, number: u64) -> Result<(), Error> {
         match u8::try_from(number) {
             Ok(digit) if digit < 10 => {
-                self.text.push(b'0' + digit);
+                self.text.push(char::from(b'0' + digit));
                 Ok(())
             }
             _ => self.number(number),
@@ -131,10 +146,11 @@ impl Writer {
     }
 
     /// A map with a variant's name as its one field, of which `open` begins the value.
-    fn variant(&mut self, variant: &'static str, open: u8) {
-        self.text.push(b'{');
+    fn variant(&mut self, variant: &'static str, open: &str) {
+        self.text.push('{');
         self.name(variant);
-        self.text.extend_from_slice(&[b':', open]);
+        self.text.push(':');
+        self.text.push_str(open);
     }
 }
 
@@ -152,7 +168,7 @@ macro_rules! naturals {
     ($($method:ident: $number:ty),*) => {
         $(#[inline]
         fn $method(self, number: $number) -> Result<(), Error> {
-            self.whole(u64::from(number))
+            self.natural(u64::from(number))
         })*
     };
 }
@@ -173,7 +189,7 @@ impl<'w> Serializer for &'w mut Writer {
     naturals!(serialize_u8: u8, serialize_u16: u16, serialize_u32: u32, serialize_u64: u64);
 
     fn serialize_bool(self, truth: bool) -> Result<(), Error> {
-        self.text.extend_from_slice(if truth { b"true" } else { b"false" });
+        self.text.push_str(if truth { "true" } else { "false" });
         Ok(())
     }
 
@@ -182,10 +198,20 @@ impl<'w> Serializer for &'w mut Writer {
     }
 
     fn serialize_str(self, text: &str) -> Result<(), Error> {
-        if std::mem::take(&mut self.as_it_is) {
-            self.text.extend_from_slice(text.as_bytes());
-        } else {
-            self.string(text);
+        let next = std::mem::take(&mut self.next);
+        self.text.reserve(text.len() + 2);
+        match next {
+            Next::Json => self.text.push_str(text),
+            _ => {
+                self.text.push('"');
+                if next == Next::Plain {
+                    debug_assert_eq!(escape::first(text.as_bytes()), None, "{text} has to be escaped");
+                    self.text.push_str(text);
+                } else {
+                    escape::escaped(text, &mut self.text);
+                }
+                self.text.push('"');
+            }
         }
         Ok(())
     }
@@ -204,7 +230,7 @@ impl<'w> Serializer for &'w mut Writer {
     }
 
     fn serialize_unit(self) -> Result<(), Error> {
-        self.text.extend_from_slice(b"null");
+        self.text.push_str("null");
         Ok(())
     }
 
@@ -220,7 +246,11 @@ impl<'w> Serializer for &'w mut Writer {
 
     #[inline]
     fn serialize_newtype_struct<T: Serialize + ?Sized>(self, name: &'static str, value: &T) -> Result<(), Error> {
-        self.as_it_is = name == WRITTEN;
+        self.next = match name {
+            PLAIN => Next::Plain,
+            WRITTEN => Next::Json,
+            _ => Next::Text,
+        };
         value.serialize(self)
     }
 
@@ -231,17 +261,15 @@ impl<'w> Serializer for &'w mut Writer {
         variant: &'static str,
         value: &T,
     ) -> Result<(), Error> {
-        self.text.push(b'{');
-        self.name(variant);
-        self.text.push(b':');
+        self.variant(variant, "");
         value.serialize(&mut *self)?;
-        self.text.push(b'}');
+        self.text.push('}');
         Ok(())
     }
 
     #[inline]
     fn serialize_seq(self, _: Option<usize>) -> Result<Inside<'w>, Error> {
-        self.text.push(b'[');
+        self.text.push('[');
         Ok(Inside(self, "]"))
     }
 
@@ -254,13 +282,13 @@ impl<'w> Serializer for &'w mut Writer {
     }
 
     fn serialize_tuple_variant(self, _: &'static str, _: u32, variant: &'static str, _: usize) -> Result<Inside<'w>, Error> {
-        self.variant(variant, b'[');
+        self.variant(variant, "[");
         Ok(Inside(self, "]}"))
     }
 
     #[inline]
     fn serialize_map(self, _: Option<usize>) -> Result<Inside<'w>, Error> {
-        self.text.push(b'{');
+        self.text.push('{');
         Ok(Inside(self, "}"))
     }
 
@@ -270,7 +298,7 @@ impl<'w> Serializer for &'w mut Writer {
     }
 
     fn serialize_struct_variant(self, _: &'static str, _: u32, variant: &'static str, _: usize) -> Result<Inside<'w>, Error> {
-        self.variant(variant, b'{');
+        self.variant(variant, "{");
         Ok(Inside(self, "}}"))
     }
 }
@@ -278,21 +306,23 @@ impl<'w> Serializer for &'w mut Writer {
 impl Inside<'_> {
     #[inline]
     fn item<T: Serialize + ?Sized>(&mut self, item: &T) -> Result<(), Error> {
-        self.0.next(b'[');
+        self.0.comma_behind(b'[');
         item.serialize(&mut *self.0)
     }
 
-    #[inline]
+    /// Always inlined: so the name is known where it is copied, which is then two or three moves.
+    #[inline(always)]
     fn field<T: Serialize + ?Sized>(&mut self, name: &'static str, field: &T) -> Result<(), Error> {
-        self.0.next(b'{');
+        self.0.text.reserve(name.len() + 4);
+        self.0.comma_behind(b'{');
         self.0.name(name);
-        self.0.text.push(b':');
+        self.0.text.push(':');
         field.serialize(&mut *self.0)
     }
 
     #[inline]
     fn close(self) -> Result<(), Error> {
-        self.0.text.extend_from_slice(self.1.as_bytes());
+        self.0.text.push_str(self.1);
         Ok(())
     }
 }
@@ -355,14 +385,14 @@ impl ser::SerializeMap for Inside<'_> {
 
     /// The key of a map is text in JSON: a number or truth value gets the marks of one.
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Error> {
-        self.0.next(b'{');
+        self.0.comma_behind(b'{');
         let place = self.0.text.len();
         key.serialize(&mut *self.0)?;
-        match self.0.text.get(place) {
+        match self.0.text.as_bytes().get(place) {
             Some(b'"') => {}
             Some(b'0'..=b'9' | b'-' | b't' | b'f') => {
-                self.0.text.insert(place, b'"');
-                self.0.text.push(b'"');
+                self.0.text.insert(place, '"');
+                self.0.text.push('"');
             }
             _ => return Err(Error::custom("key must be a string")),
         }
@@ -370,7 +400,7 @@ impl ser::SerializeMap for Inside<'_> {
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
-        self.0.text.push(b':');
+        self.0.text.push(':');
         value.serialize(&mut *self.0)
     }
 
@@ -383,7 +413,7 @@ impl ser::SerializeStruct for Inside<'_> {
     type Ok = ();
     type Error = Error;
 
-    #[inline]
+    #[inline(always)]
     fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, field: &T) -> Result<(), Error> {
         self.field(name, field)
     }
@@ -398,7 +428,7 @@ impl ser::SerializeStructVariant for Inside<'_> {
     type Ok = ();
     type Error = Error;
 
-    #[inline]
+    #[inline(always)]
     fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, field: &T) -> Result<(), Error> {
         self.field(name, field)
     }

@@ -8,6 +8,8 @@ use jiff::tz::Offset;
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::json;
+
 /// A point in time: nanoseconds since 1970-01-01T00:00:00Z. It reaches to the year 2554; sums saturate there.
 ///
 /// Deadlines, due times and the times in records are absolute, so that they mean the same after a restart. Formats that people read have
@@ -40,7 +42,7 @@ impl Timestamp {
     /// cost five times as much.
     fn rfc3339(self, text: &mut [u8; 30]) -> &str {
         const SECOND: u64 = 1_000_000_000;
-        let nanos = self.0 % SECOND;
+        let nanos = (self.0 % SECOND) as u32;
         // Within the 584 years that a timestamp reaches nothing of this fails.
         let time =
             jiff::Timestamp::from_second((self.0 / SECOND).cast_signed()).map(|time| Offset::UTC.to_datetime(time)).unwrap_or_default();
@@ -48,13 +50,13 @@ impl Timestamp {
             0 => 20,
             _ => 30 - trailing_noughts(nanos),
         };
-        put(&mut text[0..4], time.year().unsigned_abs().into());
-        put(&mut text[5..7], time.month().unsigned_abs().into());
-        put(&mut text[8..10], time.day().unsigned_abs().into());
-        put(&mut text[11..13], time.hour().unsigned_abs().into());
-        put(&mut text[14..16], time.minute().unsigned_abs().into());
-        put(&mut text[17..19], time.second().unsigned_abs().into());
-        put(&mut text[20..29], nanos);
+        text[0..4].copy_from_slice(&digits::<4>(time.year().unsigned_abs().into()));
+        text[5..7].copy_from_slice(&digits::<2>(time.month().unsigned_abs().into()));
+        text[8..10].copy_from_slice(&digits::<2>(time.day().unsigned_abs().into()));
+        text[11..13].copy_from_slice(&digits::<2>(time.hour().unsigned_abs().into()));
+        text[14..16].copy_from_slice(&digits::<2>(time.minute().unsigned_abs().into()));
+        text[17..19].copy_from_slice(&digits::<2>(time.second().unsigned_abs().into()));
+        text[20..29].copy_from_slice(&digits::<9>(nanos));
         text[length - 1] = b'Z';
         // It is ASCII.
         std::str::from_utf8(&text[..length]).unwrap_or_default()
@@ -66,16 +68,19 @@ impl Timestamp {
     }
 }
 
-/// The last digits of a number.
-fn put(digits: &mut [u8], mut number: u64) {
+/// The last so many digits of a number.
+#[inline]
+fn digits<const COUNT: usize>(mut number: u32) -> [u8; COUNT] {
+    let mut digits = [b'0'; COUNT];
     for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (number % 10) as u8;
+        *digit += (number % 10) as u8;
         number /= 10;
     }
+    digits
 }
 
 /// How many of nine digits are noughts at the end.
-const fn trailing_noughts(mut nanos: u64) -> usize {
+const fn trailing_noughts(mut nanos: u32) -> usize {
     let mut noughts = 0;
     while noughts < 9 && nanos % 10 == 0 {
         nanos /= 10;
@@ -105,7 +110,7 @@ impl fmt::Display for Timestamp {
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if serializer.is_human_readable() {
-            serializer.serialize_str(self.rfc3339(&mut { LONGEST }))
+            json::plain(self.rfc3339(&mut { LONGEST }), serializer)
         } else {
             serializer.serialize_u64(self.0)
         }

@@ -18,8 +18,8 @@ use super::seal::Sealer;
 /// The most that one fact or one kept value may take, in bytes of JSON.
 pub(super) const MOST: u64 = size::MOST;
 
-/// Room for a fact to begin with, in bytes: most take less.
-const ROOM: usize = 256;
+/// Room for a fact to begin with, in bytes: most take less, but for the first of a run.
+const ROOM: usize = 192;
 
 /// A batch as its rows.
 pub(super) struct Append {

@@ -129,7 +129,7 @@ impl Sealer {
                 let bytes = list.push(item).map_err(|error| unwritten(&error))?;
                 fits(bytes as u64, list.bytes() as u64)?;
             }
-            list.end().map_err(|error| unwritten(&error))
+            Ok(list.end())
         })
     }
 

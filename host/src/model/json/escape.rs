@@ -6,25 +6,33 @@ const ONES: u64 = 0x0101_0101_0101_0101;
 const TOPS: u64 = ONES << 7;
 
 /// Where the first byte stands that has to be escaped.
+#[inline]
 pub(super) fn first(text: &[u8]) -> Option<usize> {
-    let (words, rest) = text.as_chunks::<8>();
+    let Some(tail) = text.last_chunk::<8>() else { return in_few(text) };
+    let (words, _) = text.as_chunks::<8>();
     for (number, word) in words.iter().enumerate() {
         if let Some(place) = in_word(u64::from_le_bytes(*word)) {
             return Some(number * 8 + place);
         }
     }
-    match (rest.first_chunk::<4>(), rest.last_chunk::<4>()) {
-        // Two halves that may overlap are a word of the whole rest.
+    // The last word overlaps the one before it, where nothing was found.
+    in_word(u64::from_le_bytes(*tail)).map(|place| text.len() - 8 + place)
+}
+
+/// The same, of less than eight bytes.
+fn in_few(text: &[u8]) -> Option<usize> {
+    match (text.first_chunk::<4>(), text.last_chunk::<4>()) {
+        // Two halves that may overlap are a word of the whole.
         (Some(head), Some(tail)) => {
-            let halves = u64::from(u32::from_le_bytes(*tail)) << 32 | u64::from(u32::from_le_bytes(*head));
-            let place = in_word(halves)?;
-            Some(words.len() * 8 + if place < 4 { place } else { rest.len() + place - 8 })
+            let place = in_word(u64::from(u32::from_le_bytes(*tail)) << 32 | u64::from(u32::from_le_bytes(*head)))?;
+            Some(if place < 4 { place } else { text.len() + place - 8 })
         }
-        _ => rest.iter().position(|byte| matches!(byte, 0..0x20 | b'"' | b'\\')).map(|place| words.len() * 8 + place),
+        _ => text.iter().position(|byte| matches!(byte, 0..0x20 | b'"' | b'\\')),
     }
 }
 
 /// Where the first of eight bytes stands that has to be escaped; the first is the lowest.
+#[inline]
 const fn in_word(word: u64) -> Option<usize> {
     // A subtraction borrows only from bytes behind one that was found, so that the first that is found is right.
     let control = word.wrapping_sub(ONES * 0x20) & !word;
@@ -38,30 +46,44 @@ const fn in_word(word: u64) -> Option<usize> {
 }
 
 /// Adds a text, without its quotation marks.
-pub(super) fn escaped(text: &[u8], to: &mut Vec<u8>) {
-    let mut rest = text;
-    while let Some((plain, [byte, behind @ ..])) = first(rest).and_then(|place| rest.split_at_checked(place)) {
-        to.extend_from_slice(plain);
-        escape(*byte, to);
-        rest = behind;
+#[inline]
+pub(super) fn escaped(text: &str, to: &mut String) {
+    match first(text.as_bytes()) {
+        None => to.push_str(text),
+        Some(place) => escaped_from(place, text, to),
     }
-    to.extend_from_slice(rest);
 }
 
-fn escape(byte: u8, to: &mut Vec<u8>) {
+/// The same for a text in which a byte has to be escaped at this place.
+fn escaped_from(mut place: usize, text: &str, to: &mut String) {
+    let mut rest = text;
+    // What is escaped is ASCII, so that nothing is cut within a character.
+    while let (Some((plain, _)), Some(byte), Some(behind)) =
+        (rest.split_at_checked(place), rest.as_bytes().get(place), rest.get(place + 1..))
+    {
+        to.push_str(plain);
+        escape(*byte, to);
+        rest = behind;
+        place = first(rest.as_bytes()).unwrap_or(rest.len());
+    }
+    to.push_str(rest);
+}
+
+fn escape(byte: u8, to: &mut String) {
     let short = match byte {
-        0x08 => b'b',
-        0x0c => b'f',
-        b'\n' => b'n',
-        b'\r' => b'r',
-        b'\t' => b't',
-        b'"' | b'\\' => byte,
+        0x08 => 'b',
+        0x0c => 'f',
+        b'\n' => 'n',
+        b'\r' => 'r',
+        b'\t' => 't',
+        b'"' | b'\\' => char::from(byte),
         _ => {
-            let digit = |half: u8| if half < 10 { b'0' + half } else { b'a' + half - 10 };
-            return to.extend_from_slice(&[b'\\', b'u', b'0', b'0', digit(byte >> 4), digit(byte & 15)]);
+            to.push_str("\\u00");
+            return to.extend([byte >> 4, byte & 15].map(|half| char::from(if half < 10 { b'0' + half } else { b'a' + half - 10 })));
         }
     };
-    to.extend_from_slice(&[b'\\', short]);
+    to.push('\\');
+    to.push(short);
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ fn is_the_same<T: Serialize>(what: &T) {
     let taken = [list.push(what).expect("it is JSON"), list.push(what).expect("it is JSON")];
     assert_eq!(taken, [theirs.len(); 2]);
     assert_eq!(list.bytes(), 2 + 2 * theirs.len());
-    assert_eq!(list.end().expect("it is JSON"), format!("[{theirs},{theirs}]"));
+    assert_eq!(list.end(), format!("[{theirs},{theirs}]"));
 }
 
 #[test]
@@ -76,6 +76,17 @@ fn what_is_json_already_stands_as_it_is_and_what_follows_does_not() {
         }
     }
     assert_eq!(text(&(Already, "\n", [Already])).expect("it is JSON"), r#"[{"a":"\n"},"\n",[{"a":"\n"}]]"#);
+}
+
+#[test]
+fn a_plain_text_is_a_text_to_others() {
+    struct Id;
+    impl Serialize for Id {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            plain("01a2", serializer)
+        }
+    }
+    is_the_same(&(Id, "\n", [Id], BTreeMap::from([("id\"", Id)])));
 }
 
 proptest! {
