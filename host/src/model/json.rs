@@ -116,8 +116,9 @@ impl Writer {
         }
     }
 
-    /// A name that stands in the program: Rust's own names and those that replace them have nothing to escape.
-    #[inline]
+    /// A name that stands in the program: Rust's own names and those that replace them have nothing to escape. Always inlined: so the name is known
+    /// where it is copied, which is then two or three moves.
+    #[inline(always)]
     fn name(&mut self, name: &'static str) {
         debug_assert_eq!(escape::first(name.as_bytes()), None, "{name} is no name");
         self.text.push('"');
@@ -199,20 +200,17 @@ impl<'w> Serializer for &'w mut Writer {
 
     fn serialize_str(self, text: &str) -> Result<(), Error> {
         let next = std::mem::take(&mut self.next);
-        self.text.reserve(text.len() + 2);
-        match next {
-            Next::Json => self.text.push_str(text),
-            _ => {
-                self.text.push('"');
-                if next == Next::Plain {
-                    debug_assert_eq!(escape::first(text.as_bytes()), None, "{text} has to be escaped");
-                    self.text.push_str(text);
-                } else {
-                    escape::escaped(text, &mut self.text);
-                }
-                self.text.push('"');
-            }
+        if next == Next::Json {
+            self.text.push_str(text);
+            return Ok(());
         }
+        self.text.push('"');
+        debug_assert!(next == Next::Text || escape::first(text.as_bytes()).is_none(), "{text} has to be escaped");
+        match if next == Next::Text { escape::first(text.as_bytes()) } else { None } {
+            None => self.text.push_str(text),
+            Some(place) => escape::escaped(text, place, &mut self.text),
+        }
+        self.text.push('"');
         Ok(())
     }
 
@@ -310,10 +308,8 @@ impl Inside<'_> {
         item.serialize(&mut *self.0)
     }
 
-    /// Always inlined: so the name is known where it is copied, which is then two or three moves.
     #[inline(always)]
     fn field<T: Serialize + ?Sized>(&mut self, name: &'static str, field: &T) -> Result<(), Error> {
-        self.0.text.reserve(name.len() + 4);
         self.0.comma_behind(b'{');
         self.0.name(name);
         self.0.text.push(':');

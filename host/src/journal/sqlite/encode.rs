@@ -139,6 +139,10 @@ impl Emitted {
 /// # Errors
 /// [`StoreError::TooLarge`] if one value takes more than [`MOST`].
 pub(super) fn changes_of(writes: &[Write], sealer: &Sealer) -> Result<Vec<Change>, StoreError> {
+    // Most batches have none.
+    if writes.is_empty() {
+        return Ok(Vec::new());
+    }
     let change = |write: &Write| {
         Ok(match write {
             Write::Keep(Kept { room, owner, key, value, until }) => Change::Keep {

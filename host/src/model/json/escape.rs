@@ -45,17 +45,8 @@ const fn in_word(word: u64) -> Option<usize> {
     }
 }
 
-/// Adds a text, without its quotation marks.
-#[inline]
-pub(super) fn escaped(text: &str, to: &mut String) {
-    match first(text.as_bytes()) {
-        None => to.push_str(text),
-        Some(place) => escaped_from(place, text, to),
-    }
-}
-
-/// The same for a text in which a byte has to be escaped at this place.
-fn escaped_from(mut place: usize, text: &str, to: &mut String) {
+/// Adds a text, without its quotation marks, in which a byte has to be escaped at this place, and perhaps others behind it.
+pub(super) fn escaped(text: &str, mut place: usize, to: &mut String) {
     let mut rest = text;
     // What is escaped is ASCII, so that nothing is cut within a character.
     while let (Some((plain, _)), Some(byte), Some(behind)) =
