@@ -17,8 +17,15 @@ use std::path::Path;
 use rounds::{Death, Rounds};
 
 /// The points at which the host dies by itself, with the name that it knows them by.
-const POINTS: [&str; 6] =
-    ["journal.before_commit", "journal.after_commit", "run.kept", "run.published", "recovery.reading", "recovery.claimed"];
+const POINTS: [&str; 7] = [
+    "journal.before_commit",
+    "journal.after_commit",
+    "journal.after_sync",
+    "run.kept",
+    "run.published",
+    "recovery.reading",
+    "recovery.claimed",
+];
 
 #[expect(clippy::disallowed_methods, reason = "the seed and the number of rounds of this test are variables")]
 fn number(variable: &str) -> Option<u64> {

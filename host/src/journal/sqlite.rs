@@ -28,6 +28,7 @@ mod schema;
 mod seal;
 mod shortage;
 mod sum;
+mod syncing;
 mod verify;
 mod walk;
 mod writer;
@@ -174,9 +175,11 @@ impl SqliteStore {
         };
         #[cfg(test)]
         let mut pages = Arc::default();
+        let mut lasting = None;
         let thread = match opening {
             Opening::Good(parts) => {
-                let writer = Writer::new(*parts, around).map_err(|error| connection::of(&path, &error))?;
+                let writer = Writer::new(*parts, around, options.lasting)?;
+                lasting = Some(writer.lasting());
                 #[cfg(test)]
                 {
                     pages = writer.limit();
@@ -190,7 +193,7 @@ impl SqliteStore {
                 None
             }
         };
-        let readers = Readers::new(path.clone(), Arc::clone(&sealer), payloads, Some(Arc::clone(clock)));
+        let readers = Readers::new(path.clone(), Arc::clone(&sealer), payloads, Some(Arc::clone(clock)), lasting);
         Ok(Self(Arc::new(Inside {
             path,
             queue,

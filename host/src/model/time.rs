@@ -38,8 +38,8 @@ impl Timestamp {
         self.0 / 1_000_000
     }
 
-    /// RFC 3339 in UTC, to the last nanosecond that is not nought. Every fact has such a text: it is put together digit by digit, since formatters
-    /// cost five times as much.
+    /// RFC 3339 in UTC, to the last nanosecond that is not nought. Nearly every fact has such a text: it is put together digit by digit, since the
+    /// formatters cost more than twice as much.
     fn rfc3339(self, text: &mut [u8; 30]) -> &str {
         const SECOND: u64 = 1_000_000_000;
         let nanos = (self.0 % SECOND) as u32;
@@ -82,7 +82,7 @@ fn digits<const COUNT: usize>(mut number: u32) -> [u8; COUNT] {
 /// How many of nine digits are noughts at the end.
 const fn trailing_noughts(mut nanos: u32) -> usize {
     let mut noughts = 0;
-    while noughts < 9 && nanos % 10 == 0 {
+    while noughts < 9 && nanos.is_multiple_of(10) {
         nanos /= 10;
         noughts += 1;
     }

@@ -36,7 +36,7 @@ impl Archive {
         let connection = connection::reader(&path).map_err(|error| connection::of(&path, &error))?;
         schema::is_of_this_host(&connection, &path)?;
         let sealer = Sealer::to_look(folder)?;
-        Ok(Self(Readers::new(path, Arc::new(sealer), Payloads::of(folder, true), None)))
+        Ok(Self(Readers::new(path, Arc::new(sealer), Payloads::of(folder, true), None, None)))
     }
 }
 

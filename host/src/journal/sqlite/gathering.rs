@@ -1,10 +1,15 @@
 //! Whether the thread that writes waits for more before it begins a transaction.
 //!
 //! Whoever was just answered often gives the next order at once: a run goes on to its next step. If the next transaction began without them, those
-//! who wait would split into two halves that keep each other waiting for the disk, and each wait for it would serve half as many. So it is waited
-//! for them, as long as the disk took with the last transaction at most: at worst an order lasts then twice as long, the bound that no rule without
-//! foresight beats. Where the disk is quick, and most of a transaction is our own work, it is not waited at all: then it is better that one half is
-//! written while the other one is at work. Refused was a fixed pause: it is too long for a quick disk and too short for a slow one.
+//! who wait would split into groups that keep each other waiting.
+//!
+//! Where the disk is slow, each wait for it would serve only a part of them. So what comes while the disk is at work waits for its end, as it would
+//! anyway; then it is waited for those who were answered, as long as the disk took at most: at worst an order lasts twice as long then, the bound
+//! that no rule without foresight beats. Refused was a fixed pause: it is too long for a quick disk and too short for a slow one.
+//!
+//! Where the disk is quick, and most of the time is our own work, one group is written while the other one is at work, and each transaction has its
+//! own price: it is waited for as many as the last one had, for twice as long as that took to write. Refused was to begin with whoever is there:
+//! the groups become ever smaller, and a third of the time goes into transactions of a few orders.
 
 use std::time::Duration;
 
@@ -25,20 +30,36 @@ const LOOK_AGAIN: u32 = 32;
 /// How long a transaction took.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Took {
-    /// Until all of it was prepared.
+    /// Until all of it was committed.
     pub(super) work: Duration,
     /// From then on until it was on the disk.
     pub(super) disk: Duration,
 }
 
-/// What is known of the last transaction and of those who were answered after it.
+/// What the thread that writes does where somebody waits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Next {
+    /// It begins.
+    Begin,
+    /// It asks again once what is under way has been answered.
+    AfterAnswer,
+    /// It waits for so many, and so long at most.
+    Gather(usize, Duration),
+}
+
+/// What is known of the last transactions and of those who were answered after them.
 pub(super) struct Gathering {
+    /// How many transactions were committed and are not answered.
+    under_way: usize,
+    /// How many orders the last one had.
+    last: usize,
+    /// How long those took that were answered last.
+    took: Took,
+    /// How many orders they had.
     answered: usize,
     /// How many waited already when they were answered.
     behind: usize,
     at: Timestamp,
-    /// How long it may be waited for them.
-    patience: Duration,
     /// How many of a [`WHOLE`] came back lately, the last time counting half.
     back: usize,
     /// How many transactions began without a wait, as too few came back.
@@ -49,20 +70,35 @@ pub(super) struct Gathering {
 
 impl Gathering {
     /// Nobody was answered yet.
-    pub(super) const fn new() -> Self {
-        Self { answered: 0, behind: 0, at: Timestamp::from_nanos(0), patience: Duration::ZERO, back: WHOLE, passed: 0, waited: false }
+    pub(super) fn new() -> Self {
+        Self {
+            under_way: 0,
+            last: 0,
+            took: Took::default(),
+            answered: 0,
+            behind: 0,
+            at: Timestamp::from_nanos(0),
+            back: WHOLE,
+            passed: 0,
+            waited: false,
+        }
     }
 
-    /// So many were answered now, after a transaction that took so long, while so many waited already.
-    pub(super) fn answered(&mut self, answered: usize, behind: usize, took: Took, at: Timestamp) {
-        let patience = if took.disk >= took.work { took.disk.min(MOST) } else { Duration::ZERO };
-        (self.answered, self.behind, self.patience, self.at, self.waited) = (answered, behind, patience, at, false);
+    /// What the thread that writes does now.
+    pub(super) fn next(&mut self, now: Timestamp) -> Next {
+        if self.took.disk < self.took.work {
+            return Next::Gather(self.last, (self.took.work * 2).min(MOST));
+        }
+        if self.under_way > 0 {
+            return Next::AfterAnswer;
+        }
+        self.after_a_slow_disk(now).map_or(Next::Begin, |(enough, patience)| Next::Gather(enough, patience))
     }
 
-    /// For how many it is worth to wait, and for how long, where somebody waits; `None` to begin at once.
-    pub(super) fn more(&mut self, now: Timestamp) -> Option<(usize, Duration)> {
+    /// For how many it is worth to wait, and for how long.
+    fn after_a_slow_disk(&mut self, now: Timestamp) -> Option<(usize, Duration)> {
         let enough = self.behind + self.answered * self.back.max(FEW) / WHOLE;
-        let left = self.patience.checked_sub(now.since(self.at))?;
+        let left = self.took.disk.min(MOST).checked_sub(now.since(self.at))?;
         if self.answered == 0 || left.is_zero() {
             return None;
         }
@@ -83,7 +119,18 @@ impl Gathering {
             let back = orders.saturating_sub(self.behind).min(self.answered) * WHOLE / self.answered.max(1);
             self.back = usize::midpoint(self.back, back);
         }
-        self.answered = 0;
+        (self.answered, self.last, self.waited) = (0, orders, false);
+    }
+
+    /// A transaction was committed, and waits for the disk.
+    pub(super) const fn committed(&mut self) {
+        self.under_way += 1;
+    }
+
+    /// So many transactions are answered now that had so many orders and took so long together, while so many others wait already.
+    pub(super) fn answered(&mut self, (transactions, orders): (usize, usize), behind: usize, took: Took, at: Timestamp) {
+        self.under_way = self.under_way.saturating_sub(transactions);
+        (self.answered, self.behind, self.took, self.at) = (orders, behind, took, at);
     }
 }
 
@@ -92,28 +139,57 @@ mod tests {
     use super::*;
 
     const DISK: Duration = Duration::from_millis(4);
-    const SLOW: Took = Took { work: Duration::from_millis(1), disk: DISK };
+    const WORK: Duration = Duration::from_millis(1);
+    const SLOW: Took = Took { work: WORK, disk: DISK };
 
     fn at(micros: u64) -> Timestamp {
         Timestamp::from_nanos(micros * 1_000)
     }
 
+    /// One transaction with so many orders, answered while so many others wait.
+    fn write(gathering: &mut Gathering, orders: usize, behind: usize, took: Took, now: Timestamp) {
+        gathering.begin(orders);
+        gathering.committed();
+        gathering.answered((1, orders), behind, took, now);
+    }
+
     #[test]
-    fn it_is_waited_for_those_who_were_answered_and_no_longer_than_the_disk_took() {
+    fn on_a_slow_disk_it_is_waited_for_those_who_were_answered_and_no_longer_than_the_disk_took() {
         let mut gathering = Gathering::new();
-        assert_eq!(gathering.more(at(0)), None, "nobody was answered");
-        gathering.answered(32, 32, SLOW, at(1_000));
-        assert_eq!(gathering.more(at(1_000)), Some((64, DISK)));
-        gathering.begin(64);
-        gathering.answered(64, 0, SLOW, at(9_000));
-        assert_eq!(gathering.more(at(10_000)), Some((64, Duration::from_millis(3))), "one of four has passed");
-        gathering.begin(64);
-        gathering.answered(64, 0, SLOW, at(20_000));
-        assert_eq!(gathering.more(at(24_000)), None, "who comes so late waits for nobody");
-        gathering.answered(64, 0, Took { disk: Duration::from_secs(3), ..SLOW }, at(20_000));
-        assert_eq!(gathering.more(at(20_000)), Some((64, MOST)));
-        gathering.answered(64, 0, Took { disk: Duration::from_micros(300), ..SLOW }, at(20_000));
-        assert_eq!(gathering.more(at(20_000)), None, "the disk is quick");
+        assert_eq!(gathering.next(at(0)), Next::Begin, "nobody was answered");
+        write(&mut gathering, 32, 32, SLOW, at(1_000));
+        assert_eq!(gathering.next(at(1_000)), Next::Gather(64, DISK));
+        write(&mut gathering, 64, 0, SLOW, at(9_000));
+        assert_eq!(gathering.next(at(10_000)), Next::Gather(64, Duration::from_millis(3)), "one of four has passed");
+        write(&mut gathering, 64, 0, SLOW, at(20_000));
+        assert_eq!(gathering.next(at(24_000)), Next::Begin, "who comes so late waits for nobody");
+        write(&mut gathering, 64, 0, Took { disk: Duration::from_secs(3), ..SLOW }, at(20_000));
+        assert_eq!(gathering.next(at(20_000)), Next::Gather(64, MOST));
+    }
+
+    #[test]
+    fn on_a_slow_disk_nothing_begins_before_the_last_is_answered() {
+        let mut gathering = Gathering::new();
+        write(&mut gathering, 2, 0, SLOW, at(1_000));
+        gathering.begin(2);
+        gathering.committed();
+        assert_eq!(gathering.next(at(2_000)), Next::AfterAnswer);
+        gathering.answered((1, 2), 1, SLOW, at(6_000));
+        assert_eq!(gathering.next(at(6_000)), Next::Gather(3, DISK));
+    }
+
+    #[test]
+    fn on_a_quick_disk_it_is_waited_for_as_many_as_before_and_for_twice_the_work() {
+        let quick = Took { work: WORK, disk: Duration::from_micros(300) };
+        let mut gathering = Gathering::new();
+        write(&mut gathering, 32, 9, quick, at(1_000));
+        gathering.begin(30);
+        gathering.committed();
+        assert_eq!(gathering.next(at(1_100)), Next::Gather(30, WORK * 2), "while the disk is at work");
+        gathering.begin(1);
+        assert_eq!(gathering.next(at(1_100)), Next::Gather(1, WORK * 2), "one that comes alone waits once, and then no more");
+        write(&mut gathering, 9, 0, Took { work: MOST, ..quick }, at(2_000));
+        assert_eq!(gathering.next(at(2_000)), Next::Gather(9, MOST));
     }
 
     #[test]
@@ -121,11 +197,11 @@ mod tests {
         let mut gathering = Gathering::new();
         let mut waits = Vec::new();
         for transaction in 0..100_u64 {
-            gathering.answered(16, 4, SLOW, at(transaction * 10_000));
-            let more = gathering.more(at(transaction * 10_000));
-            waits.push(more.is_some());
+            gathering.answered((1, 16), 4, SLOW, at(transaction * 10_000));
+            let waited = gathering.next(at(transaction * 10_000)) != Next::Begin;
+            waits.push(waited);
             // Up to the seventieth nobody of the sixteen comes back, then all of them.
-            gathering.begin(if transaction < 70 || more.is_none() { 4 } else { 20 });
+            gathering.begin(if transaction < 70 || !waited { 4 } else { 20 });
         }
         assert_eq!(waits.iter().take(70).filter(|waited| **waited).count(), 5, "three until that is learned, and once in 32: {waits:?}");
         assert!(waits[98..].iter().all(|waited| *waited), "{waits:?}");
@@ -135,11 +211,11 @@ mod tests {
     fn what_nobody_waited_for_teaches_nothing() {
         let mut gathering = Gathering::new();
         for transaction in 0..10 {
-            gathering.answered(8, 8, SLOW, at(transaction * 100_000));
-            assert_eq!(gathering.more(at(transaction * 100_000 + 50_000)), None);
+            gathering.answered((1, 8), 8, SLOW, at(transaction * 100_000));
+            assert_eq!(gathering.next(at(transaction * 100_000 + 50_000)), Next::Begin);
             gathering.begin(1);
         }
-        gathering.answered(8, 8, SLOW, at(0));
-        assert_eq!(gathering.more(at(0)), Some((16, DISK)));
+        gathering.answered((1, 8), 8, SLOW, at(0));
+        assert_eq!(gathering.next(at(0)), Next::Gather(16, DISK));
     }
 }

@@ -1,6 +1,6 @@
 //! What is done before a store takes anything: whether all of it is there, and counting this start.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
@@ -21,6 +21,7 @@ pub(super) enum Opening {
 
 /// What the thread that writes needs.
 pub(super) struct Parts {
+    pub(super) path: PathBuf,
     pub(super) connection: Connection,
     pub(super) epoch: i64,
     pub(super) guard: Guard,
@@ -63,5 +64,5 @@ pub(super) fn open(path: &Path, options: Options, payloads: &Payloads) -> Result
         connection::cannot_open(&mark, &error.to_string(), "make room on that disk, or give this user the right to write the file")
     })?;
     guard.marked();
-    Ok(Opening::Good(Box::new(Parts { connection, epoch, guard, marking })))
+    Ok(Opening::Good(Box::new(Parts { path: path.to_owned(), connection, epoch, guard, marking })))
 }

@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
 use super::encode::{Append, Change, bytes_of};
+use super::gathering::{Gathering, Next, Took};
 use crate::model::id::{EventId, RunId};
 use crate::model::port::{Health, StoreError};
+use crate::model::time::Timestamp;
 
 /// So many messages wait at most before new runs, and what is written for no run, are refused. A run that goes on is always taken: it has
 /// one commit under way, so that these are no more than there are runs.
@@ -90,6 +91,7 @@ struct State {
     health: Health,
     /// As soon as so many orders wait, the thread that writes is woken; while it is at work, nobody wakes it.
     enough: usize,
+    gathering: Gathering,
 }
 
 impl State {
@@ -111,6 +113,7 @@ impl Queue {
             closed: false,
             health: Health::Good,
             enough: usize::MAX,
+            gathering: Gathering::new(),
         };
         Self { state: Mutex::new(state), wake: Condvar::new(), broken: watch::Sender::new(None), short: watch::Sender::new(None) }
     }
@@ -190,23 +193,41 @@ impl Queue {
         !state.closed
     }
 
-    /// How many orders wait.
-    pub(super) fn waiting(&self) -> usize {
-        self.state().waiting.len()
+    /// A transaction was committed, and waits for the disk.
+    pub(super) fn committed(&self) {
+        self.state().gathering.committed();
     }
 
-    /// Waits for something to do, and for as many orders and as long as `more` says then; `None` once it is closed and empty.
-    pub(super) fn take(&self, more: impl FnOnce() -> Option<(usize, Duration)>) -> Option<Work> {
+    /// So many transactions are answered now that had so many orders and took so long together.
+    pub(super) fn answered(&self, (transactions, orders): (usize, usize), took: Took, now: Timestamp) {
+        let mut state = self.state();
+        let behind = state.waiting.len();
+        state.gathering.answered((transactions, orders), behind, took, now);
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    /// Waits for something to do, and then for as many orders and as long as it is worth; `None` once it is closed and empty.
+    pub(super) fn take(&self, now: impl Fn() -> Timestamp) -> Option<Work> {
         let idle = |state: &mut State| state.waiting.is_empty() && state.published.len() < MARKS && !state.is_urgent();
         let mut state = self.state();
-        state.enough = 1;
-        state = self.wake.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner);
-        if !state.is_urgent()
-            && let Some((enough, patience)) = more()
-        {
-            state.enough = enough.min(MESSAGES);
-            let few = |state: &mut State| state.waiting.len() < state.enough && !state.is_urgent();
-            state = self.wake.wait_timeout_while(state, patience, few).unwrap_or_else(PoisonError::into_inner).0;
+        loop {
+            state.enough = 1;
+            state = self.wake.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner);
+            match state.gathering.next(now()) {
+                _ if state.is_urgent() => break,
+                Next::Begin => break,
+                Next::AfterAnswer => {
+                    state.enough = usize::MAX;
+                    state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+                }
+                Next::Gather(enough, patience) => {
+                    state.enough = enough.min(MESSAGES);
+                    let few = |state: &mut State| state.waiting.len() < state.enough && !state.is_urgent();
+                    state = self.wake.wait_timeout_while(state, patience, few).unwrap_or_else(PoisonError::into_inner).0;
+                    break;
+                }
+            }
         }
         state.enough = usize::MAX;
         let (mut orders, mut bytes) = (Vec::new(), 0);
@@ -215,6 +236,7 @@ impl Queue {
             bytes += waiting.order.bytes();
             orders.push(waiting);
         }
+        state.gathering.begin(orders.len());
         let work = Work {
             orders,
             published: std::mem::take(&mut state.published),

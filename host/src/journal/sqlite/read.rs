@@ -13,6 +13,7 @@ use super::connection::{self, unread};
 use super::encode::timestamp;
 use super::payload::{Payloads, Stored};
 use super::seal::Sealer;
+use super::syncing::Lasting;
 use crate::model::event::Event;
 use crate::model::id::{CorrelationId, Digest, EventId, IdPrefix, RunId};
 use crate::model::port::{Answer, Clock, Pending, PendingEvent, RunQuery, RunRecord, StoreError, Unreadable};
@@ -37,12 +38,22 @@ struct Pool {
     sealer: Arc<Sealer>,
     payloads: Payloads,
     clock: Option<Arc<dyn Clock>>,
+    /// By which it is known that what was read lasts.
+    lasting: Option<Lasting>,
 }
 
 impl Readers {
     /// Readers of this file; a connection is opened when it is first needed. With a clock they are patient: see [`read`](Self::read).
-    pub(super) fn new(path: PathBuf, sealer: Arc<Sealer>, payloads: Payloads, clock: Option<Arc<dyn Clock>>) -> Self {
-        Self(Arc::new(Pool { path, idle: Mutex::default(), places: Arc::new(Semaphore::new(READERS)), sealer, payloads, clock }))
+    ///
+    /// Where somebody writes, `lasting` says what a power cut could not take any more: nothing else is told.
+    pub(super) fn new(
+        path: PathBuf,
+        sealer: Arc<Sealer>,
+        payloads: Payloads,
+        clock: Option<Arc<dyn Clock>>,
+        lasting: Option<Lasting>,
+    ) -> Self {
+        Self(Arc::new(Pool { path, idle: Mutex::default(), places: Arc::new(Semaphore::new(READERS)), sealer, payloads, clock, lasting }))
     }
 
     /// Reads on a blocking thread. What somebody else holds is asked for again after waits that double, for a minute; without a clock it is not.
@@ -84,7 +95,11 @@ impl Pool {
             pool.idle().push(connection);
             done
         });
-        done.await.unwrap_or_else(|panic| Err(StoreError::Broken(format!("reading broke off: {panic}"))))
+        let done = done.await.unwrap_or_else(|panic| Err(StoreError::Broken(format!("reading broke off: {panic}"))))?;
+        if let Some(lasting) = &self.lasting {
+            lasting.wait().await?;
+        }
+        Ok(done)
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {

@@ -1,5 +1,6 @@
-//! The one thread that writes: whatever waits goes into one transaction, and is answered once that is on the disk.
+//! The one thread that writes: whatever waits goes into one transaction, which is handed on to be answered once it is on the disk.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
@@ -7,17 +8,18 @@ use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::oneshot;
 
 use super::apply::Transaction;
-use super::connection::Trouble;
-use super::gathering::{Gathering, Took};
+use super::connection::{self, Trouble};
 use super::guard::Guard;
-use super::marking::Marking;
+use super::mark::Mark;
 use super::opening::Parts;
 use super::payload::Payloads;
 use super::places::Places;
 use super::queue::{Order, Queue, Waiting, Work, Written};
 use super::retention::{self, Retention};
 use super::shortage::Shortage;
+use super::syncing::{self, Committed, Disk, Lasting, Syncing};
 use super::walk::End;
+use crate::model::failure::Failure;
 use crate::model::id::Digest;
 use crate::model::port::{Clock, Health, StoreError};
 use crate::telemetry::failpoint;
@@ -35,11 +37,8 @@ pub(super) struct Writer {
     epoch: i64,
     head: End,
     guard: Guard,
-    marking: Marking,
+    syncing: Syncing,
     places: Places,
-    gathering: Gathering,
-    /// How long the last transaction took.
-    took: Took,
     around: Around,
     /// How many frames the write-ahead log has.
     frames: Arc<AtomicI32>,
@@ -66,25 +65,34 @@ impl Writer {
     /// One that has not begun.
     ///
     /// # Errors
-    /// What SQLite says.
-    pub(super) fn new(parts: Parts, around: Around) -> Result<Self, rusqlite::Error> {
-        let Parts { mut connection, epoch, guard, marking } = parts;
+    /// What SQLite or the system says.
+    pub(super) fn new(parts: Parts, around: Around, lasting: bool) -> Result<Self, Failure> {
+        let Parts { path, mut connection, epoch, guard, marking } = parts;
+        let refuse = |error: rusqlite::Error| connection::of(&path, &error);
+        let no_disk = |error: io::Error| connection::cannot_open(&path, &error.to_string(), "end other programs, or check that disk");
+        let mut log = None;
+        if lasting {
+            // From here on a commit does not wait for the disk itself.
+            connection.execute_batch("PRAGMA synchronous=NORMAL").map_err(refuse)?;
+            log = Some(syncing::log_of(&path).map_err(no_disk)?);
+        }
+        let disk = Disk { log, marking, queue: Arc::clone(&around.queue), clock: Arc::clone(&around.clock) };
+        let syncing = Syncing::start(disk).map_err(no_disk)?;
         let head = guard.account().mark.end;
         let frames = Arc::new(AtomicI32::new(0));
         let count = Arc::clone(&frames);
-        connection.wal_hook(Some(move |_: &mut _, frames| {
+        let hook = connection.wal_hook(Some(move |_: &mut _, frames| {
             count.store(frames, Ordering::Relaxed);
             Ok(())
-        }))?;
+        }));
+        hook.map_err(refuse)?;
         Ok(Self {
             connection,
             epoch,
             head,
             guard,
-            marking,
+            syncing,
             places: Places::default(),
-            gathering: Gathering::new(),
-            took: Took::default(),
             around,
             frames,
             next_step: STEP,
@@ -101,15 +109,16 @@ impl Writer {
         Arc::clone(&self.pages)
     }
 
+    /// For those who read what this writes.
+    pub(super) fn lasting(&self) -> Lasting {
+        self.syncing.lasting()
+    }
+
     /// Writes until the queue is closed and empty, or the store is broken.
     pub(super) fn run(mut self) {
         self.around.shortage.prepare(&self.around.queue);
-        while let Some(mut work) = {
-            let Self { around, gathering, .. } = &mut self;
-            around.queue.take(|| gathering.more(around.clock.now()))
-        } {
+        while let Some(mut work) = self.around.queue.take(|| self.around.clock.now()) {
             let (tidy, look) = (work.tidy, work.look);
-            self.gathering.begin(work.orders.len());
             if !work.is_empty() {
                 self.carry_out(&mut work);
             }
@@ -128,7 +137,8 @@ impl Writer {
     }
 
     /// Leaves one file without a log, which is what people copy. If that fails, the next start has the log to go on from.
-    fn end(&self) {
+    fn end(&mut self) {
+        self.syncing.finish();
         if self.around.queue.health() == Health::Good {
             let _ = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         }
@@ -141,16 +151,8 @@ impl Writer {
         }
         let mut is_last = false;
         loop {
-            let orders = work.orders.len();
             let trouble = match self.write(work) {
-                Ok(written) => {
-                    self.gathering.answered(orders, self.around.queue.waiting(), self.took, self.around.clock.now());
-                    for (Waiting { answer, .. }, written) in work.orders.drain(..).zip(written) {
-                        // Whoever does not listen any more wants no answer.
-                        let _ = answer.send(written);
-                    }
-                    return self.around.shortage.wrote(&self.around.queue);
-                }
+                Ok(()) => return self.around.shortage.wrote(&self.around.queue),
                 Err(trouble) => trouble,
             };
             let freed = self.around.shortage.met(&trouble, &self.around.queue);
@@ -183,13 +185,15 @@ impl Writer {
             self.behind.push(Waiting { order, answer: nobody });
         }
         if self.behind.len() >= LATE {
-            let late = Work { orders: std::mem::take(&mut self.behind), ..Work::default() };
-            let _ = self.write(&late);
+            let mut late = Work { orders: std::mem::take(&mut self.behind), ..Work::default() };
+            let _ = self.write(&mut late);
         }
     }
 
-    fn write(&mut self, work: &Work) -> Result<Vec<Written>, Trouble> {
-        self.transact(|transaction| {
+    /// Commits all of it, and has it answered once it lasts. What cannot be committed stays as it is.
+    fn write(&mut self, work: &mut Work) -> Result<(), Trouble> {
+        let began = self.around.clock.now();
+        let written = self.prepare(|transaction| {
             let mut written = Vec::with_capacity(work.orders.len());
             // First: what is told once more with one of these orders is not marked by what came of it before.
             transaction.publish(&work.published)?;
@@ -197,11 +201,23 @@ impl Writer {
                 written.push(transaction.apply(order)?);
             }
             Ok(written)
-        })
+        });
+        let (mark, written) = written?;
+        let answers = work.orders.drain(..).map(|waiting| waiting.answer).zip(written).collect();
+        self.hand_over(Committed { answers, mark: Some(mark), work: self.around.clock.now().since(began) });
+        Ok(())
     }
 
-    /// One transaction. What is refused in it has changed nothing; all else stands when this ends well, and nothing otherwise.
+    /// One transaction that nobody waits for.
     fn transact<T>(&mut self, work: impl FnOnce(&mut Transaction<'_>) -> Result<T, Trouble>) -> Result<T, Trouble> {
+        let (mark, done) = self.prepare(work)?;
+        self.hand_over(Committed { mark: Some(mark), ..Committed::default() });
+        Ok(done)
+    }
+
+    /// Commits one transaction. What is refused in it has changed nothing; all else stands when this ends well, and nothing otherwise. It has to be
+    /// given on to be made to last.
+    fn prepare<T>(&mut self, work: impl FnOnce(&mut Transaction<'_>) -> Result<T, Trouble>) -> Result<(Mark, T), Trouble> {
         let done = self.attempt(work);
         if done.is_err() {
             self.places.clear();
@@ -209,7 +225,7 @@ impl Writer {
         done
     }
 
-    fn attempt<T>(&mut self, work: impl FnOnce(&mut Transaction<'_>) -> Result<T, Trouble>) -> Result<T, Trouble> {
+    fn attempt<T>(&mut self, work: impl FnOnce(&mut Transaction<'_>) -> Result<T, Trouble>) -> Result<(Mark, T), Trouble> {
         #[cfg(test)]
         self.connection.execute_batch(&format!(
             "PRAGMA max_page_count = {}",
@@ -218,7 +234,6 @@ impl Writer {
                 pages => pages,
             }
         ))?;
-        let began = self.around.clock.now();
         self.guard.begin();
         let begun = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         // Read under the lock of the transaction: whoever has opened the file since has counted it up.
@@ -239,15 +254,19 @@ impl Writer {
         let head = transaction.head;
         self.guard.enter(&begun, head)?;
         failpoint::reach("journal.before_commit");
-        let prepared = self.around.clock.now();
-        begun.commit()?;
-        self.took = Took { work: prepared.since(began), disk: self.around.clock.now().since(prepared) };
+        self.syncing.begin();
+        if let Err(error) = begun.commit() {
+            self.hand_over(Committed::default());
+            return Err(error.into());
+        }
         failpoint::reach("journal.after_commit");
         self.head = head;
-        // Nothing may be acknowledged that no mark would miss.
-        let marked = self.marking.set(self.guard.committed());
-        marked.map_err(|error| Trouble::Broken(format!("the mark cannot be written: {error}")))?;
-        Ok(done)
+        Ok((self.guard.committed(), done))
+    }
+
+    fn hand_over(&self, committed: Committed) {
+        self.around.queue.committed();
+        self.syncing.give(committed);
     }
 
     /// Removes some of what is old, and asks to be called again if there is more.
