@@ -310,12 +310,12 @@ async fn runs_are_found_by_what_is_asked(store: &dyn Store) {
         records.into_iter().map(|record| (record.run, record.ended.map(|(_, outcome)| outcome), record.facts)).collect::<Vec<_>>()
     };
     let succeeded = || Some("succeeded".to_owned());
-    assert_eq!(found(RunQuery::default()).await, [(run(1), None, 1), (run(2), succeeded(), 2), (run(3), None, 1)]);
-    assert_eq!(found(RunQuery { limit: 1, ..RunQuery::default() }).await, [(run(1), None, 1)]);
+    assert_eq!(found(RunQuery::default()).await, [(run(3), None, 1), (run(2), succeeded(), 2), (run(1), None, 1)]);
+    assert_eq!(found(RunQuery { limit: 1, ..RunQuery::default() }).await, [(run(3), None, 1)]);
     assert_eq!(found(RunQuery { outcome: succeeded(), ..RunQuery::default() }).await, [(run(2), succeeded(), 2)]);
     assert_eq!(found(RunQuery { run: Some(run(3)), ..RunQuery::default() }).await, [(run(3), None, 1)]);
     let open = RunQuery { outcome: Some("open".to_owned()), flow: Some("main".into()), ..RunQuery::default() };
-    assert_eq!(found(open).await, [(run(1), None, 1), (run(3), None, 1)]);
+    assert_eq!(found(open).await, [(run(3), None, 1), (run(1), None, 1)]);
     assert!(found(RunQuery { pipeline: Some("q".into()), ..RunQuery::default() }).await.is_empty());
     let begins = |text: &str| IdPrefix::parse(text);
     let by_run = |text: &str| RunQuery { run_begins: begins(text), ..RunQuery::default() };

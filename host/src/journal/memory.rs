@@ -495,7 +495,7 @@ impl Store for MemoryStore {
         };
         let mut records: Vec<RunRecord> =
             known.into_iter().filter_map(|run| self.record(run)).filter(|record| query.wants(record)).collect();
-        records.sort_by_key(|record| std::cmp::Reverse((record.began, record.run)));
+        records.sort_by_key(|record| std::cmp::Reverse(record.run));
         if query.limit > 0 {
             records.truncate(query.limit);
         }

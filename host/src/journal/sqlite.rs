@@ -13,6 +13,7 @@ mod export;
 mod findings;
 mod gathering;
 mod guard;
+mod held;
 mod indexes;
 mod mark;
 mod marking;
@@ -23,6 +24,7 @@ mod queue;
 mod read;
 mod retention;
 mod rooms;
+mod runs_row;
 mod salvage;
 mod schema;
 mod seal;
@@ -82,7 +84,7 @@ use writer::{Around, Writer};
 /// With [`CANNOT_OPEN`] or [`NEWER`] as its code: the file is no journal that this host can read.
 pub fn verify(folder: &Path, depth: Depth) -> Result<Findings, Failure> {
     let path = folder.join(FILE);
-    if schema::is_current(&path)? { verify::examine(&path, depth) } else { Err(schema::older(&path)) }
+    if schema::has_account(&path)? { verify::examine(&path, depth) } else { Err(schema::older(&path)) }
 }
 
 /// What is lost of the journal in a data folder, also where it is gone or cannot be opened at all. Blocks.
@@ -420,7 +422,7 @@ impl Store for SqliteStore {
             let (mut records, others) = (read.await?, in_memory.await?);
             if !others.is_empty() {
                 records.extend(others);
-                records.sort_by_key(|record| std::cmp::Reverse((record.began, record.run)));
+                records.sort_by_key(|record| std::cmp::Reverse(record.run));
                 if limit > 0 {
                     records.truncate(limit);
                 }

@@ -8,8 +8,8 @@ use crate::model::id::Digest;
 /// The tables whose rows are summed, in the order of their sums; the journal has its chain.
 pub const SUMMED: [&str; 9] = ["meta", "runs", "inbox", "events", "dispatched", "kept", "bundles", "bundle_files", "gaps"];
 
-/// The name of the row of `meta` that holds the account; it is in no sum.
-pub const NAME: &str = "account";
+/// The one of them whose rows are counted by whoever writes them, and by no trigger.
+pub const COUNTED_BY_HAND: &str = "runs";
 
 /// How many transactions were committed, where the chain of the journal ends, and the sum over each other table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -31,13 +31,15 @@ impl Account {
     /// What is stored.
     pub fn to_bytes(self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(CONTENT + 32);
-        bytes.extend(self.mark.commits.to_le_bytes());
-        bytes.extend(self.mark.end.position.to_le_bytes());
-        bytes.extend(self.mark.end.digest.as_bytes());
+        bytes.extend_from_slice(&self.mark.commits.to_le_bytes());
+        bytes.extend_from_slice(&self.mark.end.position.to_le_bytes());
+        bytes.extend_from_slice(self.mark.end.digest.as_bytes());
         bytes.push(u8::from(self.marked));
-        bytes.extend(self.sums.iter().flat_map(|sum| sum.to_bytes()));
+        for sum in self.sums {
+            bytes.extend_from_slice(&sum.to_bytes());
+        }
         let digest = Digest::of(&bytes);
-        bytes.extend(digest.as_bytes());
+        bytes.extend_from_slice(digest.as_bytes());
         bytes
     }
 

@@ -1,30 +1,46 @@
 //! What an order changes in the tables, within the transaction that the writer has begun.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
-use super::chain::{self, Row};
+use super::chain::{self, Content, Row};
 use super::connection::Trouble;
 use super::encode::{Append, Emitted, nanos};
+use super::held::Held;
 use super::payload::Payloads;
 use super::places::{Place, Places};
 use super::queue::{Order, Written};
 use super::rooms;
+use super::runs_row::{RunRow, Runs};
+use super::sum::Sum;
 use super::walk::End;
 use crate::model::id::{EventId, RunId};
 use crate::model::port::StoreError;
 use crate::model::record::Beginning;
 
-/// A transaction under way.
+/// A transaction under way. An error in it takes back all of it: no statement has to be such that it can be taken back by itself.
 pub(super) struct Transaction<'c> {
     pub(super) connection: &'c Connection,
     /// The start of the host whose transaction it is.
     pub(super) epoch: i64,
-    pub(super) head: End,
+    head: End,
     pub(super) payloads: &'c Payloads,
-    pub(super) places: &'c mut Places,
+    pub(super) runs: Runs<'c>,
+    places: &'c mut Places,
+    journal: Held<'c>,
 }
 
-impl Transaction<'_> {
+impl<'c> Transaction<'c> {
+    /// One of this start of the host, in a journal that ends there.
+    pub(super) fn new(connection: &'c Connection, epoch: i64, head: End, payloads: &'c Payloads, places: &'c mut Places) -> Self {
+        let journal = "INSERT INTO journal (position, run, first, count, facts, payload, digest) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        Self { connection, epoch, head, payloads, runs: Runs::of(connection), places, journal: Held::of(journal) }
+    }
+
+    /// Where the journal ends now, and by how much the sum over the rows of runs is another.
+    pub(super) fn end(self) -> (End, Sum) {
+        (self.head, self.runs.changed())
+    }
+
     /// Does what an order asks for. Whatever it refuses has changed nothing.
     pub(super) fn apply(&mut self, order: &Order) -> Result<Written, Trouble> {
         match order {
@@ -45,33 +61,22 @@ impl Transaction<'_> {
     }
 
     fn append(&mut self, append: &Append) -> Result<Written, Trouble> {
-        let known = self.known(append.run)?;
-        if let Some(refused) = refused(known.as_ref(), append, self.epoch) {
-            return Ok(Written::Refused(refused));
-        }
-        self.payloads.put(&append.facts)?;
-        let file = append.facts.file();
-        let content = file.as_deref().or(append.facts.here().map(String::as_str)).unwrap_or_default();
-        let row = Row { position: self.head.position + 1, run: append.run, first: append.first, count: append.count, content };
-        let digest = chain::digest(&self.head.digest, &row);
-        self.connection
-            .prepare_cached(
-                "INSERT INTO journal (position, run, first, count, facts, payload, digest) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            )?
-            .execute(params![
-                row.position,
-                append.run.as_uuid().as_bytes(),
-                whole(append.first),
-                whole(append.count),
-                append.facts.here(),
-                file,
-                digest.as_bytes()
-            ])?;
-        self.head = End { position: row.position, digest };
-        match known {
-            Some(known) => self.follow(append, known)?,
-            None => self.begin(append)?,
-        }
+        let begun = if append.first == 0 { self.begin(append)? } else { None };
+        let mut place = if let Some(place) = begun {
+            self.write(append)?;
+            place
+        } else {
+            let Some(mut place) = self.known(append.run)? else { return Ok(Written::Refused(out_of_order(append, 0))) };
+            if let Some(refused) = refused(&place, append, self.epoch) {
+                self.places.set(append.run, place);
+                return Ok(Written::Refused(refused));
+            }
+            self.write(append)?;
+            self.follow(append, &mut place)?;
+            place
+        };
+        place.facts = append.first + append.count;
+        self.places.set(append.run, place);
         for event in &append.events {
             self.emit(event)?;
         }
@@ -84,96 +89,76 @@ impl Transaction<'_> {
         Ok(Written::Done)
     }
 
-    /// Where a run is; `None` if there is none.
-    fn known(&mut self, run: RunId) -> Result<Option<Place>, Trouble> {
-        if let Some(place) = self.places.get(run) {
-            return Ok(Some(place));
-        }
-        let known = self
-            .connection
-            .prepare_cached(
-                "SELECT epoch, due, claims, (SELECT first + count FROM journal WHERE journal.run = runs.run ORDER BY first DESC LIMIT 1)
-                 FROM runs WHERE run = ?1",
-            )?
-            .query_row([run.as_uuid().as_bytes()], |row| {
-                let facts: Option<i64> = row.get(3)?;
-                Ok(Place {
-                    epoch: row.get(0)?,
-                    due: row.get(1)?,
-                    claims: row.get(2)?,
-                    facts: facts.and_then(|facts| facts.try_into().ok()).unwrap_or(0),
-                })
-            })
-            .optional()?;
-        Ok(known)
+    /// The next row of the journal.
+    fn write(&mut self, append: &Append) -> Result<(), Trouble> {
+        self.payloads.put(&append.facts)?;
+        let content = Content::Digest(append.digest);
+        let row = Row { position: self.head.position + 1, run: append.run, first: append.first, count: append.count, content };
+        let digest = chain::digest(&self.head.digest, &row);
+        self.journal.on(self.connection)?.execute(params![
+            row.position,
+            append.run.as_uuid().as_bytes(),
+            whole(append.first),
+            whole(append.count),
+            append.facts.here(),
+            append.facts.file(),
+            digest.as_bytes()
+        ])?;
+        self.head = End { position: row.position, digest };
+        Ok(())
     }
 
-    /// The row of a run that was not known.
-    fn begin(&mut self, append: &Append) -> Result<(), Trouble> {
-        let began = append.changes.began.as_deref();
-        let (ended, outcome) = match append.changes.ended {
-            Some(Some((at, outcome))) => (Some(nanos(at)), Some(outcome)),
-            _ => (None, None),
-        };
-        self.connection
-            .prepare_cached(
-                "INSERT INTO runs (run, pipeline, flow, revision, correlation, parent, event, began, ended, outcome, due, epoch)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
-            )?
-            .execute(params![
-                append.run.as_uuid().as_bytes(),
-                began.map(|began| began.pipeline.as_str()),
-                began.map(|began| began.flow.as_str()),
-                began.map(|began| append.changes.revision.unwrap_or(began.revision).to_string()),
-                began.map(|began| began.correlation_id.as_uuid().into_bytes()),
-                began.and_then(|began| began.parent).map(|parent| parent.as_uuid().into_bytes()),
-                began.and_then(|began| began.event.as_ref()).map(|event| event.id.as_uuid().into_bytes()),
-                began.map(|began| nanos(began.at)),
-                ended,
-                outcome,
-                append.due.map(nanos),
-                self.epoch
-            ])?;
-        if ended.is_none() {
-            self.places.set(append.run, Place { epoch: self.epoch, due: append.due.map(nanos), claims: 0, facts: append.count });
+    /// Where a run is; `None` if there is none.
+    fn known(&mut self, run: RunId) -> Result<Option<Place>, Trouble> {
+        match self.places.take(run) {
+            None => Ok(self.runs.find(run)?.map(|(entry, facts)| Place { facts, entry })),
+            known => Ok(known),
         }
-        if let Some(began) = began {
+    }
+
+    /// The row of a run that begins with this; `None` if the run is there already. It is not looked for first: to add its row tells.
+    fn begin(&mut self, append: &Append) -> Result<Option<Place>, Trouble> {
+        if self.places.knows(append.run) {
+            return Ok(None);
+        }
+        let changes = &append.changes;
+        let mut row = RunRow { due: append.due.map(nanos), epoch: self.epoch, ..RunRow::default() };
+        if let Some(Some((at, outcome))) = changes.ended {
+            (row.ended, row.outcome) = (Some(nanos(at)), Some(outcome.into()));
+        }
+        if let Some(began) = changes.began.as_deref() {
+            row = RunRow {
+                pipeline: Some(began.pipeline.clone()),
+                flow: Some(began.flow.clone()),
+                revision: Some(changes.revision.unwrap_or(began.revision)),
+                correlation: Some(began.correlation_id),
+                parent: began.parent,
+                event: began.event.as_ref().map(|event| event.id),
+                began: Some(nanos(began.at)),
+                ..row
+            };
+        }
+        let Some(entry) = self.runs.add(append.run, row)? else { return Ok(None) };
+        if let Some(began) = &changes.began {
             self.note(began)?;
         }
-        Ok(())
+        Ok(Some(Place { facts: 0, entry }))
     }
 
     /// What of a run's row has changed: with most batches nothing. How many facts it has is said by the journal alone.
-    fn follow(&mut self, append: &Append, known: Place) -> Result<(), Trouble> {
-        let run = append.run.as_uuid().into_bytes();
+    fn follow(&mut self, append: &Append, place: &mut Place) -> Result<(), Trouble> {
         let changes = &append.changes;
-        let mut place = Place { facts: append.first + append.count, ..known };
-        let due = append.due.map(nanos);
+        let mut row = RunRow { due: append.due.map(nanos), claims: 0, epoch: self.epoch, ..place.entry.row.clone() };
         if let Some(ended) = changes.ended {
-            let (at, outcome) = ended.map_or((None, None), |(at, outcome)| (Some(nanos(at)), Some(outcome)));
-            self.connection
-                .prepare_cached("UPDATE runs SET ended = ?2, outcome = ?3, due = ?4, claims = 0, epoch = ?5 WHERE run = ?1")?
-                .execute(params![run, at, outcome, due, self.epoch])?;
-            place = Place { due, claims: 0, epoch: self.epoch, ..place };
-        } else if due != known.due || known.claims > 0 || known.epoch != self.epoch {
-            self.connection
-                .prepare_cached("UPDATE runs SET due = ?2, claims = 0, epoch = ?3 WHERE run = ?1")?
-                .execute(params![run, due, self.epoch])?;
-            place = Place { due, claims: 0, epoch: self.epoch, ..place };
+            (row.ended, row.outcome) = ended.map_or((None, None), |(at, outcome)| (Some(nanos(at)), Some(outcome.into())));
         }
         if let Some(began) = &changes.began {
-            self.connection.prepare_cached("UPDATE runs SET began = ?2 WHERE run = ?1")?.execute(params![run, nanos(began.at)])?;
+            row.began = Some(nanos(began.at));
         }
         if let Some(revision) = changes.revision {
-            self.connection.prepare_cached("UPDATE runs SET revision = ?2 WHERE run = ?1")?.execute(params![run, revision.to_string()])?;
+            row.revision = Some(revision);
         }
-        match changes.ended {
-            Some(Some(_)) => self.places.forget(append.run),
-            // Of a run that has ended nothing may be known that is not looked up: it may be forgotten at any time.
-            None if changes.only_refused => self.places.forget(append.run),
-            _ => self.places.set(append.run, place),
-        }
-        Ok(())
+        Ok(self.runs.change(append.run, &mut place.entry, row)?)
     }
 
     /// By what a flow knows that it took an event, or that what was dispatched has begun.
@@ -202,29 +187,31 @@ impl Transaction<'_> {
 
     fn claim(&mut self, run: RunId) -> Result<Written, Trouble> {
         // One that is not known was forgotten meanwhile: there is nothing to go on with.
-        let Some(known) = self.known(run)? else { return Ok(Written::Claimed(1)) };
-        if known.epoch > self.epoch {
-            return Ok(Written::Refused(StoreError::Fenced { run }));
-        }
-        let claims = known.claims.saturating_add(1);
-        self.connection.prepare_cached("UPDATE runs SET claims = ?2, epoch = ?3 WHERE run = ?1")?.execute(params![
-            run.as_uuid().as_bytes(),
-            claims,
-            self.epoch
-        ])?;
-        self.places.set(run, Place { claims, epoch: self.epoch, ..known });
-        Ok(Written::Claimed(claims))
+        let Some(mut place) = self.known(run)? else { return Ok(Written::Claimed(1)) };
+        let claims = place.entry.row.claims.saturating_add(1);
+        let written = if place.entry.row.epoch > self.epoch {
+            Written::Refused(StoreError::Fenced { run })
+        } else {
+            let row = RunRow { claims, epoch: self.epoch, ..place.entry.row.clone() };
+            self.runs.change(run, &mut place.entry, row)?;
+            Written::Claimed(claims)
+        };
+        self.places.set(run, place);
+        Ok(written)
     }
 }
 
 /// Why a batch does not follow on what is known of its run.
-fn refused(known: Option<&Place>, append: &Append, epoch: i64) -> Option<StoreError> {
+fn refused(known: &Place, append: &Append, epoch: i64) -> Option<StoreError> {
     match known {
-        Some(known) if known.epoch > epoch => Some(StoreError::Fenced { run: append.run }),
-        Some(Place { facts, .. }) if append.first == *facts && *facts > 0 => None,
-        None if append.first == 0 => None,
-        _ => Some(StoreError::OutOfOrder { run: append.run, expected: known.map_or(0, |known| known.facts), found: append.first }),
+        Place { entry, .. } if entry.row.epoch > epoch => Some(StoreError::Fenced { run: append.run }),
+        Place { facts, .. } if append.first == *facts && *facts > 0 => None,
+        Place { facts, .. } => Some(out_of_order(append, *facts)),
     }
+}
+
+fn out_of_order(append: &Append, expected: u64) -> StoreError {
+    StoreError::OutOfOrder { run: append.run, expected, found: append.first }
 }
 
 /// A number as SQLite counts; none of ours comes near the end.

@@ -4,10 +4,9 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
+use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
-use rusqlite::{Connection, params};
 
-use super::account::NAME;
 use super::findings::Findings;
 use super::verify::{self, Depth};
 use super::{FILE, connection, guard, payload, seal};
@@ -75,12 +74,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), rusqlite::Error> {
     // One file, whatever the journal's own way of writing is.
     target.query_row("PRAGMA journal_mode=DELETE", [], |_| Ok(()))?;
     guard::teach(&target)?;
-    // A damaged account is left as it is: whoever opens the copy is told.
-    if let Ok(Some(mut account)) = guard::account(&target) {
-        account.marked = false;
-        target.execute("UPDATE meta SET value = ?2 WHERE name = ?1", params![NAME, account.to_bytes()])?;
-    }
-    Ok(())
+    guard::unmark(&target)
 }
 
 /// Copies these files; false if one is gone, as its run was forgotten meanwhile, or is missing for good.

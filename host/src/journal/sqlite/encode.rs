@@ -28,6 +28,8 @@ pub(super) struct Append {
     pub(super) count: u64,
     pub(super) due: Option<Timestamp>,
     pub(super) facts: Content<String>,
+    /// The digest of the facts.
+    pub(super) digest: Digest,
     pub(super) changes: Changes,
     pub(super) events: Vec<Emitted>,
     pub(super) writes: Vec<Change>,
@@ -42,8 +44,6 @@ pub(super) struct Changes {
     pub(super) ended: Option<Option<(Timestamp, &'static str)>>,
     /// It belongs to another revision.
     pub(super) revision: Option<Digest>,
-    /// It only refused answers: it may have ended.
-    pub(super) only_refused: bool,
     /// What it sent on its way.
     pub(super) dispatched: Vec<RunId>,
 }
@@ -73,7 +73,7 @@ impl Append {
             fitting(bytes, MOST)?;
             fitting(together, MOST_TOGETHER)
         })?;
-        let (mut changes, mut events) = (Changes::of(&batch.facts), Vec::new());
+        let (mut changes, mut events) = (Changes::default(), Vec::new());
         for fact in &*batch.facts {
             changes.note(fact);
             if let Fact::Emitted { events: emitted, .. } | Fact::JobEnded { events: emitted, .. } = fact {
@@ -85,12 +85,13 @@ impl Append {
         let facts = Content::new(facts);
         let writes = changes_of(&batch.writes, sealer)?;
         let count = batch.facts.len() as u64;
-        Ok(Self { run: batch.run, first: batch.first, count, due: batch.due, facts, changes, events, writes })
+        let digest = facts.digest();
+        Ok(Self { run: batch.run, first: batch.first, count, due: batch.due, facts, digest, changes, events, writes })
     }
 
     /// The rows of facts that were written before as this text, with what is sealed in it; `None` if an event of them cannot be written.
     pub(super) fn again(run: RunId, first: u64, facts: &[Fact], text: String, due: Option<Timestamp>) -> Option<Self> {
-        let (mut changes, mut events) = (Changes::of(facts), Vec::new());
+        let (mut changes, mut events) = (Changes::default(), Vec::new());
         for fact in facts {
             changes.note(fact);
             if let Fact::Emitted { events: emitted, .. } | Fact::JobEnded { events: emitted, .. } = fact {
@@ -101,7 +102,8 @@ impl Append {
             }
         }
         let count = facts.len() as u64;
-        Some(Self { run, first, count, due, facts: Content::new(text), changes, events, writes: Vec::new() })
+        let facts = Content::new(text);
+        Some(Self { run, first, count, due, digest: facts.digest(), facts, changes, events, writes: Vec::new() })
     }
 
     /// About how many bytes it takes.
@@ -112,10 +114,6 @@ impl Append {
 }
 
 impl Changes {
-    fn of(facts: &[Fact]) -> Self {
-        Self { only_refused: facts.iter().all(|fact| matches!(fact, Fact::AnswerRefused { .. })), ..Self::default() }
-    }
-
     fn note(&mut self, fact: &Fact) {
         match fact {
             Fact::Began(beginning) | Fact::Queued(beginning) => self.began = Some(Arc::clone(beginning)),

@@ -14,7 +14,7 @@ use super::encode::timestamp;
 use super::payload::{Payloads, Stored};
 use super::{FILE, connection};
 use crate::model::failure::Failure;
-use crate::model::id::RunId;
+use crate::model::id::{Digest, RunId};
 
 /// Why an export ended early.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl From<io::Error> for NotExported {
     }
 }
 
-/// Gives a line for each run, in the order in which they began, with all its facts, then one for each value that is kept. Secrets are in it as they
+/// Gives a line for each run, in the order of their ids, which is the one in which they began, with all its facts, then one for each value that is kept. Secrets are in it as they
 /// are in the journal: sealed. A host may write meanwhile; the lines say what stood there at one moment. Blocks.
 ///
 /// # Errors
@@ -59,9 +59,8 @@ pub fn export(folder: &Path, line: &mut dyn FnMut(&str) -> io::Result<()>) -> Re
 type Told<'t> = &'t mut dyn FnMut(&str) -> bool;
 
 fn runs(connection: &Connection, payloads: &Payloads, told: Told<'_>) -> Result<bool, Error> {
-    let mut statement = connection.prepare(
-        "SELECT run, pipeline, flow, revision, correlation, parent, event, began, ended, outcome, due FROM runs ORDER BY began, run",
-    )?;
+    let mut statement = connection
+        .prepare("SELECT run, pipeline, flow, revision, correlation, parent, event, began, ended, outcome, due FROM runs ORDER BY run")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let run = RunId::new(Uuid::from_bytes(row.get(0)?));
@@ -143,7 +142,11 @@ fn value(row: &Row<'_>, column: usize) -> Result<Value, Error> {
         ValueRef::Integer(nanos) => json!(timestamp(nanos).to_string()),
         ValueRef::Real(number) => json!(number),
         ValueRef::Text(text) => json!(String::from_utf8_lossy(text)),
-        ValueRef::Blob(bytes) => json!(Uuid::from_slice(bytes).map(|id| id.to_string()).unwrap_or_default()),
+        ValueRef::Blob(bytes) => match (Uuid::from_slice(bytes), <[u8; 32]>::try_from(bytes)) {
+            (Ok(id), _) => json!(id.to_string()),
+            (Err(_), Ok(digest)) => json!(Digest::from_bytes(digest).to_string()),
+            _ => json!(""),
+        },
     })
 }
 

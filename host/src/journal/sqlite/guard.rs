@@ -1,7 +1,8 @@
 //! Keeps the account of a store up with every change of its rows, whoever makes it.
 //!
 //! Each row of a summed table has a column `digest` that SQLite fills by the function `row_digest`, and triggers that exist on the writing connection
-//! only tell of each change. So no statement of the writer can forget to count, and another program that writes into the file fails or shows.
+//! only tell of each change. So no statement of the writer can forget to count, and another program that writes into the file fails or shows. The rows of
+//! runs alone are counted by whoever writes them: see [`runs_row`](super::runs_row).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,9 +11,10 @@ use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Error, OptionalExtension, params};
 
-use super::account::{Account, NAME, SUMMED};
+use super::account::{Account, COUNTED_BY_HAND, SUMMED};
 use super::mark::Mark;
-use super::sum::{RowDigest, RowHasher};
+use super::schema;
+use super::sum::{RowDigest, RowHasher, Sum};
 use super::walk::{End, Gap};
 use crate::model::id::Digest;
 
@@ -63,9 +65,29 @@ fn row_digest(context: &Context<'_>) -> Result<RowDigest, Error> {
 /// # Errors
 /// What SQLite says.
 pub(super) fn account(connection: &Connection) -> Result<Option<Account>, Error> {
-    let stored =
-        connection.query_row("SELECT value FROM meta WHERE name = ?1", [NAME], |row| row.get::<_, Option<Vec<u8>>>(0)).optional()?;
+    let (table, row) = place(schema::format(connection)?);
+    let found = format!("SELECT value FROM {table} WHERE {row}");
+    let stored = connection.query_row(&found, [], |row| row.get::<_, Option<Vec<u8>>>(0)).optional()?;
     Ok(stored.flatten().and_then(|bytes| Account::from_bytes(&bytes)))
+}
+
+/// In which row of which table a file of this format has its account.
+const fn place(format: i32) -> (&'static str, &'static str) {
+    // In a table of its own it is in nobody's way: no trigger has to ask whether it is that row.
+    if format < 2 { ("meta", "name = 'account'") } else { ("account", "one = 1") }
+}
+
+/// Notes in the account of a store that no mark stands beside it. An account that cannot be read is left as it is: whoever opens the store is told.
+///
+/// # Errors
+/// What SQLite says.
+pub(super) fn unmark(connection: &Connection) -> Result<(), Error> {
+    if let Ok(Some(account)) = account(connection) {
+        let (table, row) = place(schema::format(connection)?);
+        let update = format!("UPDATE {table} SET value = ?1 WHERE {row}");
+        connection.execute(&update, [Account { marked: false, ..account }.to_bytes()])?;
+    }
+    Ok(())
 }
 
 /// Makes the account of a store from what stands in it, within the transaction that has changed the form of its tables. What it says is not known to be
@@ -77,19 +99,19 @@ pub(super) fn recount(connection: &Connection, commits: u64) -> Result<(), Error
     let mut account = Account { mark: Mark { commits, end: end(connection)? }, ..Account::default() };
     for table in SUMMED {
         let Some(sum) = account.sum_mut(table) else { continue };
-        let mut rows = connection.prepare(&format!("SELECT digest FROM {table}{}", uncounted(table)))?;
+        let mut rows = connection.prepare(&format!("SELECT digest FROM {table}"))?;
         let mut rows = rows.query([])?;
         while let Some(row) = rows.next()? {
             sum.add(digest_of(row.get_ref(0)?)?);
         }
     }
-    connection.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)", params![NAME, account.to_bytes()])?;
+    connection.execute("INSERT OR REPLACE INTO account (one, value) VALUES (1, ?1)", [account.to_bytes()])?;
     Ok(())
 }
 
-/// What of a table is in no sum: the row with the sums.
-pub(super) fn uncounted(table: &str) -> String {
-    if table == "meta" { format!(" WHERE name <> '{NAME}'") } else { String::new() }
+/// What of a table is in no sum in a file of this format: the row with the sums.
+pub(super) fn uncounted(format: i32, table: &str) -> &'static str {
+    if format < 2 && table == "meta" { " WHERE name <> 'account'" } else { "" }
 }
 
 /// Where the chain ends, if all of it is there.
@@ -142,21 +164,25 @@ impl Guard {
         *lock(&self.live) = Live { account: self.committed, deleted: BTreeMap::new() };
     }
 
-    /// Writes the account into the transaction under way, as the last thing before it is committed.
+    /// Writes the account into the transaction under way, as the last thing before it is committed. `runs` is by how much the sum over the rows of runs
+    /// has changed in it.
     ///
     /// # Errors
     /// What SQLite says.
-    pub(super) fn enter(&self, connection: &Connection, end: End) -> Result<(), Error> {
+    pub(super) fn enter(&self, connection: &Connection, end: End, runs: Sum) -> Result<(), Error> {
         let deleted = std::mem::take(&mut lock(&self.live).deleted);
         for gap in Gap::of(deleted.into_iter().map(|(position, digest)| End { position, digest })) {
             note(connection, gap)?;
         }
         let bytes = {
             let mut live = lock(&self.live);
+            if let Some(sum) = live.account.sum_mut(COUNTED_BY_HAND) {
+                sum.join(runs);
+            }
             live.account.mark = Mark { commits: self.committed.mark.commits.saturating_add(1), end };
             live.account.to_bytes()
         };
-        connection.prepare_cached("UPDATE meta SET value = ?2 WHERE name = ?1")?.execute(params![NAME, bytes])?;
+        connection.prepare_cached("UPDATE account SET value = ?1 WHERE one = 1")?.execute([bytes])?;
         Ok(())
     }
 
@@ -226,16 +252,13 @@ fn note(connection: &Connection, mut gap: Gap) -> Result<(), Error> {
 /// The triggers, which the file does not have: a program that only reads it needs none of our functions.
 fn triggers() -> String {
     let of_table = |(place, table): (usize, &str)| {
-        // The account changes with every transaction, and is what the others are compared with.
-        let when = |row: &str| if table == "meta" { format!("WHEN {row}.name <> '{NAME}'") } else { String::new() };
-        let (new, old) = (when("NEW"), when("OLD"));
         format!(
-            "CREATE TEMP TRIGGER {table}_added AFTER INSERT ON main.{table} {new} BEGIN SELECT row_changed({place}, NULL, NEW.digest); END;
-             CREATE TEMP TRIGGER {table}_changed AFTER UPDATE ON main.{table} {new} BEGIN SELECT row_changed({place}, OLD.digest, NEW.digest); END;
-             CREATE TEMP TRIGGER {table}_deleted AFTER DELETE ON main.{table} {old} BEGIN SELECT row_changed({place}, OLD.digest, NULL); END;"
+            "CREATE TEMP TRIGGER {table}_added AFTER INSERT ON main.{table} BEGIN SELECT row_changed({place}, NULL, NEW.digest); END;
+             CREATE TEMP TRIGGER {table}_changed AFTER UPDATE ON main.{table} BEGIN SELECT row_changed({place}, OLD.digest, NEW.digest); END;
+             CREATE TEMP TRIGGER {table}_deleted AFTER DELETE ON main.{table} BEGIN SELECT row_changed({place}, OLD.digest, NULL); END;"
         )
     };
-    let tables: String = SUMMED.into_iter().enumerate().map(of_table).collect();
+    let tables: String = SUMMED.into_iter().enumerate().filter(|(_, table)| *table != COUNTED_BY_HAND).map(of_table).collect();
     // A row that is replaced is deleted without a trigger otherwise.
     format!(
         "PRAGMA recursive_triggers=ON; {tables}

@@ -36,7 +36,7 @@ pub(super) fn open(path: &Path, options: Options, payloads: &Payloads) -> Result
     let refuse = |error: rusqlite::Error| connection::of(path, &error);
     // Nothing may be written before it is known that nothing is lost: to write on behind a damaged log overwrites what could still be read of it.
     let (mark, is_there) = (mark_path(path), path.exists());
-    if is_there && schema::is_current(path)? {
+    if is_there && schema::has_account(path)? {
         let findings = verify::examine(path, Depth::Start)?;
         if let Some(suspicion) = findings.suspicion() {
             return Ok(Opening::Suspect(suspicion));

@@ -45,6 +45,14 @@ impl<T: AsRef<[u8]>> Content<T> {
         }
     }
 
+    /// The digest of what it is.
+    pub(super) fn digest(&self) -> Digest {
+        match self {
+            Self::Here(content) => Digest::of(content.as_ref()),
+            Self::File(digest, _) => *digest,
+        }
+    }
+
     /// How many bytes it takes.
     pub(super) fn len(&self) -> usize {
         match self {

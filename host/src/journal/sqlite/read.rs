@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rusqlite::types::Value as Cell;
+use rusqlite::types::{Value as Cell, ValueRef};
 use rusqlite::{Connection, Row, params_from_iter};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -170,7 +170,7 @@ pub(super) fn has_taken(connection: &Connection, key: &InboxKey) -> Result<bool,
     asked.map_err(|error| unread(&error))
 }
 
-/// The runs that are asked for, the one that began last in front.
+/// The runs that are asked for, in the order of their ids, the last one in front.
 pub(super) fn runs(connection: &Connection, query: &RunQuery) -> Result<Vec<RunRecord>, StoreError> {
     let (statement, values) = asked_for(query);
     let read = || {
@@ -208,7 +208,7 @@ fn asked_for(query: &RunQuery) -> (String, Vec<Cell>) {
         "SELECT run, pipeline, flow, revision, correlation, parent, event, began, ended, outcome, due,
             (SELECT first + count FROM journal WHERE journal.run = runs.run ORDER BY first DESC LIMIT 1)
          FROM runs
-         WHERE {conditions} ORDER BY began DESC, run DESC{limit}"
+         WHERE {conditions} ORDER BY run DESC{limit}"
     );
     (statement, values)
 }
@@ -221,7 +221,7 @@ fn record(row: &Row<'_>) -> Result<RunRecord, rusqlite::Error> {
         run: run_id(row, 0)?,
         pipeline: row.get::<_, String>(1)?.as_str().into(),
         flow: row.get::<_, String>(2)?.as_str().into(),
-        revision: Digest::from_hex(&row.get::<_, String>(3)?).unwrap_or_else(|| Digest::of(b"")),
+        revision: revision(row.get_ref(3)?).unwrap_or_else(|| Digest::of(b"")),
         correlation_id: CorrelationId::new(id(4)?.unwrap_or_default()),
         parent: id(5)?.map(RunId::new),
         event: id(6)?.map(EventId::new),
@@ -230,6 +230,14 @@ fn record(row: &Row<'_>) -> Result<RunRecord, rusqlite::Error> {
         due: time(10)?,
         facts: row.get::<_, Option<i64>>(11)?.and_then(|facts| facts.try_into().ok()).unwrap_or_default(),
     })
+}
+
+/// What a run is pinned to. A file of format 1 in which something may be lost is read as it is: there it is text.
+fn revision(stored: ValueRef<'_>) -> Option<Digest> {
+    match stored {
+        ValueRef::Blob(bytes) => bytes.try_into().ok().map(Digest::from_bytes),
+        stored => Digest::from_hex(stored.as_str().ok()?),
+    }
 }
 
 fn run_id(row: &Row<'_>, column: usize) -> Result<RunId, rusqlite::Error> {
@@ -253,12 +261,21 @@ mod tests {
         let begins = IdPrefix::parse("01a2");
         let by_run = RunQuery { run_begins: begins, limit: 10, ..RunQuery::default() };
         let by_request = RunQuery { correlation_begins: begins, limit: 10, ..RunQuery::default() };
-        for (query, way) in [(by_run, "(run>? AND run<?)"), (by_request, "runs_correlation (correlation>? AND correlation<?)")] {
+        let last = RunQuery { limit: 10, ..RunQuery::default() };
+        let ways = [
+            (by_run, "(run>? AND run<?)"),
+            (by_request, "runs_correlation (correlation>? AND correlation<?)"),
+            // Along the table itself, which is in the order of its keys.
+            (last, "SCAN runs"),
+        ];
+        for (query, way) in ways {
             let (statement, values) = asked_for(&query);
             let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {statement}")).expect("it is SQL");
             let steps = plan.query_map(params_from_iter(values), |row| row.get::<_, String>(3)).expect("it is explained");
             let steps: Vec<String> = steps.map(|step| step.expect("text")).collect();
             assert!(steps[0].ends_with(way), "{steps:?}");
+            let sorts = steps.iter().any(|step| step.contains("TEMP B-TREE"));
+            assert_eq!(sorts, way.contains("runs_correlation"), "{steps:?}");
         }
     }
 }

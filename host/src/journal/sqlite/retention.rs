@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ToSql, params};
 
-use super::apply::whole;
+use super::apply::{Transaction, whole};
 use super::connection::Trouble;
 use super::encode::nanos;
 use super::payload::Payloads;
@@ -46,8 +46,9 @@ pub(super) struct Tidied {
 }
 
 impl Retention {
-    /// Removes some of what is old, in the transaction that the connection is in. `epoch` is this start of the host.
-    pub(super) fn tidy(&self, connection: &Connection, now: Timestamp, epoch: i64) -> Result<Tidied, Trouble> {
+    /// Removes some of what is old. `epoch` is this start of the host.
+    pub(super) fn tidy(&self, transaction: &mut Transaction<'_>, now: Timestamp, epoch: i64) -> Result<Tidied, Trouble> {
+        let connection = transaction.connection;
         let mut tidied = Tidied::default();
         let before = |age: Duration| nanos(now).saturating_sub(i64::try_from(age.as_nanos()).unwrap_or(i64::MAX));
         let taken = connection
@@ -59,7 +60,7 @@ impl Retention {
         let expired = "DELETE FROM kept WHERE position IN (SELECT position FROM kept WHERE until < ?1 LIMIT ?2) RETURNING payload";
         tidied.rows(connection, expired, nanos(now), ROWS)?;
         self.events(connection, &mut tidied)?;
-        self.runs(connection, before(self.ended_for), &mut tidied)?;
+        self.runs(transaction, before(self.ended_for), &mut tidied)?;
         bundles(connection, epoch, &mut tidied)?;
         Ok(tidied)
     }
@@ -79,7 +80,8 @@ impl Retention {
 
     /// Runs that ended long ago, and those beyond the number that is kept, with their facts. One that is parked or that a dead letter names stays:
     /// it owes something. So does the run of the journal's last row: what comes next builds on that row.
-    fn runs(&self, connection: &Connection, before: i64, tidied: &mut Tidied) -> Result<(), Trouble> {
+    fn runs(&self, transaction: &mut Transaction<'_>, before: i64, tidied: &mut Tidied) -> Result<(), Trouble> {
+        let connection = transaction.connection;
         let ended: i64 = connection.prepare_cached("SELECT count(*) FROM runs WHERE ended IS NOT NULL")?.query_row([], |row| row.get(0))?;
         let mut too_many = ended.saturating_sub(whole(self.ended_runs)).max(0);
         if too_many > 0 {
@@ -102,7 +104,7 @@ impl Retention {
             .collect::<Result<Vec<_>, _>>()?;
         for run in &chosen {
             tidied.note(connection, "DELETE FROM journal WHERE run = ?1 RETURNING payload", run)?;
-            connection.prepare_cached("DELETE FROM runs WHERE run = ?1")?.execute([run])?;
+            transaction.runs.remove(run)?;
         }
         tidied.more |= whole(chosen.len() as u64) >= RUNS;
         Ok(())
@@ -111,7 +113,7 @@ impl Retention {
 
 /// Bundles that no run refers to any more, and that this host was not given since it started: what it was given it takes to be there.
 fn bundles(connection: &Connection, epoch: i64, tidied: &mut Tidied) -> Result<(), Trouble> {
-    let unused = "DELETE FROM bundles WHERE epoch < ?1 AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.revision = bundles.revision)
+    let unused = "DELETE FROM bundles WHERE epoch < ?1 AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.revision = unhex(bundles.revision))
         RETURNING revision";
     let unused = connection.prepare_cached(unused)?.query_map([epoch], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
     for revision in &unused {

@@ -6,16 +6,15 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Error, OptionalExtension, params_from_iter};
 use uuid::Uuid;
 
-use super::chain::Row;
+use super::chain::{Content, Row};
 use super::encode::{Append, timestamp};
-use super::guard;
 use super::payload::{Payloads, Stored};
 use super::places::Places;
 use super::queue::{Order, Written};
 use super::sum::RowDigest;
 use super::verify::columns;
 use super::walk::{End, Gap, Walk};
-use super::{apply, connection::Trouble};
+use super::{apply, connection::Trouble, guard, schema};
 use crate::model::id::{Digest, RunId};
 use crate::model::record::Fact;
 use crate::model::time::Timestamp;
@@ -130,7 +129,8 @@ fn replay(
     let mut gaps = gaps.into_iter().peekable();
     let mut walk = Walk::default();
     let mut places = Places::default();
-    let mut new = apply::Transaction { connection: into, epoch: salvaged.epoch, head: End::default(), payloads, places: &mut places };
+    let mut new = apply::Transaction::new(into, salvaged.epoch, End::default(), payloads, &mut places);
+    let format = schema::format(from).unwrap_or(schema::FORMAT);
     let mut trouble = None;
     each(from, "journal", "position, run, first, count, facts, payload, digest FROM journal", &mut |row| {
         if trouble.is_some() {
@@ -146,7 +146,7 @@ fn replay(
             let had = salvaged.had.entry(run).or_default();
             *had = end.max(*had);
         }
-        match again(row, position, &mut walk, payloads, known) {
+        match again(row, (format, position), &mut walk, payloads, known) {
             Some(append) => match new.apply(&Order::Append(Box::new(append))) {
                 Ok(Written::Refused(_)) => salvaged.drop_row(run),
                 Ok(_) => salvaged.rows += 1,
@@ -159,20 +159,27 @@ fn replay(
 }
 
 /// What a row of the journal has written; `None` if it is not what was written, or cannot be understood.
-fn again(row: &rusqlite::Row<'_>, position: i64, walk: &mut Walk, payloads: &Payloads, known: &HashMap<RunId, Known>) -> Option<Append> {
+fn again(
+    row: &rusqlite::Row<'_>,
+    (format, position): (i32, i64),
+    walk: &mut Walk,
+    payloads: &Payloads,
+    known: &HashMap<RunId, Known>,
+) -> Option<Append> {
     let stored = row.get::<_, [u8; 32]>(7).ok().map(Digest::from_bytes);
     let read = || {
         let run = RunId::new(Uuid::from_bytes(row.get(2).ok()?));
         let first = u64::try_from(row.get::<_, i64>(3).ok()?).ok()?;
         let count = u64::try_from(row.get::<_, i64>(4).ok()?).ok()?;
-        let content: String = row.get::<_, Option<String>>(5).ok()?.or(row.get(6).ok()?)?;
+        let text = |column| row.get_ref(column).ok()?.as_str_or_null().ok();
+        let content = Content::of(format, text(5)?, text(6)?)?;
         Some((run, first, count, content))
     };
     let (Some(digest), Some((run, first, count, content))) = (stored, read()) else {
         walk.unreadable(position, stored);
         return None;
     };
-    if !walk.row(&Row { position, run, first, count, content: &content }, digest) {
+    if !walk.row(&Row { position, run, first, count, content }, digest) {
         return None;
     }
     let text = Stored::of(row, 5).ok()?.text(payloads).ok()?;

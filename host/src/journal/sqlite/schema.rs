@@ -4,20 +4,22 @@ use std::path::Path;
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use uuid::Uuid;
 
 use super::apply;
+use super::chain::{self, Content};
 use super::encode::Append;
 use super::guard::{self, Guard};
 use super::payload::Payloads;
 use super::places::Places;
 use super::queue::{Order, Written};
 use super::seal::Sealer;
+use super::sum::Sum;
 use super::walk::End;
 use super::{connection, mark};
 use crate::model::failure::{Failure, FailureKind};
-use crate::model::id::RunId;
+use crate::model::id::{Digest, RunId};
 use crate::model::port::StoreError;
 use crate::model::record::{Batch, Fact};
 
@@ -28,13 +30,40 @@ pub const NEWER: &str = "E0731";
 pub const NOT_UPGRADED: &str = "E0732";
 
 /// The version of the file that this host writes.
-pub const FORMAT: i32 = 1;
+pub const FORMAT: i32 = 2;
 
 /// By which a tool knows what kind of file this is: `pphj`.
 const APPLICATION: i32 = 0x7070_686a;
 
-/// Ids are 16 bytes, times nanoseconds since 1970, revisions and digests of 32 bytes are text of 64 digits where a column can be read by
-/// people, and bytes in `digest`. The view `history` shows ids and times as text.
+/// The row of each run. Its digest is no column that SQLite fills: [`Runs`](super::runs_row::Runs) makes it. There is no index over the times at which runs
+/// began: their ids are in that order, and to keep one up costs a tenth of what a run costs.
+const RUNS: &str = "
+CREATE TABLE runs (
+    run BLOB NOT NULL PRIMARY KEY,
+    pipeline TEXT,
+    flow TEXT,
+    revision BLOB,
+    correlation BLOB,
+    parent BLOB,
+    event BLOB,
+    began INTEGER,
+    ended INTEGER,
+    outcome TEXT,
+    due INTEGER,
+    epoch INTEGER NOT NULL,
+    claims INTEGER NOT NULL,
+    digest BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX runs_open ON runs (due, began) WHERE ended IS NULL;
+CREATE INDEX runs_ended ON runs (ended) WHERE ended IS NOT NULL;
+CREATE INDEX runs_correlation ON runs (correlation);
+";
+
+/// The one row that says what all others amount to; see [`Account`](super::account::Account).
+const ACCOUNT: &str = "CREATE TABLE account (one INTEGER PRIMARY KEY CHECK (one = 1), value BLOB NOT NULL);";
+
+/// All other tables. Ids are 16 bytes, times nanoseconds since 1970, names of files text of 64 digits, digests bytes. The view `history` shows ids and
+/// times as text.
 ///
 /// The journal is a table of rows in the order of writing with an index over run and number beside it. Refused was a table that is kept in
 /// the order of run and number: it takes four times as long to write, as each run writes into a page of its own.
@@ -51,26 +80,6 @@ CREATE TABLE journal (
     UNIQUE (run, first)
 );
 CREATE INDEX journal_payload ON journal (payload) WHERE payload IS NOT NULL;
-CREATE TABLE runs (
-    run BLOB NOT NULL PRIMARY KEY,
-    pipeline TEXT,
-    flow TEXT,
-    revision TEXT,
-    correlation BLOB,
-    parent BLOB,
-    event BLOB,
-    began INTEGER,
-    ended INTEGER,
-    outcome TEXT,
-    due INTEGER,
-    epoch INTEGER NOT NULL,
-    claims INTEGER NOT NULL DEFAULT 0,
-    digest BLOB AS (row_digest('runs', run, pipeline, flow, revision, correlation, parent, event, began, ended, outcome, due, epoch, claims)) STORED
-) WITHOUT ROWID;
-CREATE INDEX runs_open ON runs (due, began) WHERE ended IS NULL;
-CREATE INDEX runs_ended ON runs (ended) WHERE ended IS NOT NULL;
-CREATE INDEX runs_began ON runs (began);
-CREATE INDEX runs_correlation ON runs (correlation);
 CREATE TABLE inbox (
     event BLOB NOT NULL,
     pipeline TEXT NOT NULL,
@@ -142,21 +151,28 @@ CREATE VIEW history AS
 INSERT INTO meta (name, value) VALUES ('epoch', 0);
 ";
 
-/// What brings a file of one format to the next.
-type Step = fn(&Transaction<'_>, &Payloads) -> Result<(), String>;
+/// What brings a file of one format to a later one, which it returns.
+type Step = fn(&Transaction<'_>, &Payloads) -> Result<i32, String>;
 
 /// The steps in the order of the formats that they begin with.
-const STEPS: [(i32, Step); 1] = [(0, from_0)];
+const STEPS: [(i32, Step); 2] = [(0, from_0), (1, from_1)];
 
-/// Whether a file that is there has the form that this host writes, so that it can be known whether all of it is there. One that was begun and has no
-/// tables yet has not.
+/// The format of the file that a connection has open.
+///
+/// # Errors
+/// What SQLite says.
+pub(super) fn format(connection: &Connection) -> Result<i32, rusqlite::Error> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+/// Whether a file that is there has an account of its rows, so that it can be known whether all of it is there. One that was begun and has no tables
+/// yet has none, nor has one of format 0.
 ///
 /// # Errors
 /// As [`prepare`].
-pub(super) fn is_current(path: &Path) -> Result<bool, Failure> {
-    let version = || connection::reader(path)?.query_row("PRAGMA user_version", [], |row| row.get::<_, i32>(0));
-    let version = version().map_err(|error| connection::of(path, &error))?;
-    if version > FORMAT { Err(newer(path, version)) } else { Ok(version == FORMAT) }
+pub(super) fn has_account(path: &Path) -> Result<bool, Failure> {
+    let version = connection::reader(path).and_then(|connection| format(&connection)).map_err(|error| connection::of(path, &error))?;
+    if version > FORMAT { Err(newer(path, version)) } else { Ok(version > 0) }
 }
 
 /// What is said of a journal that the next start of a host brings to this format, and of one that is empty.
@@ -179,7 +195,7 @@ fn newer(path: &Path, version: i32) -> Failure {
 /// `conflict` with [`NEWER`], `permanent` with [`NOT_UPGRADED`] or [`connection::CANNOT_OPEN`].
 pub(super) fn prepare(connection: &mut Connection, path: &Path, payloads: &Payloads) -> Result<(), Failure> {
     let refuse = |error: rusqlite::Error| connection::of(path, &error);
-    let version: i32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(refuse)?;
+    let version = format(connection).map_err(refuse)?;
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(refuse)?;
     if version > FORMAT {
         return Err(newer(path, version));
@@ -195,7 +211,7 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path, payloads: &Paylo
 /// # Errors
 /// `conflict` with [`NEWER`], `permanent` with [`NOT_UPGRADED`] or [`connection::CANNOT_OPEN`].
 pub(super) fn is_of_this_host(connection: &Connection, path: &Path) -> Result<(), Failure> {
-    let version: i32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(|error| connection::of(path, &error))?;
+    let version = format(connection).map_err(|error| connection::of(path, &error))?;
     let shown = path.display();
     match version.cmp(&FORMAT) {
         std::cmp::Ordering::Equal => Ok(()),
@@ -215,10 +231,14 @@ pub(super) fn is_of_this_host(connection: &Connection, path: &Path) -> Result<()
 
 fn make(connection: &mut Connection) -> Result<(), rusqlite::Error> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    transaction.execute_batch(TABLES)?;
+    make_tables(&transaction)?;
     guard::recount(&transaction, 0)?;
     seal(&transaction)?;
     transaction.commit()
+}
+
+fn make_tables(transaction: &Transaction<'_>) -> Result<(), rusqlite::Error> {
+    [RUNS, ACCOUNT, TABLES].iter().try_for_each(|tables| transaction.execute_batch(tables))
 }
 
 fn seal(transaction: &Transaction<'_>) -> Result<(), rusqlite::Error> {
@@ -246,10 +266,20 @@ fn upgrade(connection: &mut Connection, path: &Path, version: i32, payloads: &Pa
     let mut steps = || {
         let text = |error: rusqlite::Error| error.to_string();
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(text)?;
-        for (_, step) in STEPS.iter().filter(|(from, _)| *from >= version) {
-            step(&transaction, payloads)?;
+        // One more than the mark beside the file knows of, which is of before.
+        let commits = match version {
+            0 => 0,
+            _ => {
+                guard::account(&transaction).map_err(text)?.ok_or("the account of its rows cannot be read")?.mark.commits.saturating_add(1)
+            }
+        };
+        let mut reached = version;
+        for (from, step) in STEPS {
+            if from == reached {
+                reached = step(&transaction, payloads)?;
+            }
         }
-        guard::recount(&transaction, 0).map_err(text)?;
+        guard::recount(&transaction, commits).map_err(text)?;
         seal(&transaction).map_err(text)?;
         transaction.commit().map_err(text)
     };
@@ -258,12 +288,12 @@ fn upgrade(connection: &mut Connection, path: &Path, version: i32, payloads: &Pa
 
 /// Format 0, older than the first release, was a journal of runs, numbers and facts; all that is known of a run was read from there. Here it is
 /// written anew, as if each row came now.
-fn from_0(transaction: &Transaction<'_>, payloads: &Payloads) -> Result<(), String> {
+fn from_0(transaction: &Transaction<'_>, payloads: &Payloads) -> Result<i32, String> {
     let text = |error: rusqlite::Error| error.to_string();
     transaction.execute_batch("ALTER TABLE journal RENAME TO journal_0").map_err(text)?;
-    transaction.execute_batch(TABLES).map_err(text)?;
+    make_tables(transaction).map_err(text)?;
     let mut places = Places::default();
-    let mut new = apply::Transaction { connection: transaction, epoch: 0, head: End::default(), payloads, places: &mut places };
+    let mut new = apply::Transaction::new(transaction, 0, End::default(), payloads, &mut places);
     let mut rows = transaction.prepare("SELECT run, first, facts FROM journal_0 ORDER BY rowid").map_err(text)?;
     let mut rows = rows.query([]).map_err(text)?;
     while let Some(row) = rows.next().map_err(text)? {
@@ -280,7 +310,45 @@ fn from_0(transaction: &Transaction<'_>, payloads: &Payloads) -> Result<(), Stri
         }
     }
     drop(rows);
-    transaction.execute_batch("DROP TABLE journal_0").map_err(text)
+    transaction.execute_batch("DROP TABLE journal_0").map_err(text)?;
+    Ok(FORMAT)
+}
+
+/// Format 1 had the account in a row of `meta`, digests of runs that SQLite made, revisions of runs as text, and a chain over the facts themselves. That all
+/// of it was there is known: it was looked at right before.
+fn from_1(transaction: &Transaction<'_>, _: &Payloads) -> Result<i32, String> {
+    let text = |error: rusqlite::Error| error.to_string();
+    let columns = "run, pipeline, flow, unhex(revision), correlation, parent, event, began, ended, outcome, due, epoch, claims";
+    let move_runs = format!("INSERT INTO runs SELECT {columns}, row_digest('runs', {columns}) FROM runs_1; DROP TABLE runs_1;");
+    let rename = "DROP INDEX runs_open; DROP INDEX runs_ended; DROP INDEX runs_began; DROP INDEX runs_correlation; ALTER TABLE runs RENAME TO runs_1;";
+    let forget = "DELETE FROM meta WHERE name = 'account';";
+    [rename, RUNS, &move_runs, ACCOUNT, forget].iter().try_for_each(|part| transaction.execute_batch(part)).map_err(text)?;
+    chain_anew(transaction).map_err(text)?;
+    Ok(2)
+}
+
+/// Ties the rows of the journal together as this format does. Behind rows that retention has deleted it goes on from the digest that the last of them had,
+/// which is what stands in their place.
+fn chain_anew(transaction: &Transaction<'_>) -> Result<(), rusqlite::Error> {
+    let mut covers = transaction.prepare("SELECT cover FROM gaps WHERE last = ?1")?;
+    let mut rows = transaction.prepare("SELECT position, run, first, count, facts, payload FROM journal ORDER BY position")?;
+    let mut update = transaction.prepare("UPDATE journal SET digest = ?2 WHERE position = ?1")?;
+    let mut end = End::default();
+    let mut rows = rows.query([])?;
+    while let Some(row) = rows.next()? {
+        let position: i64 = row.get(0)?;
+        if position != end.position + 1 {
+            end.digest = Digest::from_bytes(covers.query_row([position - 1], |row| row.get(0))?);
+        }
+        let (facts, file) = (row.get_ref(4)?.as_str_or_null()?, row.get_ref(5)?.as_str_or_null()?);
+        let content = Content::of(2, facts, file).ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+        let number = |column| Ok::<_, rusqlite::Error>(u64::try_from(row.get::<_, i64>(column)?).unwrap_or_default());
+        let (first, count) = (number(2)?, number(3)?);
+        let row = chain::Row { position, run: RunId::new(Uuid::from_bytes(row.get(1)?)), first, count, content };
+        end = End { position, digest: chain::digest(&end.digest, &row) };
+        update.execute(params![position, end.digest.as_bytes()])?;
+    }
+    Ok(())
 }
 
 /// Counts this start of a host: what an earlier one still writes to a run that this one has touched is refused. Returns the number of the start, and
@@ -294,7 +362,7 @@ pub(super) fn next_epoch(connection: &mut Connection, guard: &mut Guard) -> Resu
     guard.reread(&transaction)?;
     transaction.execute("UPDATE meta SET value = value + 1 WHERE name = 'epoch'", [])?;
     let epoch = transaction.query_row("SELECT value FROM meta WHERE name = 'epoch'", [], |row| row.get(0))?;
-    guard.enter(&transaction, guard.account().mark.end)?;
+    guard.enter(&transaction, guard.account().mark.end, Sum::default())?;
     transaction.commit()?;
     Ok((epoch, guard.committed()))
 }

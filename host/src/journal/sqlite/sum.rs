@@ -116,6 +116,14 @@ impl Sum {
         self.rows = self.rows.wrapping_sub(1);
     }
 
+    /// Counts in and out what this sum did.
+    pub fn join(&mut self, other: Self) {
+        for (lane, joined) in self.lanes.iter_mut().zip(other.lanes) {
+            *lane = lane.wrapping_add(joined);
+        }
+        self.rows = self.rows.wrapping_add(other.rows);
+    }
+
     /// How many rows were counted in and not out again.
     pub const fn rows(&self) -> u64 {
         self.rows
@@ -161,6 +169,15 @@ mod tests {
         [3, 1, 2].into_iter().for_each(|number| other.add(row(number)));
         assert_eq!(one, other);
         assert_eq!((Sum::from_bytes(&one.to_bytes()), one.rows()), (Some(one), 2));
+        let (mut whole, mut change) = (one, Sum::default());
+        change.take(row(3));
+        change.add(row(4));
+        change.take(row(1));
+        whole.join(change);
+        one.take(row(3));
+        one.add(row(4));
+        one.take(row(1));
+        assert_eq!(whole, one, "what was counted by itself is counted in, also where more was taken than added");
         assert_eq!(Sum::from_bytes(b"short"), None);
     }
 

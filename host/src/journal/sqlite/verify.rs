@@ -7,14 +7,14 @@ use rusqlite::{Connection, Error, Row};
 use uuid::Uuid;
 
 use super::account::{Account, SUMMED};
-use super::chain;
+use super::chain::{self, Content};
 use super::findings::{Findings, Problem};
 use super::guard::{self, uncounted};
 use super::mark::{Mark, Reading};
 use super::payload::Payloads;
 use super::sum::{RowDigest, Sum};
 use super::walk::{End, Gap, Walk};
-use super::{connection, indexes};
+use super::{connection, indexes, schema};
 use crate::model::failure::Failure;
 use crate::model::id::{Digest, RunId};
 use crate::model::record::Fact;
@@ -51,8 +51,9 @@ pub(super) fn examine(path: &Path, depth: Depth) -> Result<Findings, Failure> {
         connection.execute_batch("BEGIN").map_err(refuse)?;
         let mut findings = Findings::default();
         let payloads = (depth == Depth::Whole).then(|| Payloads::of(path.parent().unwrap_or(Path::new("")), false));
-        let end = walk(&connection, payloads.as_ref(), &mut findings);
-        compare(&connection, &end, mark, &mut findings);
+        let format = schema::format(&connection).map_err(refuse)?;
+        let end = walk(&connection, format, payloads.as_ref(), &mut findings);
+        compare(&connection, format, &end, mark, &mut findings);
         if let Some(payloads) = &payloads {
             files(&connection, payloads, &mut findings);
         }
@@ -90,15 +91,14 @@ fn structure(path: &Path, depth: Depth) -> Vec<Problem> {
 }
 
 /// Goes along the journal; returns where it ends, if all of it could be read.
-fn walk(connection: &Connection, payloads: Option<&Payloads>, findings: &mut Findings) -> Option<End> {
+fn walk(connection: &Connection, format: i32, payloads: Option<&Payloads>, findings: &mut Findings) -> Option<End> {
     let mut walk = Walk::default();
     let mut whole = true;
     let mut go = || {
         let mut gaps = connection.prepare("SELECT first, last, cover FROM gaps ORDER BY first")?;
         let mut gaps = gaps.query([])?;
         let mut gap = next_gap(&mut gaps)?;
-        let mut rows = connection
-            .prepare("SELECT position, run, first, count, coalesce(facts, payload), digest, payload FROM journal ORDER BY position")?;
+        let mut rows = connection.prepare("SELECT position, run, first, count, facts, payload, digest FROM journal ORDER BY position")?;
         let mut rows = rows.query([])?;
         while let Some(row) = rows.next()? {
             let position: i64 = row.get(0)?;
@@ -106,7 +106,7 @@ fn walk(connection: &Connection, payloads: Option<&Payloads>, findings: &mut Fin
                 walk.gap(before);
                 gap = next_gap(&mut gaps)?;
             }
-            look(row, position, &mut walk, payloads, findings);
+            look(row, (format, position), &mut walk, payloads, findings);
         }
         while let Some(behind) = gap {
             walk.gap(behind);
@@ -127,22 +127,23 @@ fn walk(connection: &Connection, payloads: Option<&Payloads>, findings: &mut Fin
 }
 
 /// Looks at one row of the journal.
-fn look(row: &Row<'_>, position: i64, walk: &mut Walk, payloads: Option<&Payloads>, findings: &mut Findings) {
-    let stored = row.get::<_, [u8; 32]>(5).ok().map(Digest::from_bytes);
+fn look(row: &Row<'_>, (format, position): (i32, i64), walk: &mut Walk, payloads: Option<&Payloads>, findings: &mut Findings) {
+    let stored = row.get::<_, [u8; 32]>(6).ok().map(Digest::from_bytes);
+    let text = |column| row.get_ref(column).ok()?.as_str_or_null().ok();
     let known = || {
         let run = RunId::new(Uuid::from_bytes(row.get(1).ok()?));
         let first = u64::try_from(row.get::<_, i64>(2).ok()?).ok()?;
         let count = u64::try_from(row.get::<_, i64>(3).ok()?).ok()?;
-        let content = row.get_ref(4).ok()?.as_str().ok()?;
+        let content = Content::of(format, text(4)?, text(5)?)?;
         Some(chain::Row { position, run, first, count, content })
     };
     let (Some(stored), Some(known)) = (stored, known()) else { return walk.unreadable(position, stored) };
     let fits = walk.row(&known, stored);
     let Some(payloads) = payloads.filter(|_| fits) else { return };
-    let text = match row.get_ref(6) {
-        Ok(ValueRef::Null) => Ok(known.content.to_owned()),
+    let text = match (text(4).flatten(), text(5).flatten()) {
+        (_, None) | (Some(_), _) => Ok(text(4).flatten().unwrap_or_default().to_owned()),
         // Its file is looked at with all others; what is wrong with it is told there.
-        _ => match payloads.get(known.content) {
+        (None, Some(file)) => match payloads.get(file) {
             Ok(bytes) => String::from_utf8(bytes).map_err(|_| "its file holds no text".to_owned()),
             Err(_) => return,
         },
@@ -164,8 +165,8 @@ fn next_gap(rows: &mut rusqlite::Rows<'_>) -> Result<Option<Gap>, Error> {
 }
 
 /// Compares what was found with the account, and the account with the mark.
-fn compare(connection: &Connection, end: &Option<End>, mark: Reading, findings: &mut Findings) {
-    let sums: Vec<Option<Sum>> = SUMMED.iter().map(|table| sum(connection, table, findings)).collect();
+fn compare(connection: &Connection, format: i32, end: &Option<End>, mark: Reading, findings: &mut Findings) {
+    let sums: Vec<Option<Sum>> = SUMMED.iter().map(|table| sum(connection, format, table, findings)).collect();
     let account = match guard::account(connection) {
         Ok(Some(account)) => account,
         Ok(None) => return findings.add(Problem::Account("it is not what was written".to_owned())),
@@ -197,12 +198,12 @@ fn judge(account: &Account, mark: Reading, findings: &mut Findings) {
 }
 
 /// The sum over a table as it is; `None` if it cannot be read to its end.
-fn sum(connection: &Connection, table: &'static str, findings: &mut Findings) -> Option<Sum> {
+fn sum(connection: &Connection, format: i32, table: &'static str, findings: &mut Findings) -> Option<Sum> {
     let mut sum = Sum::default();
     let mut go = || {
         let columns = columns(connection, table)?;
         let names = columns.join(", ");
-        let sql = format!("SELECT digest, row_digest('{table}', {names}), {names} FROM {table}{}", uncounted(table));
+        let sql = format!("SELECT digest, row_digest('{table}', {names}), {names} FROM {table}{}", uncounted(format, table));
         let mut statement = connection.prepare(&sql)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -253,7 +254,8 @@ pub(super) fn names(connection: &Connection) -> Result<Vec<String>, Error> {
 
 /// The columns of a table as they are written, that is without the digest of the row.
 pub(super) fn columns(connection: &Connection, table: &str) -> Result<Vec<String>, Error> {
-    let mut statement = connection.prepare(&format!("SELECT name FROM pragma_table_xinfo('{table}') WHERE hidden = 0 ORDER BY cid"))?;
+    let mut statement = connection
+        .prepare(&format!("SELECT name FROM pragma_table_xinfo('{table}') WHERE hidden = 0 AND name <> 'digest' ORDER BY cid"))?;
     let names = statement.query_map([], |row| row.get::<_, String>(0))?;
     names.map(|name| Ok(format!("\"{}\"", name?.replace('"', "\"\"")))).collect()
 }

@@ -196,6 +196,7 @@ mod tests {
     }
 
     fn row(position: i64, content: &str) -> Row<'_> {
+        let content = chain::Content::of(2, Some(content), None).expect("there is some");
         Row { position, run: run(), first: position.unsigned_abs() * 2, count: 2, content }
     }
 

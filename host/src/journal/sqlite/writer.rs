@@ -248,11 +248,10 @@ impl Writer {
                 Ok(End { position: row.get(0)?, digest: Digest::from_bytes(row.get(1)?) })
             })?;
         }
-        let (head, payloads, places) = (self.head, &self.around.payloads, &mut self.places);
-        let mut transaction = Transaction { connection: &begun, epoch: self.epoch, head, payloads, places };
+        let mut transaction = Transaction::new(&begun, self.epoch, self.head, &self.around.payloads, &mut self.places);
         let done = work(&mut transaction)?;
-        let head = transaction.head;
-        self.guard.enter(&begun, head)?;
+        let (head, runs) = transaction.end();
+        self.guard.enter(&begun, head, runs)?;
         failpoint::reach("journal.before_commit");
         self.syncing.begin();
         if let Err(error) = begun.commit() {
@@ -272,7 +271,7 @@ impl Writer {
     /// Removes some of what is old, and asks to be called again if there is more.
     fn tidy(&mut self) {
         let (retention, now, epoch) = (self.around.retention, self.around.clock.now(), self.epoch);
-        let tidied = self.transact(|transaction| retention.tidy(transaction.connection, now, epoch)).and_then(|mut tidied| {
+        let tidied = self.transact(|transaction| retention.tidy(transaction, now, epoch)).and_then(|mut tidied| {
             if !std::mem::replace(&mut self.swept, true) {
                 tidied.files.extend(self.around.payloads.names());
             }

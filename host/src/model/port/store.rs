@@ -73,7 +73,8 @@ pub trait Store: Send + Sync {
     /// What the runs of a revision are made of; `None` if no run needs it any more.
     fn bundle(&self, revision: Digest) -> Answer<Option<Arc<Bundle>>>;
 
-    /// Runs that are known, the one that began last in front.
+    /// Runs that are known, the one whose id was made last in front: that is the one that began last, and one that was dispatched stands beside the run that
+    /// dispatched it.
     fn runs(&self, query: RunQuery) -> Answer<Vec<RunRecord>>;
 
     /// Whether it takes anything new.

@@ -151,19 +151,24 @@ pub(in crate::journal::sqlite) fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Chains the rows of a journal anew, whatever stands in them.
-pub(in crate::journal::sqlite) fn rechain(connection: &Connection) {
-    let rows = "SELECT position, run, first, count, coalesce(facts, payload) FROM journal ORDER BY position";
+/// Chains the rows of a journal anew, whatever stands in them, as files of this format have it.
+pub(in crate::journal::sqlite) fn rechain(connection: &Connection, format: i32) {
+    let rows = "SELECT position, run, first, count, facts, payload FROM journal ORDER BY position";
     let mut rows = connection.prepare(rows).expect("it is there");
     let mut rows = rows.query([]).expect("it can be read");
+    let mut covers = connection.prepare("SELECT cover FROM gaps WHERE last = ?1").expect("it is there");
     let mut previous = Digest::of(chain::ORIGIN);
-    let mut chained = Vec::new();
+    let mut chained: Vec<(i64, Digest)> = Vec::new();
     while let Some(row) = rows.next().expect("it can be read") {
         let run = RunId::new(Uuid::from_bytes(row.get(1).expect("an id")));
-        let content: String = row.get(4).expect("a text");
-        let position = row.get(0).expect("a number");
+        let (facts, file): (Option<String>, Option<String>) = (row.get(4).expect("a text"), row.get(5).expect("a text"));
+        let content = chain::Content::of(format, facts.as_deref(), file.as_deref()).expect("one of both");
+        let position: i64 = row.get(0).expect("a number");
+        if position != chained.last().map_or(1, |(last, _)| last + 1) {
+            previous = Digest::from_bytes(covers.query_row([position - 1], |row| row.get(0)).expect("it was deleted"));
+        }
         let (first, count): (u32, u32) = (row.get(2).expect("a number"), row.get(3).expect("a number"));
-        previous = chain::digest(&previous, &Row { position, run, first: first.into(), count: count.into(), content: &content });
+        previous = chain::digest(&previous, &Row { position, run, first: first.into(), count: count.into(), content });
         chained.push((position, previous));
     }
     for (position, digest) in chained {
