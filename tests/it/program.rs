@@ -12,6 +12,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::Value as Json;
 use tempfile::TempDir;
@@ -41,12 +42,14 @@ pub(crate) const CHATBOT: &str = "pipelines/chatbot.yaml";
 pub(crate) struct Bench {
     folder: TempDir,
     environment: Vec<(OsString, OsString)>,
+    /// How long a program may live.
+    lifetime: Duration,
 }
 
 impl Bench {
     /// An empty folder.
     pub(crate) fn empty() -> Self {
-        Self { folder: tempfile::tempdir().expect("a folder"), environment: Vec::new() }
+        Self { folder: tempfile::tempdir().expect("a folder"), environment: Vec::new(), lifetime: LIFETIME }
     }
 
     /// A folder with copies of all that `pipelines/chatbot.yaml` needs.
@@ -58,6 +61,12 @@ impl Bench {
         let component = "plugins/retrieve/retrieve.wasm";
         fs::copy(root.join(component), bench.path(component)).expect("the component is committed");
         bench
+    }
+
+    /// With programs that may live so long, for a test that has a watchdog of its own.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn living(self, lifetime: Duration) -> Self {
+        Self { lifetime, ..self }
     }
 
     /// With this environment variable.
@@ -120,7 +129,7 @@ impl Bench {
     pub(crate) fn start(&self, arguments: &[&str]) -> Program {
         let mut command = self.command(arguments);
         command.stdout(Stdio::piped());
-        Program::start(command)
+        Program::start(command, self.lifetime)
     }
 
     /// Starts the program with these environment variables besides.
@@ -128,7 +137,7 @@ impl Bench {
     pub(crate) fn start_with(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Program {
         let mut command = self.command(arguments);
         command.envs(environment.iter().copied()).stdout(Stdio::piped());
-        Program::start(command)
+        Program::start(command, self.lifetime)
     }
 
     /// Starts the program through another one: `before` and its arguments, then the program with its own.
@@ -139,7 +148,7 @@ impl Bench {
         let mut command = Command::new(through);
         command.args(first).arg(program).args(arguments).current_dir(self.folder.path()).env_clear();
         command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").envs(self.environment.iter().cloned()).stdout(Stdio::piped());
-        Program::start(command)
+        Program::start(command, self.lifetime)
     }
 
     /// Sends to a flow of the host that runs `pipelines`, and leaves whoever sends waiting for the reply.
@@ -159,7 +168,7 @@ impl Bench {
         let target = fs::OpenOptions::new().write(true).open(file).expect("it can be written");
         let mut command = self.command(arguments);
         command.stdout(target);
-        Program::start(command).finish_after(input)
+        Program::start(command, self.lifetime).finish_after(input)
     }
 }
 
@@ -188,13 +197,13 @@ struct Process {
 }
 
 impl Process {
-    fn watched(child: Child) -> Self {
+    fn watched(child: Child, lifetime: Duration) -> Self {
         let (leash, dog) = mpsc::channel::<()>();
         let id = child.id();
         let child = Arc::new(Mutex::new(child));
         let watched = Arc::clone(&child);
         thread::spawn(move || {
-            if dog.recv_timeout(LIFETIME) == Err(RecvTimeoutError::Timeout) {
+            if dog.recv_timeout(lifetime) == Err(RecvTimeoutError::Timeout) {
                 // It does nothing to a process that has been waited for.
                 let _ = lock(&watched).kill();
             }
@@ -326,14 +335,14 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    fn start(mut command: Command) -> Self {
+    fn start(mut command: Command, lifetime: Duration) -> Self {
         command.stdin(Stdio::piped()).stderr(Stdio::piped());
         let _starting = lock(&STARTING);
         let mut child = command.spawn().expect("the program starts");
         let input = child.stdin.take();
         let output = child.stdout.take().map(Output::of);
         let errors = child.stderr.take().map(Output::of).expect("a pipe");
-        Self { input, output, errors, process: Process::watched(child) }
+        Self { input, output, errors, process: Process::watched(child, lifetime) }
     }
 
     /// The number of its process.

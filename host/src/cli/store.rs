@@ -20,8 +20,8 @@ pub(super) fn store(arguments: &Store) -> Exit {
     let (place, exit) = match &arguments.command {
         StoreCommand::Verify(verify) => (&verify.place, self::verify(&folder(&verify.place), verify.json)),
         StoreCommand::Export(export) => (&export.place, self::export(&folder(&export.place))),
-        StoreCommand::Backup(backup) => (&backup.place, self::backup(&folder(&backup.place), &backup.target)),
-        StoreCommand::AcceptLoss(accept) => (&accept.place, accept_loss(&folder(&accept.place), accept.yes)),
+        StoreCommand::Backup(backup) => (&backup.place, self::backup(&folder(&backup.place), &backup.target, backup.json)),
+        StoreCommand::AcceptLoss(accept) => (&accept.place, accept_loss(&folder(&accept.place), accept.yes, accept.json)),
     };
     say_where(exit, place.data.as_deref())
 }
@@ -90,34 +90,65 @@ fn export(data: &Path) -> Exit {
     }
 }
 
-fn backup(data: &Path, target: &Path) -> Exit {
-    match store::backup(data, target) {
-        Ok(findings) if findings.problems.is_empty() => {
-            let text = format!("{} is a copy of all that was kept: {} of the journal.\n", target.display(), rows(findings.rows));
-            print(&text, Exit::Good)
+fn backup(data: &Path, target: &Path, as_json: bool) -> Exit {
+    let findings = match store::backup(data, target) {
+        Ok(findings) => findings,
+        Err(failure) => return not_started(&Typed::here(data).failure(&failure)),
+    };
+    let exit = if findings.problems.is_empty() { Exit::Good } else { Exit::Failed };
+    if as_json {
+        let mut object = as_object(&findings);
+        object["copy"] = json!(target);
+        return print(&format!("{object}\n"), exit);
+    }
+    if findings.problems.is_empty() {
+        let text = format!("{} is a copy of all that was kept: {} of the journal.\n", target.display(), rows(findings.rows));
+        return print(&text, exit);
+    }
+    let what = format!("{} was made, and is a copy of a journal of which something may be lost", target.display());
+    say(&format!("error[{DATA_LOSS_SUSPECTED}]: {what}:\n{}", listed(&findings)));
+    exit
+}
+
+fn accept_loss(data: &Path, yes: bool, as_json: bool) -> Exit {
+    let acceptance = match store::accept_loss(data, yes) {
+        Ok(acceptance) => acceptance,
+        Err(failure) => return not_started(&Typed::here(data).failure(&failure)),
+    };
+    let exit = if matches!(acceptance, Acceptance::Asked(_)) { Exit::Failed } else { Exit::Good };
+    match &acceptance {
+        _ if as_json => print(&format!("{}\n", as_answer(&acceptance)), exit),
+        Acceptance::Nothing => print("Nothing is lost, and nothing was changed.\n", exit),
+        Acceptance::Asked(findings) => {
+            let text = format!(
+                "error[{DATA_LOSS_SUSPECTED}]: this is lost:\n{}help: to go on without it, say so: pipehost store accept-loss --yes; what is there now is kept beside it\n",
+                listed(findings)
+            );
+            say(&Typed::here(data).text(&text));
+            exit
         }
-        Ok(findings) => {
-            let what = format!("{} was made, and is a copy of a journal of which something may be lost", target.display());
-            say(&format!("error[{DATA_LOSS_SUSPECTED}]: {what}:\n{}", listed(&findings)));
-            Exit::Failed
-        }
-        Err(failure) => not_started(&Typed::here(data).failure(&failure)),
+        Acceptance::Done(findings, accepted) => print(&done(findings, accepted), exit),
     }
 }
 
-fn accept_loss(data: &Path, yes: bool) -> Exit {
-    match store::accept_loss(data, yes) {
-        Ok(Acceptance::Nothing) => print("Nothing is lost, and nothing was changed.\n", Exit::Good),
-        Ok(Acceptance::Asked(findings)) => {
-            let text = format!(
-                "error[{DATA_LOSS_SUSPECTED}]: this is lost:\n{}help: to go on without it, say so: pipehost store accept-loss --yes; what is there now is kept beside it\n",
-                listed(&findings)
-            );
-            say(&Typed::here(data).text(&text));
-            Exit::Failed
-        }
-        Ok(Acceptance::Done(findings, accepted)) => print(&done(&findings, &accepted), Exit::Good),
-        Err(failure) => not_started(&Typed::here(data).failure(&failure)),
+/// What was lost, and what came of accepting that: `accepted` is null as long as nobody has said that it may be.
+fn as_answer(acceptance: &Acceptance) -> serde_json::Value {
+    let accepted = |accepted: &Accepted| {
+        let runs = accepted.runs.iter().map(|(run, had, has)| json!({ "run": run.to_string(), "had": had, "has": has }));
+        let others: serde_json::Map<String, serde_json::Value> =
+            accepted.others.iter().map(|(table, count)| (table.clone(), json!(count))).collect();
+        json!({
+            "rows": accepted.rows,
+            "dropped": accepted.dropped,
+            "others": others,
+            "runs": runs.collect::<Vec<_>>(),
+            "copy": accepted.copy,
+        })
+    };
+    match acceptance {
+        Acceptance::Nothing => json!({ "lost": null, "accepted": null }),
+        Acceptance::Asked(findings) => json!({ "lost": as_object(findings), "accepted": null }),
+        Acceptance::Done(findings, done) => json!({ "lost": as_object(findings), "accepted": accepted(done) }),
     }
 }
 

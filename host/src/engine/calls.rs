@@ -80,7 +80,7 @@ impl Call {
         if let Some(callee) = self.shared.rejoin(child) {
             return Some(callee);
         }
-        let facts = self.shared.ports.store.facts(child).await.ok()?;
+        let facts = self.shared.insist(|| self.shared.ports.store.facts(child)).await.ok()?;
         Callee::of_facts(&facts)
     }
 

@@ -26,7 +26,6 @@ use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::WaitForCancellationFutureOwned;
-use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::clock::Busy;
 use crate::model::activation::{Requester, RunEnd, RunOutcome};
@@ -61,6 +60,7 @@ mod resuming;
 use giving::{Changes, Given, Next};
 pub use opening::Opening;
 use publishing::Listening;
+pub use resuming::TakenUp;
 
 fn no_state() -> Failure {
     Failure::new(FailureKind::Bug, "the pipeline has no state").with_code("no_state")
@@ -105,8 +105,8 @@ pub struct Driver {
     rested: bool,
     /// Whether it was left where it is, since the host stops.
     left: bool,
-    /// Held by one that was taken up when the host started, until it has recorded something.
-    taken_up: Option<TaskTrackerToken>,
+    /// Held by one that was taken up when the host started, until it has got on.
+    taken_up: Option<TakenUp>,
 }
 
 /// What a run needs to be driven.
@@ -237,7 +237,7 @@ impl Driver {
                 return Err(Refused { facts, error, changes });
             }
             failpoint::reach("run.kept");
-            self.taken_up = None;
+            self.let_go(&facts);
             self.act(&facts, changes).await;
             failpoint::reach("run.published");
         } else if self.meets {
@@ -257,6 +257,7 @@ impl Driver {
 
     /// Does what follows from facts that are kept.
     async fn act(&mut self, facts: &[Fact], mut changes: Changes) {
+        self.confirm(&changes);
         self.tell_changes(&mut changes, None);
         for fact in facts {
             self.follow(fact, &mut changes).await;

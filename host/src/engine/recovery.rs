@@ -7,6 +7,7 @@
 mod again;
 mod alone;
 mod classify;
+mod insisting;
 mod stalled;
 
 use std::collections::{HashMap, HashSet};
@@ -24,11 +25,12 @@ use crate::model::event::{Event, Scope};
 use crate::model::happening::{Happening, What};
 use crate::model::id::RunId;
 use crate::model::job::CancelReason;
-use crate::model::port::{Pending, StoreError};
+use crate::model::port::{Answer, Pending, StoreError};
 use crate::model::record::{Beginning, Fact, InboxKey, beginning_of};
 use crate::telemetry::failpoint;
 
 use super::calls::Callee;
+use super::dispatcher::TakenUp;
 use super::installed::Installed;
 use super::run::unfolded;
 use super::shared::Shared;
@@ -89,16 +91,24 @@ struct Held {
     suspects: Vec<Revived>,
 }
 
+/// What came of reading a batch of runs.
+enum Read {
+    /// What each amounts to.
+    All(Vec<(RunId, Found)>),
+    /// The store gave none of them.
+    Nothing(Vec<RunId>, StoreError),
+}
+
 impl Shared {
-    /// Takes up every run that the store has without an end.
+    /// Takes up every run that the store has without an end. While the store cannot be asked, that is tried again until this host stops.
     ///
     /// # Errors
-    /// What is wrong with the store; then nothing goes on. What is wrong with one run makes that one stalled.
+    /// What is wrong with the store for good; then nothing goes on. What is wrong with one run makes that one stalled.
     pub async fn recover(self: &Arc<Self>) -> Result<Recovered, StoreError> {
         let mut busy = self.ports.activity.enter();
         self.restore().await?;
         let store = &self.ports.store;
-        let pending = store.pending().await?;
+        let pending = self.insist(|| store.pending()).await?;
         for event in &pending.unreadable {
             self.tell(What::Unreadable { failure: unreadable::of_event(event) });
         }
@@ -140,6 +150,10 @@ impl Shared {
                 return;
             }
             let mut alone = Vec::new();
+            let found = match found {
+                Read::All(found) => found,
+                Read::Nothing(runs, error) => self.read_again(runs, error).await,
+            };
             for (run, found) in found {
                 match found {
                     Found::Nothing => {}
@@ -165,32 +179,49 @@ impl Shared {
             }
             let acting = self.set_going(alone, &HashSet::new(), recovered, &firing).await;
             if acting == 0 && !firing.is_empty() {
-                self.give_way(&std::mem::take(&mut firing), busy).await;
+                self.give_way(&std::mem::take(&mut firing), GIVE_WAY, busy).await;
             }
         }
     }
 
     /// What some runs amount to by their facts. In a task of its own, so that it goes on while those before them are set going.
-    async fn read_some(self: Arc<Self>, runs: Vec<RunId>) -> Vec<(RunId, Found)> {
+    async fn read_some(self: Arc<Self>, runs: Vec<RunId>) -> Read {
         let names = runs.clone();
         let tasks = self.tasks.clone();
         let read = tasks.spawn(async move {
-            let all = match self.ports.store.facts_of(&runs).await {
-                Ok(all) => all,
-                Err(error) => vec![Err(error); runs.len()],
-            };
-            runs.iter().zip(all).map(|(run, facts)| (*run, self.classify(*run, facts))).collect::<Vec<_>>()
+            match self.ports.store.facts_of(&runs).await {
+                Ok(all) => Read::All(self.classify_all(&runs, all)),
+                Err(error) => Read::Nothing(runs, error),
+            }
         });
         read.await.unwrap_or_else(|error| {
             let stalled = |run| (run, Found::Stalled(Reason::Unreadable(format!("pipehost made a mistake when it was read: {error}"))));
-            names.into_iter().map(stalled).collect()
+            Read::All(names.into_iter().map(stalled).collect())
         })
     }
 
-    /// Those that are due come first: until they have recorded what they were due for, nothing else is read, unless that takes them long.
-    async fn give_way(&self, firing: &TaskTracker, busy: &mut Busy) {
+    /// The same for those that the store would not give the first time.
+    async fn read_again(&self, runs: Vec<RunId>, error: StoreError) -> Vec<(RunId, Found)> {
+        let mut first = Some(error);
+        let ask = || -> Answer<Vec<Result<Vec<Fact>, StoreError>>> {
+            match first.take() {
+                // It is waited before it is asked again.
+                Some(error) => Box::pin(std::future::ready(Err(error))),
+                None => self.ports.store.facts_of(&runs),
+            }
+        };
+        let all = self.insist(ask).await.unwrap_or_else(|error| vec![Err(error); runs.len()]);
+        self.classify_all(&runs, all)
+    }
+
+    fn classify_all(&self, runs: &[RunId], all: Vec<Result<Vec<Fact>, StoreError>>) -> Vec<(RunId, Found)> {
+        runs.iter().zip(all).map(|(run, facts)| (*run, self.classify(*run, facts))).collect()
+    }
+
+    /// Those that are due come first: until they have recorded what they were due for, nothing else is read, unless that takes them longer than this.
+    async fn give_way(&self, firing: &TaskTracker, longest: Duration, busy: &mut Busy) {
         firing.close();
-        let late = self.ports.clock.sleep_until(self.ports.clock.now() + GIVE_WAY);
+        let late = self.ports.clock.sleep_until(self.ports.clock.now() + longest);
         let over = async {
             tokio::select! {
                 biased;
@@ -247,7 +278,7 @@ impl Shared {
             at_once += usize::from(count > 0);
             match only_waits && count == 0 {
                 true => resting.push(resuming),
-                false => acting.push(resuming.counted_by((count > 0).then(|| firing.token()))),
+                false => acting.push(resuming.counted_by((count > 0).then(|| TakenUp::until_recorded(firing.token())))),
             }
         }
         acting.into_iter().for_each(|driver| self.go_on(driver));
@@ -282,7 +313,7 @@ impl Shared {
     /// Starts what was dispatched and never began.
     async fn send_again(self: &Arc<Self>, pending: &Pending) -> Result<(), StoreError> {
         for (by, run) in &pending.dispatched {
-            let facts = match self.ports.store.facts(*by).await {
+            let facts = match self.insist(|| self.ports.store.facts(*by)).await {
                 Ok(facts) => facts,
                 Err(StoreError::Unreadable(why)) => {
                     self.tell(What::Unreadable { failure: unreadable::of_sender(by, &why) });
@@ -309,7 +340,8 @@ impl Shared {
             let exported = self.is_exported(&event);
             let mut is_missing = false;
             for (pipeline, flow) in self.ports.bus.targets(&event, exported) {
-                is_missing |= !self.ports.store.has_taken(InboxKey { pipeline, flow, event: event.id }).await?;
+                let key = InboxKey { pipeline, flow, event: event.id };
+                is_missing |= !self.insist(|| self.ports.store.has_taken(key.clone())).await?;
             }
             match is_missing {
                 true => self.publish_once_more(event).await,

@@ -86,9 +86,9 @@ impl Relay {
     /// What is wrong with the store.
     pub async fn take_up(&self, shared: &Arc<Shared>, pending: &[PendingEvent]) -> Result<Mine, StoreError> {
         let store = &shared.ports.store;
-        self.tries.load(&store.first_kept(Room::Try, MOST).await?.kept);
+        self.tries.load(&shared.insist(|| store.first_kept(Room::Try, MOST)).await?.kept);
         let mark = self.lines().begin_page();
-        for Unreadable { owner, key, why, .. } in self.page(shared, &mark).await? {
+        for Unreadable { owner, key, why, .. } in shared.insist(|| self.page(shared, &mark)).await? {
             // It stays: with a secret that is given again it may go out after a later start, so nobody forgets it.
             let reason = format!("it cannot be read, and goes out after a start that can: {why}");
             sending::tell(shared, &PipelineName::new(owner), key, reason);
@@ -96,7 +96,7 @@ impl Relay {
         // Asked by their names: how many there are in all does not matter.
         let name = |event: &Event| (event.source.to_string(), event.id.to_string());
         let open: Vec<_> = pending.iter().filter(|pending| !pending.published).map(|pending| name(&pending.event)).collect();
-        Ok(Mine(store.holds(Room::Outbox, &open).await?))
+        Ok(Mine(shared.insist(|| store.holds(Room::Outbox, &open)).await?))
     }
 
     /// How many events are in memory that have not reached everybody.

@@ -46,6 +46,7 @@ use super::telling::run_label;
 use super::waits::{Waits, keys};
 
 mod admitting;
+mod burying;
 mod leaving;
 pub mod migrating;
 pub mod offering;

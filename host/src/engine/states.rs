@@ -262,6 +262,11 @@ impl StateCell {
         self.hold().settle(settings, job, succeeded)
     }
 
+    /// The success of that job is kept: what it promised is not taken back any more.
+    pub fn confirm(&self, job: JobId) {
+        self.hold().0.log.confirm(job);
+    }
+
     /// The store refused the change of that number. It is put back if nothing was built on it; else it stands, and is kept with what was: either way
     /// the next change that is kept says what is here.
     pub fn refused(&self, version: u64, before: &Value) {
@@ -310,7 +315,8 @@ impl HeldState<'_> {
     }
 
     /// The job has ended: what it promised stays, or is taken back and what came after it is evaluated again. Nothing to be seen follows from a success.
-    /// Does nothing for a job that promised nothing.
+    /// Does nothing for a job that promised nothing. A success has to be [confirmed](StateCell::confirm) once it is kept; before that it may be settled
+    /// once more, as none.
     pub fn settle(&mut self, settings: &StateSettings, job: JobId, succeeded: bool) -> Vec<Followed> {
         let inner = &mut *self.0;
         let followed = inner.log.settle(job, succeeded);

@@ -51,6 +51,7 @@ mod keeping;
 mod late;
 mod once_more;
 mod recovery;
+mod recovery_again;
 mod resting;
 mod simulation;
 
@@ -121,6 +122,7 @@ impl Sink for Diary {
             What::Waiting { .. } => "waiting".to_owned(),
             What::Reminded { .. } => "reminded".to_owned(),
             What::NotAdmitted { reason, .. } => format!("refused {reason}"),
+            What::StoreBusy { .. } => "store busy".to_owned(),
             What::Unreadable { failure } => format!("unreadable {}", failure.code.unwrap_or_default()),
             _ => return,
         };

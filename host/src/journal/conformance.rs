@@ -1,5 +1,8 @@
 //! What every store must do, written against the port: each store's tests run all of it and, with stores made for that, what `bounded` asks; those
-//! of a store that survives its process run `surviving` and what `bounded` asks of two hosts and of time too.
+//! of a store that survives its process run `surviving` too.
+//!
+//! What `bounded` asks of two hosts is not asked of the memory store: it ends with its process, so that no earlier host can still have it when a later
+//! one begins. Whoever keeps it from one host to the next, as tests do, has ended the first.
 
 mod bounded;
 mod surviving;

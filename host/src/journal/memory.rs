@@ -14,7 +14,7 @@ use crate::model::activation::RunOutcome;
 use crate::model::bundle::Bundle;
 use crate::model::event::Event;
 use crate::model::id::{Digest, EventId, IdMap, RunId};
-use crate::model::port::{Answer, Commit, Health, Page, Pending, PendingEvent, RunQuery, RunRecord, Store, StoreError};
+use crate::model::port::{Answer, Clock, Commit, Health, Page, Pending, PendingEvent, RunQuery, RunRecord, Store, StoreError};
 use crate::model::record::{Batch, Beginning, Fact, InboxKey, Kept as KeptValue, Room, Write};
 use crate::model::time::Timestamp;
 use inbox::Inbox;
@@ -53,6 +53,7 @@ struct Inside {
     bounds: Bounds,
     kept: Mutex<Kept>,
     compactor: Compactor,
+    clock: Option<Arc<dyn Clock>>,
 }
 
 #[derive(Default)]
@@ -139,7 +140,13 @@ impl MemoryStore {
 
     /// An empty store with other bounds.
     pub fn with_bounds(bounds: Bounds) -> Self {
-        Self(Arc::new(Inside { bounds, kept: Mutex::default(), compactor: Compactor::default() }))
+        Self(Arc::new(Inside { bounds, ..Inside::default() }))
+    }
+
+    /// An empty store with the default bounds that knows the time: by which events flows were begun is forgotten after seven days, as it is in a file.
+    /// One that does not know it forgets that only when it is too much.
+    pub fn timed(clock: Arc<dyn Clock>) -> Self {
+        Self(Arc::new(Inside { clock: Some(clock), ..Inside::default() }))
     }
 
     /// How many runs it knows, and how many of them have ended.
@@ -329,7 +336,7 @@ impl Kept {
             (Some(event), None, None) => {
                 let key = InboxKey { pipeline: beginning.pipeline.clone(), flow: beginning.flow.clone(), event: event.id };
                 let inbox = if durable { &mut self.inbox } else { &mut self.passing.inbox };
-                inbox.take(key);
+                inbox.take(key, beginning.at);
             }
             _ => {}
         }
@@ -451,8 +458,9 @@ impl Store for MemoryStore {
     }
 
     fn has_taken(&self, key: InboxKey) -> Answer<bool> {
+        let now = self.0.clock.as_ref().map(|clock| clock.now());
         let kept = self.kept();
-        Box::pin(ready(Ok(kept.inbox.has(&key) || kept.passing.inbox.has(&key))))
+        Box::pin(ready(Ok(kept.inbox.has(&key, now) || kept.passing.inbox.has(&key, now))))
     }
 
     fn published(&self, events: Vec<EventId>) {

@@ -201,7 +201,7 @@ impl SqliteStore {
             queue,
             readers,
             sealer,
-            memory: MemoryStore::new(),
+            memory: MemoryStore::timed(Arc::clone(clock)),
             writer: Mutex::new(thread),
             tidier,
             #[cfg(test)]

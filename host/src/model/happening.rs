@@ -231,6 +231,14 @@ pub enum What {
     },
     /// A run that was under way when the host ended goes on.
     Recovered,
+    /// The store cannot be asked at this moment for what has to be known of runs, and is asked again.
+    StoreBusy {
+        /// What it said.
+        reason: String,
+        /// The wait before it is asked again.
+        #[serde(serialize_with = "in_milliseconds", rename = "wait_milliseconds")]
+        wait: Duration,
+    },
     /// A run belongs to another revision of its pipeline from now on.
     Migrated {
         /// The revision, in short.

@@ -45,8 +45,10 @@ pub fn reach(name: &str) {
         std::process::abort();
     }
     if STOP.get_or_init(|| Point::of("PIPEHOST_STOP_AT")).as_ref().is_some_and(|point| point.is_reached(name)) {
-        // Where there is no `kill` it goes on, and the test that asked for it says so.
-        let _ = std::process::Command::new("kill").arg("-STOP").arg(std::process::id().to_string()).status();
+        // It stops the whole process, and is given to this thread: if another had to have its turn first, this one would go on meanwhile. Where there
+        // is no `kill` it goes on, and the test that asked for it says so.
+        let thread = std::fs::read_link("/proc/thread-self").unwrap_or_default();
+        let _ = std::process::Command::new("kill").arg("-STOP").args(thread.file_name()).status();
     }
 }
 

@@ -23,6 +23,8 @@ const JOB: &str = "pipehost::job";
 const BUS: &str = "pipehost::bus";
 /// The target of lines about files.
 const RELOAD: &str = "pipehost::reload";
+/// The target of lines about what is kept.
+const STORE: &str = "pipehost::store";
 /// The target of what executors log themselves.
 const EXECUTOR: &str = "pipehost::executor";
 
@@ -109,6 +111,10 @@ pub(super) fn write(happening: &Happening) {
         }
         What::Dispatched { step, dispatched } => line!(debug, RUN, run, step = step.as_str(), "dispatched run {dispatched}"),
         What::Recovered => line!(info, RUN, run, "goes on after a restart"),
+        What::StoreBusy { reason, wait } => {
+            let wait_milliseconds = wait.as_millis() as u64;
+            warn!(target: STORE, wait_milliseconds, "the store cannot be asked at this moment, and is asked again: {reason}");
+        }
         What::Migrated { to } => line!(info, RUN, run, "goes over to the revision {to}"),
         What::Stalled { reason } => line!(warn, RUN, run, "cannot go on: {reason}"),
         What::DeadLetterGone { owner, key } => {

@@ -22,8 +22,8 @@ pub enum StoreKind {
 
 /// The store of one test.
 pub(super) enum TestStore {
-    /// In memory.
-    Memory(MemoryStore),
+    /// In memory; made for the first host.
+    Memory(Option<MemoryStore>),
     /// In a file, which is closed when a host ends, and opened anew for the next.
     Sqlite {
         /// Before the folder: it is closed first.
@@ -40,7 +40,7 @@ impl TestStore {
     /// No folder can be made.
     pub(super) fn new(kind: StoreKind) -> std::io::Result<Self> {
         Ok(match kind {
-            StoreKind::Memory => Self::Memory(MemoryStore::new()),
+            StoreKind::Memory => Self::Memory(None),
             StoreKind::Sqlite => Self::Sqlite { open: None, folder: tempfile::Builder::new().prefix("pipehost-test-").tempdir()? },
         })
     }
@@ -52,6 +52,7 @@ impl TestStore {
     pub(super) fn open(&mut self, clock: &Arc<dyn Clock>, secrets: SecretSource) -> Result<Arc<dyn Store>, Failure> {
         match self {
             Self::Memory(store) => {
+                let store = store.get_or_insert_with(|| MemoryStore::timed(Arc::clone(clock)));
                 store.restart();
                 Ok(Arc::new(store.clone()))
             }

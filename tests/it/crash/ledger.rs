@@ -59,6 +59,11 @@ impl Ledger {
         came
     }
 
+    /// The number of its process.
+    pub(super) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Its scheme, host and port.
     pub(super) fn origin(&self) -> &str {
         &self.origin

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures_util::future::{join_all, select};
 use pipehost::control::{Answer, Client, Request, SendRequest};
@@ -13,6 +14,7 @@ use pipehost::model::value::Value;
 use serde_json::json;
 use tokio::runtime::Runtime;
 
+use super::idle::is_idle;
 use super::ledger::{Effects, Ledger};
 use super::number;
 use crate::program::{Bench, Program};
@@ -23,13 +25,23 @@ const EFFECTS: [&str; 5] = ["create", "reserve", "purchase", "inventory", "compl
 const SENDERS: usize = 4;
 /// So many orders are sent in a round at most.
 const ORDERS: u64 = 120;
+/// Each order of so many has a note that is too large for a row of the journal.
+const LARGE: u64 = 6;
+/// How large, in bytes.
+const NOTE: usize = 70_000;
+/// The folder of large values in the data folder.
+const PAYLOADS: &str = "payloads";
 /// Of the ledger: which events of a flow's were heard, under their ids. Who hears them keeps no record, so that nothing that was told too early is
 /// made good by what is recorded next.
 const SEEN: &str = "seen";
-/// After so many looks at which nothing has changed, each as long as [`Ledger::moves`] waits, what is left is stuck: 20 s.
+/// After so many looks at which nothing has changed and nobody was at work, each as long as [`Ledger::moves`] waits, what is left is stuck: 20 s.
 const PATIENCE: usize = 400;
 /// The same where it is expected.
 const LITTLE_PATIENCE: usize = 60;
+/// So many looks at most at which nothing has changed, whoever is at work: 5 minutes.
+const NO_MORE: usize = 6_000;
+/// How long a host may live: what it does not come to the end of is found by looking at it.
+const LONG: Duration = Duration::from_secs(900);
 /// So much longer a sync takes on a slow disk, in milliseconds.
 const SLOW: &str = "100";
 /// What the system calls the end of a process that ends itself.
@@ -84,7 +96,7 @@ impl Rounds {
     pub(super) fn start_again(name: &'static str, time: u64) -> Self {
         let seed = number("PIPEHOST_SEED").unwrap_or_else(|| u64::from(std::process::id())).wrapping_add(time);
         eprintln!("{name}: PIPEHOST_SEED={seed}");
-        let bench = Bench::empty();
+        let bench = Bench::empty().living(LONG);
         let ledger = Ledger::start(&bench.path("ledger.log"));
         bench.write("orders.yaml", pipeline(ledger.origin()));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -197,7 +209,8 @@ impl Rounds {
                 for number in (first + sender..first + ORDERS).step_by(SENDERS) {
                     let order = format!("order-{number}");
                     // Whoever gets no answer does not know whether the order is taken, and does not send it again.
-                    let Some(()) = place(&data, &order).await else { return false };
+                    let note = if number % LARGE == 0 { order.repeat(NOTE / order.len()) } else { String::new() };
+                    let Some(()) = place(&data, &order, &note).await else { return false };
                     let mut acknowledged = acknowledged.lock().expect("no panic");
                     acknowledged.push(order);
                     if after.is_some_and(|after| acknowledged.len() as u64 >= after) {
@@ -216,7 +229,7 @@ impl Rounds {
     fn shimmed(&mut self) -> [(String, String); 2] {
         let shim = self.shim.get_or_insert_with(|| shim(&self.bench.path("shim.so")));
         let shim = shim.to_str().expect("it is text").to_owned();
-        [("LD_PRELOAD".to_owned(), shim), ("SHIM_PATH".to_owned(), "/data/journal".to_owned())]
+        [("LD_PRELOAD".to_owned(), shim), ("SHIM_PATH".to_owned(), format!("/data/journal:/data/{PAYLOADS}"))]
     }
 
     /// Has the library beside the host note what is synced.
@@ -227,9 +240,15 @@ impl Rounds {
         for name in files(&self.bench.path("data")) {
             fs::copy(self.bench.path("data").join(&name), shadow.join(&name)).expect("it can be copied");
         }
+        let payloads = self.bench.path("data").join(PAYLOADS);
+        if payloads.is_dir() {
+            copy_files(&payloads, &shadow.join(PAYLOADS));
+            fs::write(named(&shadow), "").expect("it can be written");
+        }
         let text = |path: &Path| path.to_str().expect("it is text").to_owned();
         let mut environment = self.shimmed().to_vec();
         environment.push(("SHIM_SHADOW".to_owned(), text(&shadow)));
+        environment.push(("SHIM_FOLDER".to_owned(), text(&payloads)));
         if skips_sync {
             environment.push(("SHIM_SKIP_SYNC".to_owned(), "1".to_owned()));
         }
@@ -245,6 +264,11 @@ impl Rounds {
         for name in files(&shadow) {
             fs::copy(shadow.join(&name), data.join(&name)).expect("it can be copied");
         }
+        // A folder whose own name was never synced goes with all that is in it.
+        let _ = fs::remove_dir_all(data.join(PAYLOADS));
+        if named(&shadow).exists() {
+            copy_files(&shadow.join(PAYLOADS), &data.join(PAYLOADS));
+        }
         let _ = fs::remove_dir_all(&shadow);
     }
 
@@ -254,7 +278,11 @@ impl Rounds {
         let program = self.bench.start_with(&[], &["run", "orders.yaml", "--data", "data", "--no-watch"]);
         let mut wrong = Vec::new();
         if program.errors.came("It stays until") {
-            wrong.extend(self.settle().into_iter().map(|left| format!("stuck: {left}")));
+            wrong.extend(self.settle(&program).into_iter().map(|left| format!("stuck: {left}")));
+            if !wrong.is_empty() {
+                let runs = self.bench.run(&["runs", "list", "--data", "data"], b"");
+                wrong.push(format!("the host said: {}\nits runs: {}{}", program.errors.so_far(), runs.out, runs.err));
+            }
         } else {
             wrong.push(format!("it does not start: {}", program.errors.so_far()));
         }
@@ -262,6 +290,11 @@ impl Rounds {
             wrong.push(format!("suspect: {}", program.errors.so_far()));
         }
         program.signal("KILL");
+        drop(program);
+        let verified = self.bench.run(&["store", "verify", "--data", "data"], b"");
+        if verified.code != Some(0) {
+            wrong.push(format!("damaged: {}{}", verified.out, verified.err));
+        }
         let effects = self.ledger.effects();
         let taken: BTreeSet<&String> = taken(&effects).collect();
         for order in taken.iter().filter(|order| !self.acknowledged.contains(**order)) {
@@ -306,7 +339,7 @@ impl Rounds {
         self.send_until_still(&old);
         let new = self.bench.start_with(&[planted], &run);
         assert!(new.errors.came("It stays until"), "{}", new.errors.so_far());
-        let _ = self.settle();
+        let _ = self.settle(&new);
         old.signal("CONT");
         // Time for the old one to do what it had begun.
         self.send(Some(20), &new);
@@ -314,9 +347,9 @@ impl Rounds {
     }
 
     /// Waits until no run is open and every order is done. Returns what is left, if it comes to no end.
-    fn settle(&self) -> Vec<String> {
+    fn settle(&self, program: &Program) -> Vec<String> {
         let journal = open_journal(&self.bench.path("data"));
-        let (mut seen, mut same) = ((0, 0), 0);
+        let (mut seen, mut same, mut idle) = ((0, 0), 0, 0);
         let patience = if self.planted.is_some() { LITTLE_PATIENCE } else { PATIENCE };
         loop {
             // The orders first: between two flows an order has no run for a moment.
@@ -326,14 +359,16 @@ impl Rounds {
             let mut left: Vec<String> = all.into_iter().filter(|order| !done(order)).cloned().collect();
             let open = open_runs(&journal);
             let now = (effects.len(), open.len());
-            same = if now == seen { same + 1 } else { 0 };
+            // On a busy machine it may be long until somebody has his turn, or the disk has time.
+            let is_idle = is_idle(program.id()) && is_idle(self.ledger.id());
+            (same, idle) = if now == seen { (same + 1, idle + usize::from(is_idle)) } else { (0, 0) };
             seen = now;
-            if (left.is_empty() && open.is_empty()) || same > patience {
+            if (left.is_empty() && open.is_empty()) || idle > patience || same > NO_MORE {
                 left.extend(open);
                 return left;
             }
             if self.ledger.moves() {
-                same = 0;
+                (same, idle) = (0, 0);
             }
         }
     }
@@ -371,6 +406,19 @@ fn files(folder: &Path) -> Vec<String> {
     names.filter(|name| name.starts_with("journal")).collect()
 }
 
+/// Copies all files of a folder.
+fn copy_files(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("it can be made");
+    for entry in fs::read_dir(from).expect("it is there").flatten() {
+        fs::copy(entry.path(), to.join(entry.file_name())).expect("it can be copied");
+    }
+}
+
+/// Beside what was synced: says that the folder of large values has its name for good.
+fn named(shadow: &Path) -> PathBuf {
+    shadow.join(format!("{PAYLOADS}.named"))
+}
+
 /// The orders that were begun, whether anybody was told or not, each as often as it has effects.
 fn taken(effects: &Effects) -> impl Iterator<Item = &String> {
     effects.keys().filter(|(effect, _)| effect != SEEN).map(|(_, order)| order)
@@ -389,9 +437,9 @@ async fn stands_still(program: &Program) {
 }
 
 /// Places an order. `None` if the host does not say that it has it.
-async fn place(data: &Path, order: &str) -> Option<()> {
+async fn place(data: &Path, order: &str, note: &str) -> Option<()> {
     let mut client = Client::connect(data).await.ok()?;
-    let input = Value::from_text(json!({ "order": order }).to_string()).expect("it is JSON");
+    let input = Value::from_text(json!({ "order": order, "note": note }).to_string()).expect("it is JSON");
     let request = Request::Send(SendRequest { target: "orders.create".to_owned(), input, caller: None, wait: false });
     client.ask(&request).await.ok()?;
     match client.next().await.ok()? {
@@ -424,11 +472,11 @@ fn shim(file: &Path) -> PathBuf {
     file.to_owned()
 }
 
-/// The order workload: one flow a service, each with one effect, and an event from one to the next. Two of these are seen by whoever keeps no
-/// record too.
+/// The order workload: one flow a service, each with one effect, and an event from one to the next. The first of these takes the order's note along.
+/// Two of them are seen by whoever keeps no record too.
 fn pipeline(ledger: &str) -> String {
     let mut text = format!(
-        "pipeline: orders\nevents:\n  Created: {{ order: string }}\n  Reserved: {{ order: string }}\n  Purchased: {{ order: string }}\n  Counted: {{ order: string }}\n\
+        "pipeline: orders\nevents:\n  Created: {{ order: string, note: string }}\n  Reserved: {{ order: string }}\n  Purchased: {{ order: string }}\n  Counted: {{ order: string }}\n\
          executors:\n  effect: {{ builtin: http.request, grants: {{ http: ['{ledger}'] }} }}\nflows:\n"
     );
     let tells = ["Created", "Reserved", "Purchased", "Counted"];
@@ -438,12 +486,14 @@ fn pipeline(ledger: &str) -> String {
             _ => format!("{{ event: {}, mode: direct }}", tells[place - 1]),
         };
         text.push_str(&format!(
-            "  {effect}:\n    trigger: {trigger}\n    input: {{ order: string }}\n    steps:\n      - id: done\n        run: effect\n        \
+            "  {effect}:\n    trigger: {trigger}\n    input: {{ order: string{} }}\n    steps:\n      - id: done\n        run: effect\n        \
              with: {{ method: POST, url: '{ledger}/{effect}', body: '${{input.order}} ${{job.key}}' }}\n        \
-             retry: {{ max_retries: 5, base_delay: 50ms }}\n"
+             retry: {{ max_retries: 5, base_delay: 50ms }}\n",
+            if place < 2 { ", note: string" } else { "" }
         ));
         if let Some(event) = tells.get(place) {
-            text.push_str(&format!("      - emit: {{ {event}: {{ order: '${{input.order}}' }} }}\n"));
+            let note = if place == 0 { ", note: '${input.note}'" } else { "" };
+            text.push_str(&format!("      - emit: {{ {event}: {{ order: '${{input.order}}'{note} }} }}\n"));
         }
     }
     for place in [0, 2] {

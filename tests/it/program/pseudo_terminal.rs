@@ -6,7 +6,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 
-use super::shared::lock;
+use super::shared::{LIFETIME, lock};
 use super::{Bench, Finished, Output, Process, STARTING};
 
 /// Ctrl-C, as a keyboard sends it.
@@ -35,7 +35,7 @@ impl Bench {
         // The copies of the terminal's end go with the command: the screen ends when the program does.
         drop(command);
         let keyboard = File::from(master.try_clone().expect("copied"));
-        Terminal { keyboard, screen: Output::of(File::from(master)), process: Process::watched(child) }
+        Terminal { keyboard, screen: Output::of(File::from(master)), process: Process::watched(child, LIFETIME) }
     }
 }
 

@@ -1,6 +1,7 @@
 //! `pipehost store`, over a folder that a host has left.
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::Value as Json;
 
@@ -35,7 +36,18 @@ fn what_a_host_has_left_is_all_there_and_can_be_exported_and_copied() {
     bench.run(&["store", "verify", "--data", "copy"], b"").ends_with(0);
     bench.run(&["run", "notes.yaml", "--data", "copy"], b"one more\n").ends_with(0);
     bench.run(&["store", "verify", "--data", "copy"], b"").ends_with(0);
+    let [told] = &bench.run(&["store", "backup", "other", "--json", "--data", "data"], b"").ends_with(0).objects()[..] else {
+        panic!("it is one object")
+    };
+    assert_eq!((&told["good"], &told["copy"]), (&Json::Bool(true), &Json::from("other")), "{told}");
     bench.run(&["store", "backup", "copy", "--data", "data"], b"").ends_with(3).says(&["error[E0737]", "there is something in it"]);
+}
+
+/// Copies the files of a folder.
+fn copied(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).expect("it is there").flatten().filter(|entry| entry.path().is_file()) {
+        fs::copy(entry.path(), to.join(entry.file_name())).expect("it can be copied");
+    }
 }
 
 #[test]
@@ -61,6 +73,23 @@ fn a_host_that_may_have_lost_something_says_so_takes_nothing_and_goes_on_once_it
     }
     bench.run(&ACCEPT, b"").ends_with(1).says(&["row 2 of the journal is missing", "--yes"]);
     assert!(!bench.path("data/journal.lost-1").exists(), "nothing was said yet");
+    let as_object = |arguments: &[&str], code| {
+        let finished = bench.run(&[&["store", "accept-loss", "--json", "--data", "data"], arguments].concat(), b"");
+        let [told] = &finished.ends_with(code).objects()[..] else { panic!("it is one object: {}", finished.out) };
+        told.clone()
+    };
+    let asked = as_object(&[], 1);
+    assert!(asked["lost"]["data_loss_suspected"] == Json::Bool(true) && asked["accepted"].is_null(), "{asked}");
+    fs::create_dir_all(bench.path("aside")).expect("made");
+    copied(&bench.path("data"), &bench.path("aside"));
+    let accepted = as_object(&["--yes"], 0);
+    let run = &accepted["accepted"]["runs"][0];
+    assert!(run["run"].is_string() && run["has"].is_number(), "{accepted}");
+    assert!(accepted["accepted"]["copy"].as_str().is_some_and(|copy| copy.ends_with("journal.lost-1")), "{accepted}");
+    assert_eq!(as_object(&["--yes"], 0), serde_json::json!({ "lost": null, "accepted": null }));
+    // The same in words, of what was there before.
+    fs::remove_dir_all(bench.path("data")).expect("removed");
+    fs::rename(bench.path("aside"), bench.path("data")).expect("put back");
     let accepted = bench.run(&["store", "accept-loss", "--yes", "--data", "data"], b"");
     accepted.ends_with(0);
     assert!(accepted.out.contains("run ") && accepted.out.contains("journal.lost-1"), "{}", accepted.out);

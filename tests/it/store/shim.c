@@ -1,15 +1,18 @@
 /* A disk that fails, for tests: loaded before the C library, it stands between a program and its files.
  *
- * Only files are concerned whose path holds the text of SHIM_PATH.
+ * Only files are concerned whose path holds the text of SHIM_PATH, or one of its texts: a colon stands between two.
  *   SHIM_FAIL_SYNC=N   the Nth fsync or fdatasync fails with EIO; those after it end well
  *   SHIM_SKIP_SYNC=1   none is carried out, and all end well
  *   SHIM_DELAY=MS      each takes so much longer
  *   SHIM_SHADOW=DIR    after each that is carried out, DIR has a copy of the file: what a power cut would leave
+ *   SHIM_FOLDER=PATH   of this folder DIR has a file once it was synced under its name: what was not synced before is empty there, and
+ *                      what got its name later is not there. NAME.named is beside it in DIR once the folder above it was synced too
  *   SHIM_BUDGET=BYTES  files may grow by so much together; then writes fail with ENOSPC. What is deleted or cut gives room back
  *   SHIM_ROOM=FILE     as long as this file is there, there is room again
  *   SHIM_BROKEN=FILE   as long as this file is there, writes fail with EIO
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -34,25 +37,40 @@ static long number(const char *name) {
     return text ? atol(text) : -1;
 }
 
+static int is_wanted(const char *path) {
+    const char *wanted = getenv("SHIM_PATH");
+    while (wanted && *wanted) {
+        size_t length = strcspn(wanted, ":");
+        if (length > 0 && memmem(path, strlen(path), wanted, length)) return 1;
+        wanted += length + (wanted[length] == ':');
+    }
+    return 0;
+}
+
 /* Whether an open file is concerned; its path is put where `path` is. */
 static int concerned(int file, char *path) {
-    const char *wanted = getenv("SHIM_PATH");
     char link[64];
     snprintf(link, sizeof link, "/proc/self/fd/%d", file);
     ssize_t length = readlink(link, path, PATH_MAX - 1);
-    if (length < 0) return 0;
-    path[length] = 0;
-    return wanted && strstr(path, wanted) != NULL;
+    path[length < 0 ? 0 : length] = 0;
+    return length >= 0 && is_wanted(path);
 }
 
-static void shadow(int file, const char *path) {
-    const char *folder = getenv("SHIM_SHADOW");
-    if (!folder) return;
+static const char *name_of(const char *path) {
     const char *name = strrchr(path, '/');
-    char target[PATH_MAX * 2], fresh[PATH_MAX * 2 + 8], block[65536];
-    snprintf(target, sizeof target, "%s/%s", folder, name ? name + 1 : path);
+    return name ? name + 1 : path;
+}
+
+/* The folder whose names have to be synced, if `path` is in it, or it itself. */
+static const char *folder_of(const char *path) {
+    const char *folder = getenv("SHIM_FOLDER");
+    size_t length = folder ? strlen(folder) : 0;
+    return folder && strncmp(path, folder, length) == 0 && (path[length] == 0 || path[length] == '/') ? folder : NULL;
+}
+
+static void copy(const char *path, const char *target) {
+    char fresh[PATH_MAX * 2 + 8], block[65536];
     snprintf(fresh, sizeof fresh, "%s.new", target);
-    pthread_mutex_lock(&shadowing);
     int from = open(path, O_RDONLY | O_CLOEXEC), to = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     ssize_t length;
     while (from >= 0 && to >= 0 && (length = read(from, block, sizeof block)) > 0)
@@ -60,11 +78,55 @@ static void shadow(int file, const char *path) {
     if (from >= 0) close(from);
     if (to >= 0) close(to);
     rename(fresh, target);
-    pthread_mutex_unlock(&shadowing);
-    (void)file;
 }
 
-/* 1: carry it out; 0: it ended well; -1: it failed. */
+/* Gives what was synced of each file of a folder the names that the files have now. */
+static void name_all(const char *shadows, const char *path) {
+    char target[PATH_MAX * 2], known[PATH_MAX], content[PATH_MAX];
+    snprintf(known, sizeof known, "%s/%s", shadows, name_of(path));
+    mkdir(known, 0700);
+    DIR *folder = opendir(path);
+    for (struct dirent *entry; folder && (entry = readdir(folder)) != NULL;) {
+        if (entry->d_name[0] == '.') continue;
+        snprintf(target, sizeof target, "%s/%s", known, entry->d_name);
+        snprintf(content, sizeof content, "%s/inode.%lu", shadows, (unsigned long)entry->d_ino);
+        if (rename(content, target) == 0 || access(target, F_OK) == 0) continue;
+        int empty = open(target, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        if (empty >= 0) close(empty);
+    }
+    if (folder) closedir(folder);
+}
+
+static void shadow(int file, const char *path) {
+    const char *shadows = getenv("SHIM_SHADOW");
+    char target[PATH_MAX * 2];
+    struct stat state;
+    if (!shadows || fstat(file, &state) != 0) return;
+    pthread_mutex_lock(&shadowing);
+    if (S_ISDIR(state.st_mode)) {
+        if (folder_of(path)) name_all(shadows, path);
+    } else {
+        if (folder_of(path)) snprintf(target, sizeof target, "%s/inode.%lu", shadows, (unsigned long)state.st_ino);
+        else snprintf(target, sizeof target, "%s/%s", shadows, name_of(path));
+        copy(path, target);
+    }
+    pthread_mutex_unlock(&shadowing);
+}
+
+/* A folder was synced: if the one whose names count is in it, that one has its name for good. */
+static void name_folder(const char *path) {
+    const char *shadows = getenv("SHIM_SHADOW"), *folder = getenv("SHIM_FOLDER");
+    size_t length = strlen(path);
+    char target[PATH_MAX * 2];
+    if (number("SHIM_SKIP_SYNC") == 1) return;
+    if (!shadows || !folder || strncmp(folder, path, length) != 0 || folder[length] != '/' || strchr(folder + length + 1, '/')) return;
+    if (access(folder, F_OK) != 0) return;
+    snprintf(target, sizeof target, "%s/%s.named", shadows, name_of(folder));
+    int named = open(target, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (named >= 0) close(named);
+}
+
+/* 1: carry it out; 2: it is nobody's business; 0: it ended well; -1: it failed. */
 static int before_sync(int file, char *path) {
     if (!concerned(file, path)) return 2;
     if (atomic_fetch_add(&syncs, 1) + 1 == number("SHIM_FAIL_SYNC")) {
@@ -82,6 +144,7 @@ int fsync(int file) {
     if (what <= 0) return what;
     int done = NEXT(fsync)(file);
     if (done == 0 && what == 1) shadow(file, path);
+    if (done == 0 && what == 2) name_folder(path);
     return done;
 }
 
@@ -168,14 +231,15 @@ int ftruncate64(int file, off64_t length) {
     return NEXT(ftruncate64)(file, length);
 }
 
+/* Of the folder whose names count nothing goes from the copy: what is removed there may come back with the power. */
 int unlink(const char *path) {
-    const char *wanted = getenv("SHIM_PATH"), *shadows = getenv("SHIM_SHADOW"), *name = strrchr(path, '/');
+    const char *shadows = getenv("SHIM_SHADOW");
     struct stat state;
-    if (wanted && strstr(path, wanted) && stat(path, &state) == 0) give_back(state.st_size, 0);
+    if (is_wanted(path) && stat(path, &state) == 0) give_back(state.st_size, 0);
     int done = NEXT(unlink)(path);
-    if (done == 0 && shadows && wanted && strstr(path, wanted)) {
+    if (done == 0 && shadows && is_wanted(path) && !folder_of(path)) {
         char target[PATH_MAX * 2];
-        snprintf(target, sizeof target, "%s/%s", shadows, name ? name + 1 : path);
+        snprintf(target, sizeof target, "%s/%s", shadows, name_of(path));
         NEXT(unlink)(target);
     }
     return done;

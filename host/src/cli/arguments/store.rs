@@ -55,6 +55,9 @@ pub(in crate::cli) struct Backup {
     /// The folder for the copy; it must be empty, or not be there
     #[arg(value_name = "FOLDER")]
     pub(in crate::cli) target: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(in crate::cli) json: bool,
     #[command(flatten)]
     pub(in crate::cli) place: InFolder,
 }
@@ -64,6 +67,9 @@ pub(in crate::cli) struct AcceptLoss {
     /// Do it; without this it is only said what is lost
     #[arg(long)]
     pub(in crate::cli) yes: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(in crate::cli) json: bool,
     #[command(flatten)]
     pub(in crate::cli) place: InFolder,
 }

@@ -48,6 +48,8 @@ pub(super) struct Changes {
     set: Option<Change>,
     /// What followed from the end of jobs that had promised something.
     followed: Vec<(JobId, Followed)>,
+    /// Jobs that have succeeded and whose promises stay.
+    stay: Vec<JobId>,
 }
 
 impl Driver {
@@ -118,7 +120,7 @@ impl Driver {
     ) -> Given {
         let facts = Arc::new(facts);
         let (held, set) = set.unzip();
-        let mut changes = Changes { set: set.flatten(), followed: Vec::new() };
+        let mut changes = Changes { set: set.flatten(), ..Changes::default() };
         let mut writes = self.beside(&facts);
         let cell = if self.promised.is_empty() { None } else { self.cell.clone() };
         let held = held.or_else(|| {
@@ -179,7 +181,9 @@ impl Driver {
             let Fact::JobEnded { job, outcome, .. } = fact else { continue };
             let Some(index) = self.promised.iter().position(|other| other == job) else { continue };
             self.promised.swap_remove(index);
-            let followed = held.settle(settings, *job, matches!(outcome, JobOutcome::Succeeded { .. }));
+            let succeeded = matches!(outcome, JobOutcome::Succeeded { .. });
+            let followed = held.settle(settings, *job, succeeded);
+            changes.stay.extend(succeeded.then_some(*job));
             changes.followed.extend(followed.into_iter().map(|followed| (*job, followed)));
             changed = true;
         }
@@ -253,6 +257,12 @@ impl Driver {
         requester.keeps(&RunEnd { run, outcome: outcome.clone(), degraded, output }, reply)
     }
 
+    /// What jobs that have succeeded promised stays for good: that is kept.
+    pub(super) fn confirm(&self, changes: &Changes) {
+        let Some(cell) = &self.cell else { return };
+        changes.stay.iter().for_each(|job| cell.confirm(*job));
+    }
+
     /// Tells what was set, or what followed from the end of that job.
     pub(super) fn tell_changes(&self, changes: &mut Changes, of: Option<JobId>) {
         let key = || self.state.beginning().state_key.clone();
@@ -274,6 +284,8 @@ impl Driver {
         if let (Some(cell), Some(change)) = (&self.cell, refused.changes.set.take()) {
             cell.refused(change.version, &change.before);
         }
+        // A success that is not kept is none: what it promised is settled by what the job comes to instead.
+        self.promised.append(&mut refused.changes.stay);
         for (job, claim, _) in refused.facts.iter().filter_map(|fact| self.claimed_end(fact)) {
             self.shared.flights.take_back(job, claim);
         }

@@ -57,6 +57,11 @@ impl Driver {
         Opening { commit: self.offer(first, &facts, &commands), first, facts, commands }
     }
 
+    /// Whether its facts outlive the host.
+    pub fn is_durable(&self) -> bool {
+        self.state.flow().durable
+    }
+
     /// Gives the same to the store again, which had no room for it.
     pub fn offer_again(&self, opening: &mut Opening) {
         opening.commit = self.offer(opening.first, &opening.facts, &opening.commands);

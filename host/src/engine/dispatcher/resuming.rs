@@ -13,6 +13,29 @@ use crate::model::job::CancelReason;
 use crate::model::port::Activate;
 use crate::model::record::Fact;
 
+/// By which whoever has taken a run up hears that it has got on: it is dropped then, or with the run's task.
+pub struct TakenUp {
+    /// Whether to begin an attempt again is not to have got on yet.
+    beyond_attempts: bool,
+    _token: TaskTrackerToken,
+}
+
+impl TakenUp {
+    /// Until it has recorded something.
+    pub const fn until_recorded(token: TaskTrackerToken) -> Self {
+        Self { beyond_attempts: false, _token: token }
+    }
+
+    /// Until it has recorded more than that it begins an attempt again.
+    pub const fn until_further(token: TaskTrackerToken) -> Self {
+        Self { beyond_attempts: true, _token: token }
+    }
+
+    fn is_over_with(&self, facts: &[Fact]) -> bool {
+        !self.beyond_attempts || facts.iter().any(|fact| !matches!(fact, Fact::AttemptStarted { .. }))
+    }
+}
+
 impl Driver {
     /// A run that is about to go on. From here on others find its waits and its shared jobs.
     pub fn again(driving: Driving, facts: &[Fact]) -> Box<Self> {
@@ -27,9 +50,16 @@ impl Driver {
         driver
     }
 
-    /// Lets go of this once it has recorded something.
-    pub fn counted_by(&mut self, token: Option<TaskTrackerToken>) {
-        self.taken_up = token;
+    /// Lets go of this once it has got so far.
+    pub fn counted_by(&mut self, taken_up: Option<TakenUp>) {
+        self.taken_up = taken_up;
+    }
+
+    /// These facts are kept: whoever waits for as much hears it.
+    pub(super) fn let_go(&mut self, facts: &[Fact]) {
+        if self.taken_up.as_ref().is_some_and(|taken_up| taken_up.is_over_with(facts)) {
+            self.taken_up = None;
+        }
     }
 
     /// Drives it to its end. What these `emit` steps emitted may not have reached everybody.

@@ -5,12 +5,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_util::task::TaskTracker;
+
 use crate::clock::Busy;
 use crate::engine::calls::Callee;
+use crate::engine::dispatcher::TakenUp;
 use crate::engine::recovery::CLAIMS;
 use crate::engine::shared::Shared;
 use crate::model::id::RunId;
-use crate::model::record::Fact;
 
 use super::classify::{Found, Revived};
 use super::stalled::Reason;
@@ -23,8 +25,6 @@ const CUT_OFF_TOGETHER: usize = 5;
 
 /// So long one that is taken up alone keeps the next one waiting at most: what ends a host does so soon.
 const KEEPS_WAITING: Duration = Duration::from_secs(10);
-/// The wait between two looks at what it has recorded.
-const LOOK: Duration = Duration::from_millis(50);
 
 impl Shared {
     /// Whether a run, taken up so often already without anything recorded of it, may be what ended the last hosts.
@@ -82,35 +82,15 @@ impl Shared {
         {
             return self.give_up_on(&revived, count, called).await;
         }
-        let before = self.ports.store.facts(run).await.map_or(0, |facts| facts.len());
+        let under_way = TaskTracker::new();
+        let taken_up = Some(TakenUp::until_further(under_way.token()));
         let goes_on = match is_unwanted {
-            true => self.call_off_stalled(run).await.is_ok(),
-            false => self.try_again(run).await,
+            true => self.call_off_stalled(run, taken_up).await.is_ok(),
+            false => self.try_again(run, taken_up).await,
         };
         if goes_on {
-            self.until_over_it(run, before, busy).await;
-        }
-    }
-
-    /// Waits until a run has got further than to begin an attempt again, or is under way no more; and no longer than the next one may be kept waiting.
-    async fn until_over_it(&self, run: RunId, before: usize, busy: &mut Busy) {
-        let due = self.ports.clock.now() + KEEPS_WAITING;
-        while self.is_live(run) && self.ports.clock.now() < due {
-            let facts = self.ports.store.facts(run).await.unwrap_or_default();
-            if facts.iter().skip(before).any(|fact| !matches!(fact, Fact::AttemptStarted { .. })) {
-                return;
-            }
-            let look = self.ports.clock.sleep_until(self.ports.clock.now() + LOOK);
-            let stopped = busy.rest(async {
-                tokio::select! {
-                    biased;
-                    () = self.stop.cancelled() => true,
-                    () = look => false,
-                }
-            });
-            if stopped.await {
-                return;
-            }
+            // Until it has got further than to begin an attempt again, or is under way no more.
+            self.give_way(&under_way, KEEPS_WAITING, busy).await;
         }
     }
 }

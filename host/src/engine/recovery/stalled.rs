@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::engine::calls::Callee;
 use crate::engine::dead_letters::DeadLetters;
+use crate::engine::dispatcher::TakenUp;
 use crate::engine::recovery::CLAIMS;
 use crate::engine::run::unfolded;
 use crate::engine::shared::Shared;
@@ -252,7 +253,7 @@ impl Shared {
             });
             let Some(reloaded) = reloaded.await else { return };
             for run in self.stalled.hopeful() {
-                self.try_again(run).await;
+                self.try_again(run, None).await;
             }
             self.stalled_have_changed();
             if self.stalled.is_over() {
@@ -283,11 +284,12 @@ impl Shared {
         })
     }
 
-    /// Takes up one that was stalled only for its end: what it did is undone, and its `finally` is done, as if it had been cancelled under way.
+    /// Takes up one that was stalled only for its end: what it did is undone, and its `finally` is done, as if it had been cancelled under way. Lets go of
+    /// `taken_up` when it has got so far, or has no task.
     ///
     /// # Errors
     /// Why it cannot be taken up. Then nothing has changed.
-    pub(in crate::engine) async fn call_off_stalled(self: &Arc<Self>, run: RunId) -> Result<(), String> {
+    pub(in crate::engine) async fn call_off_stalled(self: &Arc<Self>, run: RunId, taken_up: Option<TakenUp>) -> Result<(), String> {
         let unreadable = || "the store has no facts of it that can be read".to_owned();
         let callee = || self.stalled.take(run).flatten().map(|callee| callee as Arc<dyn Requester>);
         match self.found_again(run).await.ok_or_else(unreadable)? {
@@ -299,15 +301,15 @@ impl Shared {
             }
             Found::Working(revived) => {
                 revived.control.cancel(CancelReason::Requested);
-                let driver = self.take_up(*revived, callee());
+                let driver = self.take_up(*revived, callee()).counted_by(taken_up);
                 self.go_on(driver);
             }
         }
         Ok(())
     }
 
-    /// Takes up one that was stalled, if it can go on now. Returns whether it does.
-    pub(in crate::engine) async fn try_again(self: &Arc<Self>, run: RunId) -> bool {
+    /// Takes up one that was stalled, if it can go on now. Returns whether it does. Lets go of `taken_up` when it has got so far, or has no task.
+    pub(in crate::engine) async fn try_again(self: &Arc<Self>, run: RunId, taken_up: Option<TakenUp>) -> bool {
         let Some(found) = self.found_again(run).await else { return false };
         let callee = || self.stalled.take(run).flatten().map(|callee| callee as Arc<dyn Requester>);
         match found {
@@ -323,7 +325,7 @@ impl Shared {
             }
             Found::Working(revived) => {
                 self.tell_of(revived.beginning(), What::Recovered);
-                let driver = self.take_up(*revived, callee());
+                let driver = self.take_up(*revived, callee()).counted_by(taken_up);
                 self.go_on(driver);
             }
         }

@@ -53,9 +53,14 @@ impl Shared {
         let (pipeline, flow) = (activation.pipeline.clone(), activation.flow.clone());
         if let Some(event) = &activation.event {
             let key = InboxKey { pipeline: pipeline.clone(), flow: flow.clone(), event: event.id };
-            if self.took_before(key, event).await {
-                settle(receipt);
-                return Admission::Dropped;
+            match self.took_before(key, event).await {
+                Ok(false) => {}
+                Ok(true) => {
+                    settle(receipt);
+                    return Admission::Dropped;
+                }
+                // To start it could be to do twice what is done. The event is told again when the host starts anew.
+                Err(error) => return Admission::Refused(refusal(&error)),
             }
         }
         let admission = match self.prepare(activation) {
@@ -185,7 +190,8 @@ impl Shared {
         }
         let receipt = ticket.receipt.take();
         let patient = receipt.is_some() || !ticket.waits;
-        let facts = Arc::new(vec![Fact::Queued(Arc::new(ticket.beginning.clone()))]);
+        let beginning = Arc::new(ticket.beginning.clone());
+        let facts = Arc::new(vec![Fact::Queued(Arc::clone(&beginning))]);
         let (run, writes) = (ticket.beginning.run, ticket.installed.bundle_write());
         let batch = move || Batch { writes: writes.clone(), ..Batch::of(run, 0, Arc::clone(&facts)) };
         let mut commit = self.ports.store.commit(batch());
@@ -198,6 +204,7 @@ impl Shared {
             first => {
                 let (sender, kept) = oneshot::channel();
                 let (clock, stop, store) = (Arc::clone(&self.ports.clock), self.stop.clone(), Arc::clone(&self.ports.store));
+                let shared = self.weak.upgrade();
                 let mut busy = self.ports.activity.enter();
                 self.tasks.spawn(async move {
                     let mut result = match first {
@@ -207,8 +214,15 @@ impl Shared {
                     while patient && super::starting::is_full(&result) && super::starting::is_room_awaited(&clock, &stop, &mut busy).await {
                         result = store.commit(batch()).await;
                     }
-                    if result.is_ok() {
-                        settle(receipt);
+                    match (&result, receipt, shared) {
+                        (Ok(()), receipt, _) => settle(receipt),
+                        (Err(error), Some(receipt), Some(shared)) => {
+                            if shared.bury(&beginning, true, receipt, error).await {
+                                // Nobody asked for it who would have to hear that it never runs.
+                                drop(shared.lock_door().withdraw(beginning.run));
+                            }
+                        }
+                        (Err(_), ..) => {}
                     }
                     let _ = sender.send(result);
                 });
@@ -253,7 +267,12 @@ impl Shared {
                 settle(receipt);
                 failure
             }
-            Err(error) => return Admission::Refused(refusal(&error).with_cause(failure)),
+            Err(error) => {
+                if let Some(receipt) = receipt {
+                    self.bury(&beginning, durable, receipt, &error).await;
+                }
+                return Admission::Refused(refusal(&error).with_cause(failure));
+            }
         };
         let unheard = if is_asked { None } else { unheard(&beginning, &outcome, durable) };
         let what = What::RunEnded { outcome, elapsed: std::time::Duration::ZERO, unheard };

@@ -154,7 +154,7 @@ impl Shared {
                 };
                 drop(turn);
                 if !has_ended {
-                    self.try_again(run).await;
+                    self.try_again(run, None).await;
                 }
                 Ok(MigrationOutcome::Done)
             }

@@ -27,7 +27,7 @@ impl Shared {
     /// A parked run goes on with what could not be undone; a stalled one is tried again, however often it came to nothing.
     pub(in crate::engine) async fn resume(self: &Arc<Self>, run: RunId) -> Result<(), Failure> {
         if self.stalled.contains(run) {
-            return match self.try_again(run).await {
+            return match self.try_again(run, None).await {
                 true => Ok(()),
                 false => Err(refuse(FailureKind::Rejected, format!("run {run} is still stalled: {}", self.stalled.why(run)))),
             };
@@ -93,7 +93,7 @@ impl Shared {
     /// A run that is no longer wanted, wherever it stands: what it did is undone. A stalled one is taken up for that.
     pub(in crate::engine) async fn call_off(self: &Arc<Self>, run: RunId) -> Result<(), Failure> {
         if self.stalled.contains(run) {
-            let called_off = self.call_off_stalled(run).await;
+            let called_off = self.call_off_stalled(run, None).await;
             return called_off.map_err(|why| {
                 let message = format!(
                     "run {run} stays stalled, since what it did can only be undone when it can go on: {why}; once that is mended, cancel it again"

@@ -92,7 +92,7 @@ impl Shared {
     pub(super) async fn wake(self: Arc<Self>, run: RunId, stub: Stub, control: Arc<Control>, busy: Busy) {
         let Stub { group, held, .. } = stub;
         let Held { requester, cell, cancel_keys } = held.map_or_else(Held::nothing, |held| *held);
-        let facts = self.ports.store.facts(run).await.map(unfolded);
+        let facts = self.insist(|| self.ports.store.facts(run)).await.map(unfolded);
         let (facts, count) = match facts {
             Ok((facts, count)) => (Ok(facts), count),
             Err(error) => (Err(error), 0),

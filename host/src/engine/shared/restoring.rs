@@ -22,23 +22,24 @@ impl Shared {
     /// What is wrong with the store; then nothing may be started, since it would begin from a state that is not what was. What is wrong with one thing in
     /// it is no error.
     pub(in crate::engine) async fn restore(&self) -> Result<(), StoreError> {
+        let store = &self.ports.store;
         let now = self.ports.clock.now();
-        let letters = self.ports.store.first_kept(Room::DeadLetter, usize::MAX).await?;
+        let letters = self.insist(|| store.first_kept(Room::DeadLetter, usize::MAX)).await?;
         self.dead_letters.load(&letters);
         self.tell_unreadable(Room::DeadLetter, &letters.unreadable);
         let mut writes = self.restore_states(letters.kept).await?;
         for room in [Room::Dedup, Room::Cache] {
-            let Page { kept, unreadable } = self.ports.store.first_kept(room, usize::MAX).await?;
+            let Page { kept, unreadable } = self.insist(|| store.first_kept(room, usize::MAX)).await?;
             let broken = self.flights.restore(kept, now);
             self.tell_unreadable(room, &[unreadable, broken].concat());
         }
-        let Page { kept, unreadable } = self.ports.store.first_kept(Room::Answer, usize::MAX).await?;
+        let Page { kept, unreadable } = self.insist(|| store.first_kept(Room::Answer, usize::MAX)).await?;
         let (forgotten, broken) = self.repeats.restore(kept, now);
         let unreadable = [unreadable, broken].concat();
         self.repeats.refuse(&unreadable);
         self.tell_unreadable(Room::Answer, &unreadable);
         writes.extend(forgotten);
-        let Page { kept, unreadable } = self.ports.store.first_kept(Room::Wait, usize::MAX).await?;
+        let Page { kept, unreadable } = self.insist(|| store.first_kept(Room::Wait, usize::MAX)).await?;
         self.tell_unreadable(Room::Wait, &unreadable);
         for kept in kept {
             match read_closed(&kept) {
@@ -49,11 +50,14 @@ impl Shared {
         if writes.is_empty() {
             return Ok(());
         }
-        match self.ports.store.write(writes).await {
-            // What is of no use is so at the next start too, when there may be room to say so.
-            Err(StoreError::Full(_)) => Ok(()),
-            written => written,
-        }
+        let write = || async {
+            match store.write(writes.clone()).await {
+                // What is of no use is so at the next start too, when there may be room to say so.
+                Err(StoreError::Full(_)) => Ok(()),
+                written => written,
+            }
+        };
+        self.insist(write).await
     }
 
     /// Has the states that can be read; whoever needs one that cannot is refused, until somebody drops the dead letter that stands for it. Returns what is
@@ -61,7 +65,7 @@ impl Shared {
     async fn restore_states(&self, letters: Vec<Kept>) -> Result<Vec<Write>, StoreError> {
         let bounds: HashMap<PipelineName, Arc<Bound>> =
             self.bounds().into_iter().map(|bound| (bound.pipeline.name.clone(), bound)).collect();
-        let Page { kept, mut unreadable } = self.ports.store.first_kept(Room::State, usize::MAX).await?;
+        let Page { kept, mut unreadable } = self.insist(|| self.ports.store.first_kept(Room::State, usize::MAX)).await?;
         let settings = |name: &PipelineName| bounds.get(name).map(|bound| &bound.pipeline.state);
         let Restored { forgotten: mut writes, unfit, unreadable: broken } = self.states.restore(kept, settings);
         for Unfit { key, version, after, failure } in unfit {

@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::admitting::Queued;
 use super::{Running, Shared, Ticket, cancel_keys_of, evaluate_key, limits, request_key};
 use crate::engine::calls::Callee;
 use crate::engine::control::Control;
-use crate::engine::dispatcher::{Driver, Driving};
+use crate::engine::dispatcher::{Driver, Driving, TakenUp};
 use crate::engine::door::{DoorKey, Guest, Limits};
 use crate::engine::idempotency::{self, Fan};
 use crate::engine::installed::Installed;
@@ -23,6 +22,7 @@ use crate::model::activation::{Patience, Requester};
 use crate::model::event::Event;
 use crate::model::id::{Digest, FlowName, RunId};
 use crate::model::job::CancelReason;
+use crate::model::port::StoreError;
 use crate::model::record::{Beginning, Fact, InboxKey};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
@@ -37,9 +37,9 @@ impl Resuming {
         self.driver
     }
 
-    /// The same, which lets go of this once it has recorded something.
-    pub(in crate::engine) fn counted_by(mut self, token: Option<TaskTrackerToken>) -> Self {
-        self.driver.counted_by(token);
+    /// The same, which lets go of this once it has got so far.
+    pub(in crate::engine) fn counted_by(mut self, taken_up: Option<TakenUp>) -> Self {
+        self.driver.counted_by(taken_up);
         self
     }
 }
@@ -59,14 +59,17 @@ impl Shared {
     }
 
     /// Whether the flow took the event before the host ended.
-    pub(super) async fn took_before(&self, key: InboxKey, event: &Event) -> bool {
+    ///
+    /// # Errors
+    /// That is not known, and will not be.
+    pub(super) async fn took_before(&self, key: InboxKey, event: &Event) -> Result<bool, StoreError> {
         match self.recovered.get() {
             Some(recovered) if event.time <= *recovered => {
                 // Whoever brings it may rest meanwhile, and that would look as if no event were on its way: the host would end with it.
                 let _busy = self.ports.activity.enter();
-                self.ports.store.has_taken(key).await.unwrap_or(false)
+                self.insist(|| self.ports.store.has_taken(key.clone())).await
             }
-            _ => false,
+            _ => Ok(false),
         }
     }
 

@@ -61,6 +61,10 @@ impl Shared {
             if let Err(error) = queued {
                 // Whoever asked was told that it is not admitted.
                 shared.left(ticket.beginning.run);
+                if ticket.beginning.event.is_some() && matches!(error, StoreError::TooLarge { .. }) {
+                    // It was said with its dead letter.
+                    return;
+                }
                 return shared.not_begun(&ticket.beginning, None, ticket.started.take(), &error);
             }
             let told = ticket.started.take();
@@ -118,10 +122,16 @@ impl Shared {
             }
             return self.carry_on(starting).await;
         };
-        let Starting { driver, beginning, requester, told, .. } = starting;
+        let Starting { driver, beginning, requester, receipt, told, .. } = starting;
+        let is_durable = driver.is_durable();
         // Nothing was kept, so that nothing follows.
         drop(driver);
         self.left(beginning.run);
+        if let Some(receipt) = receipt
+            && self.bury(&beginning, is_durable, receipt, &error).await
+        {
+            return;
+        }
         self.not_begun(&beginning, requester.as_deref(), told, &error);
     }
 

@@ -30,6 +30,8 @@ pub(super) struct Log {
 struct Entry {
     /// The job on whose success it depends; none if it stays in any case.
     job: Option<JobId>,
+    /// The job has succeeded, and that is on its way into the store, which may not take it.
+    stays: bool,
     /// None if it sets the same whatever the state is.
     evaluate: Option<Evaluate>,
     applied: Map,
@@ -88,7 +90,7 @@ impl Log {
             Some(last) if evaluate.is_none() && last.job.is_none() && last.evaluate.is_none() => apply(&mut last.applied, &applied),
             _ => {
                 self.room()?;
-                self.entries.push_back(Entry { job: None, evaluate, applied: applied.clone() });
+                self.entries.push_back(Entry { job: None, stays: true, evaluate, applied: applied.clone() });
             }
         }
         match without {
@@ -111,18 +113,18 @@ impl Log {
             self.settled = self.now.clone();
         }
         apply(&mut self.now, &applied);
-        self.entries.push_back(Entry { job: Some(job), evaluate: Some(evaluate), applied });
+        self.entries.push_back(Entry { job: Some(job), stays: false, evaluate: Some(evaluate), applied });
         Ok(())
     }
 
     /// The job has ended. What follows is visible only if it did not succeed: its change goes, and those after it are made again in their order. One that
-    /// cannot be made any more goes too.
+    /// cannot be made any more goes too. A success may still be followed by the opposite, until it is [confirmed](Self::confirm).
     pub(super) fn settle(&mut self, job: JobId, succeeded: bool) -> Vec<Followed> {
         let Some(place) = self.entries.iter().position(|entry| entry.job == Some(job)) else { return Vec::new() };
         let mut followed = Vec::new();
         if succeeded {
             if let Some(entry) = self.entries.get_mut(place) {
-                entry.job = None;
+                entry.stays = true;
             }
         } else {
             let mut later = self.entries.split_off(place);
@@ -149,6 +151,14 @@ impl Log {
         followed
     }
 
+    /// The success of that job is kept: its change is not taken back any more.
+    pub(super) fn confirm(&mut self, job: JobId) {
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.job == Some(job) && entry.stays) {
+            entry.job = None;
+            self.fold();
+        }
+    }
+
     /// What is to be seen of a change that is gone: its fields as they are without it.
     fn without(&self, entry: &Entry, change: StateChange, failure: Option<Failure>) -> Followed {
         let (set, unset): (Vec<&String>, Vec<&String>) = entry.applied.keys().partition(|name| self.now.contains_key(*name));
@@ -167,7 +177,7 @@ impl Log {
             self.base = Map::new();
         }
         self.settled = self.base.clone();
-        for entry in self.entries.iter().filter(|entry| entry.job.is_none()) {
+        for entry in self.entries.iter().filter(|entry| entry.stays) {
             match entry.evaluate.as_ref().map(|evaluate| evaluate(&self.settled)) {
                 None => apply(&mut self.settled, &entry.applied),
                 Some(Ok(without)) => apply(&mut self.settled, &without),
@@ -246,6 +256,7 @@ mod tests {
         }
         assert_eq!(number(log.fields(), "a"), 30);
         assert!(log.settle(job(1), true).is_empty(), "nothing changes for the eye");
+        log.confirm(job(1));
         let followed = log.settle(job(0), false);
         assert_eq!(number(log.fields(), "a"), 20, "the later one stays, made of what was there without the first");
         assert_eq!(followed.iter().map(|one| one.change).collect::<Vec<_>>(), [StateChange::TakenBack, StateChange::AppliedAgain]);
@@ -255,6 +266,25 @@ mod tests {
         let followed = log.settle(job(2), false);
         assert_eq!(followed[0].unset, ["b"], "a field that was never set is as if it had never been");
         assert_eq!((number(&before, "a"), log.fields().len()), (10, 1));
+    }
+
+    #[test]
+    fn a_success_that_the_store_does_not_take_is_taken_back_with_what_was_built_on_it() {
+        let mut log = Log::default();
+        for (index, rule) in [Rule::Add(5), Rule::Twice].into_iter().enumerate() {
+            let applied = evaluate(rule, log.fields()).expect("it fits");
+            log.promise(job(index), applied, again(rule)).expect("there is room");
+        }
+        assert_eq!(number(log.settled(), "a"), 0);
+        assert!(log.settle(job(0), true).is_empty());
+        assert_eq!((number(log.settled(), "a"), number(log.fields(), "a")), (5, 10), "what is kept from now on has it");
+        let followed = log.settle(job(0), false);
+        assert_eq!(followed.iter().map(|one| one.change).collect::<Vec<_>>(), [StateChange::TakenBack, StateChange::AppliedAgain]);
+        log.confirm(job(0));
+        log.settle(job(1), true);
+        assert!(log.is_unsettled(), "nobody knows yet whether that is kept");
+        log.confirm(job(1));
+        assert!(!log.is_unsettled() && log.fields().contains_key("a") && number(log.fields(), "a") == 0, "twice nothing");
     }
 
     #[test]
@@ -284,6 +314,7 @@ mod tests {
         assert_eq!(number(log.fields(), "a"), 4_999);
         for index in 0..MOST {
             log.settle(job(index), true);
+            log.confirm(job(index));
         }
         assert!(!log.is_unsettled() && log.set(Map::new(), Some(again(Rule::Twice))).is_ok());
     }
@@ -320,6 +351,7 @@ mod tests {
                     apply(seen, &followed.after);
                     followed.unset.iter().for_each(|name| drop(seen.shift_remove(name)));
                 }
+                log.confirm(whose);
                 if succeeded { history[index].1 = None } else { history.remove(index); }
             };
             for (index, a_move) in moves.iter().enumerate() {

@@ -17,8 +17,9 @@ use crate::model::id::EventType;
 use crate::model::job::CancelReason;
 use crate::model::port::{Commit, RunQuery, RunRecord, Store, StoreError, forward_store};
 use crate::model::record::{Batch, Fact, Kept, Room, Write};
+use crate::model::size;
 use crate::model::value::Value;
-use crate::plan::pipeline::{EventMode, Idempotency, Pipeline, Trigger, Verb};
+use crate::plan::pipeline::{Concurrency, EventMode, Idempotency, Pipeline, Trigger, Verb};
 
 /// A store whose host has ended, for all that it hears: what it is given of runs, or beside them, is not kept and never answered. Or it is full.
 #[derive(Default)]
@@ -114,6 +115,78 @@ async fn a_full_store_refuses_an_event_and_one_that_nobody_hears_needs_no_room()
     assert_eq!(world.diary.count("event Answer"), 0);
     let deaf = World::on(store, Arc::new(plan(vec![flow("main", vec![("w", work())])])), &succeeds(), 1);
     deaf.engine.emit(outside()).await.expect("nobody can lose it");
+}
+
+/// A store in which little has room: 8,000 bytes of a fact, or of what is kept in a room.
+#[derive(Default)]
+struct Narrow(MemoryStore);
+
+impl Narrow {
+    fn checked(bytes: u64, give: impl FnOnce() -> Commit) -> Commit {
+        let most = 8_000;
+        if bytes > most { Box::pin(std::future::ready(Err(StoreError::TooLarge { bytes, most }))) } else { give() }
+    }
+}
+
+impl Store for Narrow {
+    fn commit(&self, batch: Batch) -> Commit {
+        let bytes = batch.facts.iter().map(size::of).max().unwrap_or_default();
+        Self::checked(bytes, || self.0.commit(batch))
+    }
+
+    fn write(&self, writes: Vec<Write>) -> Commit {
+        let of_room = |write: &Write| match write {
+            Write::Keep(kept) => size::of(&kept.value),
+            _ => 0,
+        };
+        Self::checked(writes.iter().map(of_room).max().unwrap_or_default(), || self.0.write(writes))
+    }
+
+    forward_store!(0: facts, published);
+}
+
+/// Long enough for whatever may happen while somebody is at work and no time passes.
+async fn a_while() {
+    for _ in 0..200 {
+        tokio::task::yield_now().await;
+    }
+}
+
+fn hangs() -> Arc<Scripted> {
+    scripted(|_, _| std::future::pending().boxed())
+}
+
+#[tokio::test]
+async fn an_event_whose_run_is_too_large_to_begin_is_a_dead_letter_and_is_not_told_again() {
+    // A run holds its event twice, as what started it and as its input; of the larger one not even the letter has room for it.
+    for (bytes, is_in_letter) in [(5_000, true), (7_900, false)] {
+        for waits_at_the_door in [false, true] {
+            let mut pipeline = hearing(vec![("w", work())]);
+            let hears = pipeline.flows.first_mut().and_then(Arc::get_mut).expect("nobody else has it");
+            hears.concurrency = Concurrency { max_concurrent: 1, ..Concurrency::default() };
+            let (store, pipeline, open) = (Arc::new(Narrow::default()), Arc::new(pipeline), usize::from(waits_at_the_door));
+            let first = World::on(store.clone(), Arc::clone(&pipeline), &hangs(), 1);
+            if waits_at_the_door {
+                first.engine.emit(outside()).await.expect("it is taken in");
+                a_while().await;
+            }
+            let large = Outside { data: Value::map([("text", Value::string("x".repeat(bytes)))]), ..outside() };
+            first.engine.emit(large).await.expect("it is taken in");
+            a_while().await;
+            assert_eq!(first.diary.count("run failed"), 1, "whoever watches hears of it");
+            let letters = first.engine.dead_letters().await.expect("the store is good");
+            let [letter] = &letters[..] else { panic!("{} letters of {bytes} bytes, {waits_at_the_door}", letters.len()) };
+            let failure = letter.failure.as_ref().expect("it says why");
+            assert_eq!((letter.owner.as_str(), failure.code.as_deref()), ("p.hears", Some("E0752")), "{failure:?}");
+            assert_eq!(letter.event.is_some(), is_in_letter);
+            assert_eq!(first.engine.views().await.len(), open, "it does not wait at the door either");
+            first.engine.stop(CancelReason::Shutdown).await;
+            let second = World::on(store, pipeline, &hangs(), 2);
+            second.engine.recover().await.expect("the store is good");
+            a_while().await;
+            assert_eq!((second.diary.count("run failed"), second.engine.views().await.len()), (0, open), "it is not told again");
+        }
+    }
 }
 
 #[tokio::test]

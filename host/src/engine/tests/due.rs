@@ -18,8 +18,8 @@ use crate::model::record::{Batch, Fact};
 use crate::model::value::Value;
 use crate::plan::pipeline::{Concurrency, Pipeline, Verb};
 
-const DUE: usize = 1_000;
-const WAITING: usize = 9_000;
+const DUE: usize = 400;
+const WAITING: usize = 3_600;
 
 /// A store that knows in which order runs ended, and how many were read until then.
 #[derive(Default)]

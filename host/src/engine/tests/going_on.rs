@@ -332,6 +332,45 @@ async fn the_fifth_taking_up_without_anything_recorded_puts_a_run_among_the_dead
     assert_eq!(outcome(&store, run).await, Some(RunOutcome::Succeeded));
 }
 
+#[tokio::test]
+async fn of_those_that_are_taken_up_alone_the_next_comes_as_soon_as_the_one_before_has_got_on() {
+    let (store, pipeline) = (MemoryStore::new(), Arc::new(works()));
+    let first = World::on(Arc::new(store.clone()), Arc::clone(&pipeline), &hangs(), 1);
+    let runs = [first.ask("main").await.0, first.ask("main").await.0];
+    for run in runs {
+        at_work(&store, run).await;
+    }
+    drop(first);
+    for run in runs.repeat(3) {
+        store.claim(run).await.expect("never broken");
+    }
+    let go = Arc::new(tokio::sync::Notify::new());
+    let inside = Arc::clone(&go);
+    let executor = scripted(move |_, _| {
+        let go = Arc::clone(&inside);
+        async move {
+            go.notified().await;
+            Ok(Value::string("ok"))
+        }
+        .boxed()
+    });
+    let second = World::on(Arc::new(store.clone()), pipeline, &executor, 2);
+    assert_eq!(second.engine.recover().await, Ok(Recovered { stalled: 2, ..Recovered::default() }));
+    for (begun, run) in runs.into_iter().enumerate() {
+        // Whoever is at work keeps the time from passing.
+        for _ in 0..200 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(executor.calls.load(Ordering::SeqCst), begun + 1);
+        assert_eq!(outcome(&store, run).await, None);
+        go.notify_one();
+    }
+    second.clock.settle().await;
+    for run in runs {
+        assert_eq!(outcome(&store, run).await, Some(RunOutcome::Succeeded));
+    }
+}
+
 /// Gives what it has and takes nothing.
 struct Dead {
     inner: MemoryStore,

@@ -46,6 +46,19 @@ async fn it_stays_if_the_job_succeeds_by_its_fallback_and_not_if_that_fails_too(
 }
 
 #[tokio::test]
+async fn it_is_taken_back_if_the_result_is_more_than_the_store_takes() {
+    let large = Value::string("x".repeat(17 << 20));
+    let executor = scripted(move |_, _| {
+        let large = large.clone();
+        async { Ok(large) }.boxed()
+    });
+    let world = World::new(&one(step()), &executor);
+    world.run_to_end().await;
+    assert_eq!(states(&world), [r#"state {"status":"sending"}"#, r#"state {"status":"idle"}"#, "job failed"]);
+    assert_eq!(status(&world), r#"{"status":"idle"}"#);
+}
+
+#[tokio::test]
 async fn it_is_taken_back_on_a_cancel() {
     let executor = scripted(|_, _| pending().boxed());
     let world = World::new(&one(SketchStep { dedup: true, ..step() }), &executor);

@@ -24,15 +24,20 @@ use crate::plan::pipeline::{Concurrency, EventMode, Idempotency, Pipeline, Retry
 use crate::plan::template::Template;
 
 /// A store whose host ends: after so many commits nothing that the host does has an effect any more.
-struct Ending {
+pub(super) struct Ending {
     inner: MemoryStore,
     left: AtomicUsize,
     /// Whether the last commit is kept and its host never hears of it.
     kept: bool,
-    over: Notify,
+    pub(super) over: Notify,
 }
 
 impl Ending {
+    /// One in front of this store, whose host ends after so many commits.
+    pub(super) fn after(inner: &MemoryStore, commits: usize) -> Arc<Self> {
+        Arc::new(Self { inner: inner.clone(), left: AtomicUsize::new(commits), kept: false, over: Notify::new() })
+    }
+
     fn end(&self) -> Commit {
         self.over.notify_one();
         Box::pin(forever())
@@ -56,7 +61,7 @@ impl Store for Ending {
 }
 
 /// Two steps, one of which fails at first; a call; a dispatch; an event that starts another flow; a wait for that flow's answer.
-fn rich() -> Pipeline {
+pub(super) fn rich() -> Pipeline {
     let (main, on_timeout, reminder) = listening_flow("main");
     let (mut main, sent) = main.block(vec![("sent_work", work())]);
     let mut first = runs(Worker::Executor(0), Some(text("first")));
@@ -83,7 +88,7 @@ fn rich() -> Pipeline {
 }
 
 /// Fails the first time it is called for the step `first`; counts its calls by job.
-fn worker(calls: &Arc<Mutex<HashMap<JobId, usize>>>) -> Arc<Scripted> {
+pub(super) fn worker(calls: &Arc<Mutex<HashMap<JobId, usize>>>) -> Arc<Scripted> {
     let calls = Arc::clone(calls);
     scripted(move |job, _| {
         *calls.lock().unwrap().entry(job.id).or_default() += 1;
@@ -92,7 +97,7 @@ fn worker(calls: &Arc<Mutex<HashMap<JobId, usize>>>) -> Arc<Scripted> {
     })
 }
 
-async fn outcomes(store: &MemoryStore, runs: &[RunId]) -> Vec<RunOutcome> {
+pub(super) async fn outcomes(store: &MemoryStore, runs: &[RunId]) -> Vec<RunOutcome> {
     let mut outcomes = Vec::new();
     for run in runs {
         if let Some(outcome) = end_of(&store.facts(*run).await.expect("never broken")) {

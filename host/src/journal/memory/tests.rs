@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::*;
+use crate::clock::{Activity, VirtualClock};
 use crate::journal::conformance::{self, ended, filler};
 
 fn run(number: u128) -> RunId {
@@ -22,6 +23,20 @@ async fn conforms() {
         Arc::new(store.clone())
     })
     .await;
+}
+
+#[tokio::test]
+async fn conforms_as_time_passes() {
+    let clock = VirtualClock::new(Activity::new());
+    let store = MemoryStore::timed(Arc::new(clock.clone()));
+    conformance::knows_events_for_seven_days(&store, async |time| clock.advance(time).await).await;
+    // What has been taken once more since is known from then on.
+    let first = |number: u128| conformance::began(number, Some(conformance::event(5)));
+    let again = Beginning { at: clock.now(), ..first(7) };
+    put(&store, 7, 0, vec![Fact::Began(Arc::new(again))]).await.expect("in order");
+    let key = InboxKey { pipeline: "p".into(), flow: "main".into(), event: conformance::event(5).id };
+    assert_eq!(store.has_taken(key).await, Ok(true));
+    assert_eq!(store.kept().inbox.count(), (1, 1));
 }
 
 #[tokio::test]

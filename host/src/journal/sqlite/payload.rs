@@ -4,9 +4,12 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::connection::Trouble;
 use crate::model::id::Digest;
+use crate::telemetry::failpoint;
 
 /// The folder in the data folder.
 pub(super) const FOLDER: &str = "payloads";
@@ -92,36 +95,67 @@ pub(super) struct Payloads {
     folder: PathBuf,
     /// Whether a file has to survive a power cut.
     lasting: bool,
+    /// Whether all names that are in the folder are on the disk, and its own too. Not so before this host has seen to it: the one before may have been
+    /// killed between a name and its fsync.
+    named: Arc<AtomicBool>,
 }
 
 impl Payloads {
     /// Those of this data folder; the folder is made with the first of them.
     pub(super) fn of(data: &Path, lasting: bool) -> Self {
-        Self { folder: data.join(FOLDER), lasting }
+        Self { folder: data.join(FOLDER), lasting, named: Arc::default() }
     }
 
     /// Has the file there before a row names it: written, on the disk, under its name, and the name on the disk.
     pub(super) fn put<T: AsRef<[u8]>>(&self, content: &Content<T>) -> Result<(), Trouble> {
         let Content::File(digest, content) = content else { return Ok(()) };
         let path = self.folder.join(digest.to_string());
-        if fs::metadata(&path).is_ok_and(|known| known.len() == content.as_ref().len() as u64) {
+        self.have(&path, content.as_ref()).map_err(|error| trouble(&path, &error))
+    }
+
+    fn have(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        if !self.named.load(Ordering::Relaxed) {
+            self.name_all()?;
+        }
+        // No file gets its name before all that it holds is on the disk.
+        if fs::metadata(path).is_ok_and(|known| known.len() == content.len() as u64) {
             return Ok(());
         }
-        self.write(&path, content.as_ref()).map_err(|error| trouble(&path, &error))
+        self.write(path, content)
+    }
+
+    /// Has the folder there, with all names that are in it.
+    fn name_all(&self) -> io::Result<()> {
+        fs::create_dir_all(&self.folder)?;
+        if self.lasting {
+            if let Some(data) = self.folder.parent().filter(|_| !failpoint::is_planted("payload_folder_unnamed")) {
+                File::open(data)?.sync_all()?;
+            }
+            File::open(&self.folder)?.sync_all()?;
+        }
+        self.named.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
-        fs::create_dir_all(&self.folder)?;
         let draft = self.folder.join(DRAFT);
         let mut file = File::create(&draft)?;
-        let written = file.write_all(content).and_then(|()| if self.lasting { file.sync_all() } else { Ok(()) });
+        let lasts = self.lasting && !failpoint::is_planted("payload_unsynced");
+        let written = file.write_all(content).and_then(|()| if lasts { file.sync_all() } else { Ok(()) });
         if let Err(error) = written {
             // It holds room that others need.
             let _ = fs::remove_file(&draft);
             return Err(error);
         }
+        // Whoever finds it under its name before that is on the disk sees to it.
+        self.named.store(false, Ordering::Relaxed);
         fs::rename(&draft, path)?;
-        if self.lasting { File::open(&self.folder)?.sync_all() } else { Ok(()) }
+        failpoint::reach("payload.renamed");
+        if self.lasting && !failpoint::is_planted("payload_unnamed") {
+            File::open(&self.folder)?.sync_all()?;
+        }
+        self.named.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// What a file holds.
