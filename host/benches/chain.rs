@@ -9,6 +9,8 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
+#[path = "support/allocator_of_host.rs"]
+mod allocator_of_host;
 #[path = "support/host.rs"]
 mod host;
 #[path = "support/report.rs"]

@@ -9,6 +9,9 @@
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "a benchmark fails by panicking, and prints")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 
+#[path = "support/allocator_of_host.rs"]
+mod allocator_of_host;
+
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::FileExt;

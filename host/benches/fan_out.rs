@@ -8,6 +8,9 @@
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "a benchmark fails by panicking, and prints")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 
+#[path = "support/allocator_of_host.rs"]
+mod allocator_of_host;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};

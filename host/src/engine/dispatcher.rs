@@ -521,6 +521,9 @@ impl Driver {
         if !self.left {
             self.break_promises();
         }
+        if self.claims.is_empty() {
+            return;
+        }
         let now = self.shared.ports.clock.now();
         for job in self.claims.iter().map(|(job, _)| *job).collect::<Vec<_>>() {
             self.hand_on(job);

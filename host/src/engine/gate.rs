@@ -34,7 +34,9 @@ pub struct Gate {
     late: AtomicU64,
 }
 
-/// What a gate needs of the outside. Handles only: labels are made when something is told, and of most attempts nothing is.
+/// What a gate needs of the outside. Handles only: labels are made when something is told, and of most attempts nothing is. Whoever tells
+/// something without the gate's lock takes handles of its own.
+#[derive(Clone)]
 pub struct Parts {
     /// What all runs share.
     pub shared: Arc<Shared>,
@@ -51,9 +53,9 @@ pub struct Parts {
     /// The number of the executor in the pipeline; `None` for a called flow, whose events are its own.
     pub executor: Option<usize>,
     /// What each progress sets.
-    pub on_progress: Option<Box<OnProgress>>,
+    pub on_progress: Option<Arc<OnProgress>>,
     /// The event that the output becomes by way of an outbox.
-    pub outgoing: Option<Box<Outgoing>>,
+    pub outgoing: Option<Arc<Outgoing>>,
 }
 
 /// `on_progress` of a step: sets fields of the state with every progress.
@@ -85,7 +87,7 @@ enum Stage {
 
 struct Inner {
     stage: Stage,
-    parts: Arc<Parts>,
+    parts: Parts,
     progressed: bool,
     emissions: Vec<Emission>,
     logged: u64,
@@ -106,14 +108,7 @@ enum Outbox {
 impl Gate {
     /// An open gate.
     pub fn open(parts: Parts) -> Self {
-        let inner = Inner {
-            stage: Stage::Open,
-            parts: Arc::new(parts),
-            progressed: false,
-            emissions: Vec::new(),
-            logged: 0,
-            outbox: Outbox::Unasked,
-        };
+        let inner = Inner { stage: Stage::Open, parts, progressed: false, emissions: Vec::new(), logged: 0, outbox: Outbox::Unasked };
         Self { inner: Mutex::new(inner), late: AtomicU64::new(0) }
     }
 
@@ -128,14 +123,13 @@ impl Gate {
     /// Another job has the work now. What was held that its executor may not emit is dropped and told; progress begins anew, since
     /// nobody who asked for this job has seen any.
     pub fn adopt(&self, parts: Parts) {
-        let parts = Arc::new(parts);
         let mut inner = self.lock();
         if inner.stage == Stage::Shut {
             return;
         }
         inner.stage = Stage::Open;
         inner.progressed = false;
-        inner.parts = Arc::clone(&parts);
+        inner.parts = parts.clone();
         let before = inner.emissions.len();
         inner.emissions.retain(|emission| parts.may_emit(&emission.event_type).is_ok());
         for _ in inner.emissions.len()..before {
@@ -166,7 +160,7 @@ impl Gate {
     }
 
     fn too_late(&self, inner: MutexGuard<'_, Inner>, what: &'static str) {
-        let parts = Arc::clone(&inner.parts);
+        let parts = inner.parts.clone();
         drop(inner);
         self.late.fetch_add(1, Ordering::Relaxed);
         parts.tell(What::LateDropped { job: parts.label(), what });
@@ -250,16 +244,16 @@ impl JobChannel for Gate {
             self.too_late(inner, "emit");
             return Err(Failure::new(FailureKind::Rejected, "the job has ended; nothing is emitted any more").with_code("late"));
         }
-        let parts = Arc::clone(&inner.parts);
+        let Inner { parts, emissions, .. } = &mut *inner;
         let Some(reference) = parts.reference() else { return Ok(()) };
         parts.may_emit(&event_type)?;
-        if inner.emissions.len() >= reference.limits.events as usize {
+        if emissions.len() >= reference.limits.events as usize {
             let message =
                 format!("{} emitted more than {} events in one attempt; raise limits.events", reference.name, reference.limits.events);
             return Err(Failure::new(FailureKind::Permanent, message).with_code("limit_events"));
         }
         let data = shareable::event_data(parts.pipeline(), &event_type, data)?;
-        inner.emissions.push(Emission { event_type, data });
+        emissions.push(Emission { event_type, data });
         Ok(())
     }
 
@@ -274,7 +268,7 @@ impl JobChannel for Gate {
         let parts = {
             let mut inner = self.lock();
             inner.outbox = Outbox::Written;
-            Arc::clone(&inner.parts)
+            inner.parts.clone()
         };
         parts.shared.relay.written(&parts.shared, &parts.beginning.pipeline, table);
     }
@@ -293,7 +287,7 @@ impl JobChannel for Gate {
             () if before <= limit => format!("more than {limit} bytes logged in one attempt; the rest is dropped (limits.log)"),
             () => return,
         };
-        let parts = Arc::clone(&inner.parts);
+        let parts = inner.parts.clone();
         drop(inner);
         parts.tell(What::Log { job: parts.label(), level, message });
     }

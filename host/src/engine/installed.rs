@@ -35,7 +35,9 @@ pub(super) struct Installed {
 
 /// What is made ready for one flow.
 struct OfFlow {
-    name: FlowName,
+    flow: Arc<Flow>,
+    /// As `pipeline.flow`: what the loop guard counts.
+    target: String,
     /// By step number.
     stacks: Vec<AttemptStack>,
     /// Whether events may meet its runs: it has a `wait` or a `cancel_on`.
@@ -51,12 +53,18 @@ impl Installed {
             _ => AttemptStack::default(),
         };
         let of_flow = |flow: &Arc<Flow>| OfFlow {
-            name: flow.name.clone(),
+            flow: Arc::clone(flow),
+            target: format!("{}.{}", bound.pipeline.name, flow.name),
             stacks: flow.steps.iter().map(|step| stack(&step.verb)).collect(),
             meets: listens(flow).next().is_some(),
             credit: AtomicU32::new(0),
         };
         Self { flows: bound.pipeline.flows.iter().map(of_flow).collect(), bundle_is_kept: AtomicBool::new(false), bound }
+    }
+
+    /// A flow, with the words `pipeline.flow` for it.
+    pub(super) fn target(&self, flow: &FlowName) -> Option<(&Arc<Flow>, &str)> {
+        self.flow(flow).map(|flow| (&flow.flow, flow.target.as_str()))
     }
 
     /// Whether events may meet a flow's runs; runs of another flow are spared what only these need.
@@ -107,6 +115,6 @@ impl Installed {
     }
 
     fn flow(&self, name: &FlowName) -> Option<&OfFlow> {
-        self.flows.iter().find(|flow| flow.name == *name)
+        self.flows.iter().find(|flow| flow.flow.name == *name)
     }
 }

@@ -327,18 +327,21 @@ impl Shared {
         if self.stopping.load(Ordering::SeqCst) {
             return Err(Failure::new(FailureKind::Rejected, "the host is stopping").with_code(STOPPING));
         }
-        let target = format!("{}.{}", activation.pipeline, activation.flow);
-        let unknown = || Failure::new(FailureKind::NotFound, format!("there is no flow {target}")).with_code("unknown_flow");
+        let unknown = || {
+            let message = format!("there is no flow {}.{}", activation.pipeline, activation.flow);
+            Failure::new(FailureKind::NotFound, message).with_code("unknown_flow")
+        };
         let installed = self.find(&activation.pipeline).ok_or_else(unknown)?;
         let bound = &installed.bound;
-        let flow = bound.pipeline.flows.iter().find(|flow| flow.name == activation.flow).cloned().ok_or_else(unknown)?;
+        let (flow, target) = installed.target(&activation.flow).ok_or_else(unknown)?;
+        let flow = Arc::clone(flow);
         let parent = activation.parent.as_deref();
         let before = match parent {
             Some(parent) => &parent.passed[..],
             None => activation.event.as_ref().map_or(&[][..], |event| &event.passed),
         };
         // A chain of causes that goes in circles is not started, but it is recorded: somebody has to find it.
-        let (passed, circles) = match loop_guard::passed(before, &target) {
+        let (passed, circles) = match loop_guard::passed(before, target) {
             Ok(passed) => (passed, None),
             Err(failure) => (before.to_vec(), Some(failure)),
         };

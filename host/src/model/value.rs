@@ -137,6 +137,18 @@ impl Value {
         })
     }
 
+    /// The value as a tree of its own. What nobody else holds is not copied.
+    pub fn into_tree(self) -> Tree {
+        match Arc::try_unwrap(self.0) {
+            Ok(Forms { tree, text, native }) => match (tree.into_inner(), native.into_inner()) {
+                (Some(tree), _) => tree,
+                (None, Some(native)) => native.to_tree(),
+                (None, None) => text.get().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default(),
+            },
+            Err(shared) => Self(shared).tree().clone(),
+        }
+    }
+
     /// The value as compact JSON. A secret in it is `«secret NAME»`.
     pub fn text(&self) -> &str {
         self.0.text.get_or_init(|| {
@@ -269,6 +281,18 @@ mod tests {
         let value = Value::from_text(r#"{ "a" : 1 }"#).expect("this is JSON");
         assert_eq!(value.field("a"), Some(Value::from(Tree::Int(1))));
         assert_eq!(value.text(), r#"{ "a" : 1 }"#);
+    }
+
+    #[test]
+    fn becomes_a_tree_of_its_own_in_whatever_form_it_is() {
+        let number = Tree::Int(7);
+        let text = Value::from_text("7").expect("this is JSON");
+        let shared = text.clone();
+        for value in [Value::from(number.clone()), Value::from_native(Counted(7)), text] {
+            assert_eq!(value.into_tree(), number);
+        }
+        assert_eq!((shared.clone().into_tree(), Value::null().into_tree()), (number, Tree::Null));
+        assert_eq!(shared.text(), "7", "nobody took it away");
     }
 
     #[test]

@@ -85,9 +85,16 @@ impl Template {
         match self {
             Self::List(items) => items.iter().map(|item| item.tree(scope)).collect::<Result<_, _>>().map(Tree::List),
             Self::Map(fields) => {
-                fields.iter().map(|(name, field)| Ok((name.clone(), field.tree(scope)?))).collect::<Result<Map, Failure>>().map(Tree::Map)
+                // Room is made once: how many there are is not known any more where one of them may fail.
+                let mut map = Map::with_capacity(fields.len());
+                for (name, field) in fields {
+                    map.insert(name.clone(), field.tree(scope)?);
+                }
+                Ok(Tree::Map(map))
             }
-            Self::Literal(_) | Self::Expression(_) | Self::Text(_) => Ok(self.evaluate(scope)?.tree().clone()),
+            Self::Literal(value) => Ok(value.tree().clone()),
+            Self::Expression(expression) => expression.evaluate(scope).map(Value::into_tree),
+            Self::Text(parts) => join(parts, scope).map(Tree::Text),
         }
     }
 }

@@ -11,7 +11,11 @@ use crate::model::value::{Map, Native, Tree, Value};
 
 /// A value in Rhai's own form, kept with the [`Value`] so that the next expression or script need not convert.
 #[derive(Clone, Debug, Default)]
-pub struct Form(Dynamic);
+pub struct Form {
+    dynamic: Dynamic,
+    /// Whether it is known that no secret stands in it; it is looked for where it is not.
+    is_plain: bool,
+}
 
 impl Form {
     /// Rhai's form of a value: from its tree if it has one, else straight from its text.
@@ -20,39 +24,41 @@ impl Form {
             (None, Some(text)) => json::parse(text),
             _ => None,
         };
-        Self(parsed.unwrap_or_else(|| dynamic_of_tree(value.tree())))
+        // Text never holds a secret: it is sealed there.
+        let is_plain = parsed.is_some();
+        Self { dynamic: parsed.unwrap_or_else(|| dynamic_of_tree(value.tree())), is_plain }
     }
 
     /// The value as Rhai has it.
     pub const fn dynamic(&self) -> &Dynamic {
-        &self.0
+        &self.dynamic
     }
 }
 
 impl Native for Form {
     fn to_tree(&self) -> Tree {
-        tree_of(&self.0)
+        tree_of(&self.dynamic)
     }
 
     fn field(&self, name: &str) -> Option<Value> {
-        let map = self.0.as_map_ref().ok()?;
+        let map = self.dynamic.as_map_ref().ok()?;
         map.get(name).cloned().map(value_of)
     }
 
     fn to_text(&self) -> Option<String> {
-        json::write(&self.0)
+        json::write(&self.dynamic)
     }
 
     fn is_null(&self) -> bool {
-        self.0.is_unit()
+        self.dynamic.is_unit()
     }
 
     fn fits(&self, declared: &Type) -> bool {
-        fits(&self.0, declared)
+        fits(&self.dynamic, declared)
     }
 
     fn holds_secret(&self) -> bool {
-        holds_secret(&self.0)
+        !self.is_plain && holds_secret(&self.dynamic)
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -99,7 +105,7 @@ fn holds_secret(dynamic: &Dynamic) -> bool {
 /// What Rhai gets of a value: a copy of the form that the value keeps from now on.
 pub fn dynamic_of(value: &Value) -> Dynamic {
     match form_of(value) {
-        Some(form) => form.0.clone(),
+        Some(form) => form.dynamic.clone(),
         None => dynamic_of_tree(value.tree()),
     }
 }
@@ -111,7 +117,11 @@ pub fn form_of(value: &Value) -> Option<&Form> {
 
 /// A value that Rhai made.
 pub fn value_of(dynamic: Dynamic) -> Value {
-    if dynamic.is_unit() { Value::null() } else { Value::from_native(Form(dynamic.flatten())) }
+    kept_as(dynamic.flatten(), false)
+}
+
+fn kept_as(dynamic: Dynamic, is_plain: bool) -> Value {
+    if dynamic.is_unit() { Value::null() } else { Value::from_native(Form { dynamic, is_plain }) }
 }
 
 /// A tree in Rhai's form. Null becomes `()`, maps are sorted by name.
@@ -233,38 +243,59 @@ pub enum Unfit {
     TooLong,
 }
 
-/// Whether a value is data and its JSON at most `left` bytes long, escapes not counted. One walk for both, which stops at the first of
-/// either: every output of a script is looked at like this.
+/// The output of a script: it is data, and its JSON at most so many bytes long, escapes not counted. One walk for both, which stops at the first of
+/// either and sees on its way whether there are secrets: every output is looked at like this.
 ///
 /// # Errors
-/// Why not.
-pub fn fits_output(value: &Dynamic, left: &mut usize) -> Result<(), Unfit> {
-    fn take(bytes: usize, left: &mut usize) -> Result<(), Unfit> {
-        *left = left.checked_sub(bytes).ok_or(Unfit::TooLong)?;
+/// Why it is none.
+pub fn output_of(dynamic: Dynamic, most: usize) -> Result<Value, Unfit> {
+    let dynamic = dynamic.flatten();
+    let mut look = Look { left: most, is_plain: true };
+    look.at(&dynamic)?;
+    Ok(kept_as(dynamic, look.is_plain))
+}
+
+/// What was seen of an output so far.
+struct Look {
+    /// So many bytes it may have yet.
+    left: usize,
+    is_plain: bool,
+}
+
+impl Look {
+    fn take(&mut self, bytes: usize) -> Result<(), Unfit> {
+        self.left = self.left.checked_sub(bytes).ok_or(Unfit::TooLong)?;
         Ok(())
     }
-    match Shape::of(value) {
-        Shape::Text => take(value.as_immutable_string_ref().map_or(0, |text| text.len()) + 2, left),
-        Shape::Map => {
-            take(2, left)?;
-            let Ok(map) = value.as_map_ref() else { return Ok(()) };
-            map.iter().try_for_each(|(name, field)| {
-                take(name.len() + 4, left)?;
-                fits_output(field, left)
-            })
+
+    fn at(&mut self, value: &Dynamic) -> Result<(), Unfit> {
+        match Shape::of(value) {
+            Shape::Text => self.take(value.as_immutable_string_ref().map_or(0, |text| text.len()) + 2),
+            Shape::Map => {
+                self.take(2)?;
+                let Ok(map) = value.as_map_ref() else { return Ok(()) };
+                map.iter().try_for_each(|(name, field)| {
+                    self.take(name.len() + 4)?;
+                    self.at(field)
+                })
+            }
+            Shape::List => {
+                self.take(2)?;
+                let Ok(items) = value.as_array_ref() else { return Ok(()) };
+                items.iter().try_for_each(|item| {
+                    self.take(1)?;
+                    self.at(item)
+                })
+            }
+            Shape::Bytes => self.take(value.as_blob_ref().map_or(0, |bytes| bytes.len()) / 3 * 4 + 2),
+            Shape::Shared => self.at(&value.flatten_clone()),
+            Shape::Other => Err(Unfit::NoData(not_data(value).unwrap_or("no data"))),
+            Shape::Secret => {
+                self.is_plain = false;
+                self.take(1)
+            }
+            Shape::Null | Shape::Bool(_) | Shape::Int(_) | Shape::Float(_) | Shape::Character(_) => self.take(1),
         }
-        Shape::List => {
-            take(2, left)?;
-            let Ok(items) = value.as_array_ref() else { return Ok(()) };
-            items.iter().try_for_each(|item| {
-                take(1, left)?;
-                fits_output(item, left)
-            })
-        }
-        Shape::Bytes => take(value.as_blob_ref().map_or(0, |bytes| bytes.len()) / 3 * 4 + 2, left),
-        Shape::Shared => fits_output(&value.flatten_clone(), left),
-        Shape::Other => Err(Unfit::NoData(not_data(value).unwrap_or("no data"))),
-        Shape::Null | Shape::Bool(_) | Shape::Int(_) | Shape::Float(_) | Shape::Character(_) | Shape::Secret => take(1, left),
     }
 }
 
@@ -295,6 +326,36 @@ mod tests {
         let value = value_of(dynamic_of_tree(&tree));
         assert_eq!(value.text(), "\"«secret KEY»\"");
         assert_eq!(value.tree(), &tree);
+    }
+
+    #[test]
+    fn a_secret_is_found_wherever_an_output_comes_from_and_wherever_it_stands() {
+        let secret = || Dynamic::from(Secret::new("KEY", "hunter2"));
+        let hidden = |secret: Dynamic| Dynamic::from_array(vec![Dynamic::from_map([("a".into(), secret)].into())]);
+        for (dynamic, holds) in [
+            (secret(), true),
+            (hidden(secret()), true),
+            (hidden(secret().into_shared()), true),
+            (hidden(Dynamic::from("hunter2")), false),
+            (Dynamic::from_int(1), false),
+        ] {
+            assert_eq!(value_of(dynamic.clone()).holds_secret(), holds, "{dynamic:?}");
+            assert_eq!(output_of(dynamic.clone(), 100).map(|value| value.holds_secret()), Ok(holds), "{dynamic:?}");
+        }
+        let text = Value::from_text(r#"["hunter2"]"#).expect("this is JSON");
+        let _ = dynamic_of(&text);
+        assert!(!text.holds_secret());
+        let tree = Value::from(Tree::List(vec![Tree::Secret(Secret::new("KEY", "hunter2"))]));
+        assert!(form_of(&tree).is_some_and(Native::holds_secret));
+    }
+
+    #[test]
+    fn an_output_is_data_and_no_longer_than_it_may_be() {
+        let list = || Dynamic::from_array(vec![Dynamic::from("four"), Dynamic::from_int(1)]);
+        assert_eq!(output_of(list(), 11).map(|value| value.text().to_owned()), Ok(r#"["four",1]"#.to_owned()));
+        assert_eq!(output_of(list(), 10), Err(Unfit::TooLong));
+        let function = Dynamic::from(rhai::FnPtr::new("process").expect("it is a name"));
+        assert_eq!(output_of(Dynamic::from_array(vec![function]), 100), Err(Unfit::NoData("a function")));
     }
 
     #[test]

@@ -30,7 +30,7 @@ const FLOORS: [(&str, u8); 18] = [
 const GROUND: &str = "model";
 
 /// What is named only in certain places beneath `host/src`.
-const HOMES: [(&str, &[&str]); 20] = [
+const HOMES: [(&str, &[&str]); 21] = [
     ("wasmtime", &["executor/wasm"]),
     ("rhai", &["script", "executor/rhai", "plan/expr"]),
     ("notify", &["watch"]),
@@ -46,6 +46,7 @@ const HOMES: [(&str, &[&str]); 20] = [
     ("cap_std", &["executor/files"]),
     ("clap", &["cli"]),
     ("quick_junit", &["cli/test"]),
+    ("mimalloc", &["main"]),
     ("rand", &["clock"]),
     ("tokio::time", &["clock"]),
     ("std::time::Instant", &["clock"]),

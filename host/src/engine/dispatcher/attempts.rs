@@ -36,8 +36,8 @@ impl Driver {
             undo: self.labels.get(job)?.undo,
             requester: if step.stream && !silent { self.requester.clone() } else { None },
             executor,
-            on_progress: on_progress.flatten().map(Box::new),
-            outgoing: if silent { None } else { self.outgoing(job).map(Box::new) },
+            on_progress: on_progress.flatten().map(Arc::new),
+            outgoing: if silent { None } else { self.outgoing(job).map(Arc::new) },
         })
     }
 

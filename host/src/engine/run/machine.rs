@@ -246,9 +246,17 @@ impl<'a> Machine<'a> {
     }
 
     pub(super) fn record(&mut self, fact: Fact) {
-        let fact = self.fitting(fact);
-        self.state.apply(&fact);
-        self.facts.push(fact);
+        // Facts are large: one is put where it stays, and then looked at.
+        match self.measure {
+            None => self.facts.push(fact),
+            Some(_) => {
+                let fact = self.fitting(fact);
+                self.facts.push(fact);
+            }
+        }
+        if let Some(fact) = self.facts.last() {
+            self.state.apply(fact);
+        }
     }
 
     pub(super) fn open_lane(&mut self, purpose: LanePurpose, block: BlockNumber, parent: Option<(LaneId, StepNumber)>) {

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rhai::{Dynamic, Engine, Module, Scope, Shared};
+use rhai::{AST, Caches, CallFnOptions, Dynamic, Engine, EvalAltResult, EvalContext, Module, Scope, Shared};
 
-use super::objects;
+use super::objects::{self, Tag};
 use super::running::Running;
 use crate::executor::limit::{DEEPEST_CALLS, MODULES, VARIABLES};
 use crate::model::grant::Limits;
@@ -13,6 +13,13 @@ use crate::script::{Bounds, bare_engine, bound};
 
 /// Operations between two looks at the cancel signal and the clock.
 const EACH: u64 = 256;
+
+/// So many functions that were found are kept for the next jobs: the calls in a script with the kinds of values that they are made with. Names that
+/// a script puts together as it goes could be without end.
+pub(super) const FOUND: usize = 1_024;
+
+/// What a call by [`EvalContext`] counts as calls within calls, itself included, before the script makes its first.
+const LEVELS: usize = 2;
 
 /// An engine that no job has reached yet, for compiling and describing.
 pub(super) fn engine(limits: &Limits) -> Engine {
@@ -56,42 +63,92 @@ pub(super) fn config_module(config: Dynamic) -> Shared<Module> {
     module.into()
 }
 
+/// The job that an engine runs, if it runs one.
+pub(super) type Slot = Arc<Mutex<Option<Arc<Running>>>>;
+
+/// The job that runs in a slot.
+pub(super) fn running(slot: &Slot) -> Option<Arc<Running>> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
 /// An engine with the slot of the job that it runs.
 pub(super) struct Instance {
     /// Boxed: it is large, and taken and given back for every job.
-    pub(super) engine: Box<Engine>,
-    slot: Arc<Mutex<Option<Arc<Running>>>>,
+    engine: Box<Engine>,
+    slot: Slot,
+    /// The slot as the engine carries it along: made once, a handle of it for each job.
+    tag: Dynamic,
+    /// Which functions the calls of the script mean, if that is the same for each job. Finding them again would be a good part of what a small
+    /// script takes.
+    found: Option<Caches>,
 }
 
 impl Instance {
-    pub(super) fn new(limits: &Limits, config: Shared<Module>) -> Self {
-        let slot: Arc<Mutex<Option<Arc<Running>>>> = Arc::default();
+    /// One for this script and no other.
+    pub(super) fn new(limits: &Limits, config: Shared<Module>, ast: &AST) -> Self {
+        let slot = Slot::default();
         let mut engine = engine(limits);
+        let found = has_only_functions(ast).then(Caches::new);
+        if found.is_some() {
+            engine.set_max_call_levels(engine.max_call_levels() + LEVELS);
+        }
         engine.register_global_module(config);
         let watched = Arc::clone(&slot);
         engine.on_progress(move |operations| {
             if operations % EACH != 0 {
                 return None;
             }
-            let running = watched.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
-            running.stop(operations).map(Dynamic::from)
+            running(&watched)?.stop(operations).map(Dynamic::from)
         });
         let printing = Arc::clone(&slot);
         engine.on_print(move |text| log(&printing, LogLevel::Info, text.to_owned()));
         let debugging = Arc::clone(&slot);
         engine.on_debug(move |text, _, _| log(&debugging, LogLevel::Debug, text.to_owned()));
-        Self { engine: Box::new(engine), slot }
+        let tag = Dynamic::from(Tag(Arc::clone(&slot))).into_shared();
+        Self { engine: Box::new(engine), slot, tag, found }
     }
 
     /// Takes the job in whose name the engine works from now on; `None` gives it back.
     pub(super) fn set(&self, running: Option<Arc<Running>>) {
         *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = running;
     }
+
+    /// Calls `process` of its script.
+    ///
+    /// # Errors
+    /// How it failed.
+    pub(super) fn process(&mut self, ast: &AST, mut job: Dynamic) -> Result<Dynamic, Box<EvalAltResult>> {
+        let Some(found) = &mut self.found else {
+            // What stands at the top of a script is evaluated for each job, and what it imports may change what a call means.
+            let options = CallFnOptions::new().with_tag(self.tag.clone());
+            return self.engine.call_fn_with_options(options, &mut Scope::new(), ast, "process", (job,));
+        };
+        let mut global = self.engine.new_global_runtime_state();
+        global.lib.push(ast.shared_lib().clone());
+        global.tag = self.tag.clone();
+        let mut scope = Scope::new();
+        let result =
+            EvalContext::new(&self.engine, &mut global, found, &mut scope, None).call_fn_raw("process", false, false, &mut [&mut job]);
+        if result.is_err() || found.fn_resolution_cache_mut().dict.len() > FOUND {
+            *found = Caches::new();
+        }
+        result
+    }
+
+    /// How many functions that were found it keeps.
+    #[cfg(test)]
+    pub(super) fn kept(&mut self) -> usize {
+        self.found.as_mut().map_or(0, |found| found.fn_resolution_cache_mut().dict.len())
+    }
 }
 
-fn log(slot: &Mutex<Option<Arc<Running>>>, level: LogLevel, text: String) {
-    let running = slot.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    if let Some(running) = running {
+/// Whether there is nothing beside functions in a script: no constants, and nothing that it imports.
+fn has_only_functions(ast: &AST) -> bool {
+    ast.statements().is_empty() && ast.resolver().is_none()
+}
+
+fn log(slot: &Slot, level: LogLevel, text: String) {
+    if let Some(running) = running(slot) {
         running.channel().log(level, text);
     }
 }

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use rhai::{Dynamic, EvalAltResult, ImmutableString, Module, NativeCallContext, Shared};
 
+use super::engine::{self, Slot};
 use super::failure::{self, text, thrown};
 use super::running::{Running, no_job};
 use crate::executor::http::Request;
@@ -21,9 +22,9 @@ pub(super) const WAITING: [&str; 4] = ["http", "sql", "index", "kv"];
 
 type Fallible<T> = Result<T, Box<EvalAltResult>>;
 
-/// The attempt that a call is made in: what the engine carries along as its tag.
+/// Where the attempt stands that a call is made in: what the engine carries along as its tag.
 #[derive(Clone)]
-pub(super) struct Tag(pub(super) Arc<Running>);
+pub(super) struct Tag(pub(super) Slot);
 
 /// `job` for a script that takes its input once and does nothing else with it: it is spared a map, and a second copy of the input.
 #[derive(Clone)]
@@ -61,8 +62,8 @@ pub(super) fn module() -> Shared<Module> {
 }
 
 fn running(context: &NativeCallContext) -> Fallible<Arc<Running>> {
-    let tag = context.tag().and_then(|tag| tag.read_lock::<Tag>().map(|tag| Arc::clone(&tag.0)));
-    tag.ok_or_else(no_job)
+    let running = context.tag().and_then(|tag| tag.read_lock::<Tag>().and_then(|tag| engine::running(&tag.0)));
+    running.ok_or_else(no_job)
 }
 
 fn run(module: &mut Module) {

@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rhai::{AST, CallFnOptions, Dynamic, EvalAltResult, Map, Module, Scope, Shared};
+use rhai::{AST, Dynamic, EvalAltResult, Map, Module, Shared};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use super::engine::{Instance, config_module};
 use super::failure::{self, Source};
 use super::load::Loaded;
-use super::objects::{InputOnly, Tag};
+use super::objects::InputOnly;
 use super::running::{Running, Surroundings};
 use crate::executor::host_api::HostApi;
 use crate::executor::limit::Limit;
@@ -23,7 +23,7 @@ use crate::model::job::Job;
 use crate::model::port::{Attempt, Clock, Executor, Processing};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
-use crate::script::{Unfit, dynamic_of, fits_output, value_of};
+use crate::script::{Unfit, dynamic_of, output_of};
 
 /// A run of at most this is short.
 const SHORT: Duration = Duration::from_micros(100);
@@ -164,9 +164,9 @@ impl Shape {
     fn run(&self, job: &Job, running: Running, started: Option<Timestamp>) -> Result<Result<Value, Failure>, Attempt> {
         let running = Arc::new(running);
         let instance = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let instance = instance.unwrap_or_else(|| Instance::new(&self.limits, self.config.clone()));
+        let mut instance = instance.unwrap_or_else(|| Instance::new(&self.limits, self.config.clone(), &self.ast));
         instance.set(Some(Arc::clone(&running)));
-        let ended = catch_unwind(AssertUnwindSafe(|| self.call(&instance, job, Arc::clone(&running))));
+        let ended = catch_unwind(AssertUnwindSafe(|| instance.process(&self.ast, self.argument(job))));
         if let Some(started) = started {
             self.learn(self.clock.now().since(started));
         }
@@ -192,13 +192,12 @@ impl Shape {
         }
     }
 
-    fn call(&self, instance: &Instance, job: &Job, running: Arc<Running>) -> Result<Dynamic, Box<EvalAltResult>> {
-        let options = CallFnOptions::new().with_tag(Tag(running));
-        let argument = match self.only_takes_input {
+    /// What `process` gets.
+    fn argument(&self, job: &Job) -> Dynamic {
+        match self.only_takes_input {
             true => Dynamic::from(InputOnly(job.input.clone())),
             false => Dynamic::from_map(self.job(job)),
-        };
-        instance.engine.call_fn_with_options(options, &mut Scope::new(), &self.ast, "process", (argument,))
+        }
     }
 
     fn keep(&self, instance: Instance) {
@@ -238,10 +237,8 @@ impl Shape {
     }
 
     fn output(&self, output: Dynamic, job: &Job) -> Result<Value, Failure> {
-        let output = output.flatten();
-        let mut left = usize::try_from(self.limits.output).unwrap_or(usize::MAX);
-        match fits_output(&output, &mut left) {
-            Ok(()) => Ok(value_of(output)),
+        match output_of(output, usize::try_from(self.limits.output).unwrap_or(usize::MAX)) {
+            Ok(output) => Ok(output),
             Err(Unfit::NoData(what)) => Err(self.bug(&format!("process() gives {what}, and an output is data"))),
             Err(Unfit::TooLong) => Err(Limit::Output.failure(&self.limits, &self.who(job))),
         }

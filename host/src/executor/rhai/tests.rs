@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use rhai::Dynamic;
+
 use super::*;
 use crate::executor::host_api::HostCall;
 use crate::model::cancel::CancelSignal;
@@ -340,4 +342,62 @@ async fn the_deepest_recursion_that_is_allowed_fits_the_stack() {
     let closing = ")".repeat(8);
     let script = format!("fn deep(n) {{ if n == 0 {{ 0 }} else {{ {nested} deep(n - 1) {closing} }} }}\nfn process(job) {{ deep(1000) }}");
     assert_eq!(Bench::new(&script).fails("1").await.code.as_deref(), Some("limit_call_depth"));
+}
+
+#[tokio::test]
+async fn calls_may_be_as_deep_with_something_at_the_top_of_a_script_as_without() {
+    let deepest = async |top: &str, depth: u32| {
+        let script = format!("{top} fn deep(n) {{ if n == 0 {{ 0 }} else {{ deep(n - 1) }} }} fn process(job) {{ deep(job.input) }}");
+        let limits = Limits { call_depth: depth, ..Limits::default() };
+        let bench = Bench::of(&ExecutorReference { limits, ..reference(inline(&script)) }, 0);
+        let mut reached = 0;
+        while bench.run(&reached.to_string()).await.is_ok() {
+            reached += 1;
+        }
+        assert_eq!(bench.fails(&reached.to_string()).await.code.as_deref(), Some("limit_call_depth"));
+        reached
+    };
+    for depth in [1, 5, 12] {
+        assert_eq!(deepest("", depth).await, deepest("const TOP = 1;", depth).await, "at a depth of {depth}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_means_the_same_for_each_job_whatever_those_before_it_had() {
+    let bench = Bench::new(
+        r#"fn twice(x) { x + x }
+        fn process(job) {
+            let it = job.input;
+            if type_of(it) == "bool" { it.missing(); }
+            [twice(it), it == 2, type_of(it)]
+        }"#,
+    );
+    for _ in 0..6 {
+        for (input, output) in [
+            ("2", Some(r#"[4,true,"i64"]"#)),
+            (r#""a""#, Some(r#"["aa",false,"string"]"#)),
+            ("true", None),
+            ("1.5", Some(r#"[3.0,false,"f64"]"#)),
+            ("[1]", Some(r#"[[1,1],false,"array"]"#)),
+        ] {
+            let found = bench.run(input).await;
+            assert_eq!(found.as_ref().ok().map(Value::text), output, "{input}: {found:?}");
+        }
+    }
+}
+
+#[test]
+fn of_names_that_a_script_makes_up_no_more_are_kept_than_there_is_room_for() {
+    let script = r#"fn process(job) { let n = 0; for i in job..job + 200 { if is_def_fn(`f${i}`, 1) { n += 1; } try { Fn(`f${i}`).call(i) } catch {} } n }"#;
+    let loaded = load::load(&Files::Disk, &inline(script), &Limits::default()).unwrap_or_else(|problem| panic!("{problem:?}"));
+    let mut instance = engine::Instance::new(&Limits::default(), engine::config_module(Dynamic::UNIT), &loaded.ast);
+    let (mut most, mut emptied) = (0, false);
+    for round in 0..20 {
+        let found = instance.process(&loaded.ast, Dynamic::from_int(round * 200)).expect("it runs");
+        assert_eq!(found.as_int(), Ok(0));
+        let kept = instance.kept();
+        emptied |= kept < most;
+        most = most.max(kept);
+    }
+    assert!(most <= engine::FOUND && emptied, "{most} at most, emptied: {emptied}");
 }

@@ -1,5 +1,6 @@
 //! A compiled expression and its evaluation: a mere path without Rhai, anything else with only what it reads.
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
@@ -15,6 +16,24 @@ use crate::model::failure::{Failure, FailureKind};
 use crate::model::port::{Expression, Reference, Scope};
 use crate::model::value::Value;
 use crate::script::{Form, kind_of, not_data, value_of};
+
+/// So many functions that were found are kept.
+const FOUND: usize = 1_024;
+
+thread_local! {
+    /// Which functions the operators and calls of expressions mean with which kinds of values: the same in all of them, since they have one engine.
+    static KEPT: Cell<Caches> = const { Cell::new(Caches::new()) };
+}
+
+/// Evaluates something with the functions that were found before on this thread, and keeps what is found now.
+fn with_found<T, E>(evaluate: impl FnOnce(&mut Caches) -> Result<T, E>) -> Result<T, E> {
+    let mut found = KEPT.take();
+    let result = evaluate(&mut found);
+    if result.is_ok() && found.fn_resolution_cache_mut().dict.len() <= FOUND {
+        KEPT.set(found);
+    }
+    result
+}
 
 /// A compiled expression.
 pub(super) struct Script {
@@ -52,7 +71,7 @@ impl Script {
             global.tag = Dynamic::from(Drawn { now, ids: Arc::new(Mutex::new(ids)) });
         }
         #[expect(deprecated, reason = "the one way to evaluate with a tag that needs no function round the expression")]
-        let result = engine.eval_statements_raw(&mut global, &mut Caches::new(), &mut variables, self.ast.statements());
+        let result = with_found(|found| engine.eval_statements_raw(&mut global, found, &mut variables, self.ast.statements()));
         let value = result.map_err(|error| self.failure(*error))?;
         match not_data(&value) {
             None => Ok(value_of(value)),

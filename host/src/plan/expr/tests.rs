@@ -174,6 +174,26 @@ fn every_mistake_comes_in_one_go() {
 }
 
 #[test]
+fn what_was_evaluated_before_changes_nothing() {
+    for _ in 0..4 {
+        for (source, expected) in [
+            ("input.count + 1", Some("4")),
+            ("input.text + 1", Some(r#""hello1""#)),
+            ("input.any + 1", None),
+            ("input.count / 2 + 1", Some("2.5")),
+            ("input.count > 2", Some("true")),
+            ("input.note > \"a\"", None),
+            ("input.text > \"a\"", Some("true")),
+            ("uuid() == uuid()", Some("true")),
+            ("now()", Some(r#""1970-01-01T00:00:00.000Z""#)),
+        ] {
+            let found = evaluate(source);
+            assert_eq!(found.as_ref().ok().map(Value::text), expected, "{source}: {found:?}");
+        }
+    }
+}
+
+#[test]
 fn what_fails_at_run_time_fails_as_invalid_and_is_never_false() {
     for (source, words) in [
         ("steps.free.typo > 1000", "no field `typo`"),
