@@ -235,11 +235,14 @@ int ftruncate64(int file, off64_t length) {
 int unlink(const char *path) {
     const char *shadows = getenv("SHIM_SHADOW");
     struct stat state;
-    if (is_wanted(path) && stat(path, &state) == 0) give_back(state.st_size, 0);
+    char whole[PATH_MAX];
+    /* The program may name it from the folder that it is in, and SHIM_PATH a folder above. */
+    if (!realpath(path, whole)) snprintf(whole, sizeof whole, "%s", path);
+    if (is_wanted(whole) && stat(path, &state) == 0) give_back(state.st_size, 0);
     int done = NEXT(unlink)(path);
-    if (done == 0 && shadows && is_wanted(path) && !folder_of(path)) {
+    if (done == 0 && shadows && is_wanted(whole) && !folder_of(whole)) {
         char target[PATH_MAX * 2];
-        snprintf(target, sizeof target, "%s/%s", shadows, name_of(path));
+        snprintf(target, sizeof target, "%s/%s", shadows, name_of(whole));
         NEXT(unlink)(target);
     }
     return done;
