@@ -7,6 +7,7 @@ mod archive;
 mod backup;
 mod ballast;
 mod chain;
+mod checkpointing;
 mod connection;
 mod encode;
 mod export;

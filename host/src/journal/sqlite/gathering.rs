@@ -7,9 +7,9 @@
 //! anyway; then it is waited for those who were answered, as long as the disk took at most: at worst an order lasts twice as long then, the bound
 //! that no rule without foresight beats. Refused was a fixed pause: it is too long for a quick disk and too short for a slow one.
 //!
-//! Where the disk is quick, and most of the time is our own work, one group is written while the other one is at work, and each transaction has its
-//! own price: it is waited for as many as the last one had, for twice as long as that took to write. Refused was to begin with whoever is there:
-//! the groups become ever smaller, and a third of the time goes into transactions of a few orders.
+//! Where the disk is quick, and most of the time is our own work, some are written while others are at work. It is waited for a fifth of all that
+//! there are, for twice as long as the last ones took to write. Refused was to begin with whoever is there, as each transaction has its own price,
+//! and to wait for all or half of them: then either side waits for the other.
 
 use std::time::Duration;
 
@@ -20,6 +20,9 @@ const MOST: Duration = Duration::from_millis(20);
 
 /// Of so many that were answered, [`Gathering::back`] says how many came back.
 const WHOLE: usize = 1_024;
+
+/// On a quick disk it is waited for one of so many that there are at once.
+const SHARE: usize = 5;
 
 /// Where fewer than these of a [`WHOLE`] come back, it is not waited for them…
 const FEW: usize = WHOLE / 4;
@@ -49,10 +52,12 @@ pub(super) enum Next {
 
 /// What is known of the last transactions and of those who were answered after them.
 pub(super) struct Gathering {
-    /// How many transactions were committed and are not answered.
-    under_way: usize,
-    /// How many orders the last one had.
-    last: usize,
+    /// How many transactions were committed and are not answered, and how many orders they have.
+    under_way: (usize, usize),
+    /// How many orders are being written.
+    at_work: usize,
+    /// How many orders there were at once lately, from being given until being answered.
+    at_once: usize,
     /// How long those took that were answered last.
     took: Took,
     /// How many orders they had.
@@ -72,8 +77,9 @@ impl Gathering {
     /// Nobody was answered yet.
     pub(super) fn new() -> Self {
         Self {
-            under_way: 0,
-            last: 0,
+            under_way: (0, 0),
+            at_work: 0,
+            at_once: 0,
             took: Took::default(),
             answered: 0,
             behind: 0,
@@ -87,9 +93,9 @@ impl Gathering {
     /// What the thread that writes does now.
     pub(super) fn next(&mut self, now: Timestamp) -> Next {
         if self.took.disk < self.took.work {
-            return Next::Gather(self.last, (self.took.work * 2).min(MOST));
+            return Next::Gather(self.at_once / SHARE, (self.took.work * 2).min(MOST));
         }
-        if self.under_way > 0 {
+        if self.under_way.0 > 0 {
             return Next::AfterAnswer;
         }
         self.after_a_slow_disk(now).map_or(Next::Begin, |(enough, patience)| Next::Gather(enough, patience))
@@ -119,17 +125,21 @@ impl Gathering {
             let back = orders.saturating_sub(self.behind).min(self.answered) * WHOLE / self.answered.max(1);
             self.back = usize::midpoint(self.back, back);
         }
-        (self.answered, self.last, self.waited) = (0, orders, false);
+        (self.answered, self.at_work, self.waited) = (0, orders, false);
     }
 
-    /// A transaction was committed, and waits for the disk.
-    pub(super) const fn committed(&mut self) {
-        self.under_way += 1;
+    /// A transaction with so many orders was committed, and waits for the disk.
+    pub(super) const fn committed(&mut self, orders: usize) {
+        self.under_way.0 += 1;
+        self.under_way.1 += orders;
+        self.at_work = 0;
     }
 
     /// So many transactions are answered now that had so many orders and took so long together, while so many others wait already.
     pub(super) fn answered(&mut self, (transactions, orders): (usize, usize), behind: usize, took: Took, at: Timestamp) {
-        self.under_way = self.under_way.saturating_sub(transactions);
+        // What was more a while ago is forgotten by and by.
+        self.at_once = (self.under_way.1.max(orders) + self.at_work + behind).max(self.at_once - self.at_once.div_ceil(16));
+        self.under_way = (self.under_way.0.saturating_sub(transactions), self.under_way.1.saturating_sub(orders));
         (self.answered, self.behind, self.took, self.at) = (orders, behind, took, at);
     }
 }
@@ -149,7 +159,7 @@ mod tests {
     /// One transaction with so many orders, answered while so many others wait.
     fn write(gathering: &mut Gathering, orders: usize, behind: usize, took: Took, now: Timestamp) {
         gathering.begin(orders);
-        gathering.committed();
+        gathering.committed(orders);
         gathering.answered((1, orders), behind, took, now);
     }
 
@@ -172,24 +182,30 @@ mod tests {
         let mut gathering = Gathering::new();
         write(&mut gathering, 2, 0, SLOW, at(1_000));
         gathering.begin(2);
-        gathering.committed();
+        gathering.committed(2);
         assert_eq!(gathering.next(at(2_000)), Next::AfterAnswer);
         gathering.answered((1, 2), 1, SLOW, at(6_000));
         assert_eq!(gathering.next(at(6_000)), Next::Gather(3, DISK));
     }
 
     #[test]
-    fn on_a_quick_disk_it_is_waited_for_as_many_as_before_and_for_twice_the_work() {
+    fn on_a_quick_disk_it_is_waited_for_a_fifth_of_all_and_for_twice_the_work() {
         let quick = Took { work: WORK, disk: Duration::from_micros(300) };
         let mut gathering = Gathering::new();
-        write(&mut gathering, 32, 9, quick, at(1_000));
-        gathering.begin(30);
-        gathering.committed();
-        assert_eq!(gathering.next(at(1_100)), Next::Gather(30, WORK * 2), "while the disk is at work");
-        gathering.begin(1);
-        assert_eq!(gathering.next(at(1_100)), Next::Gather(1, WORK * 2), "one that comes alone waits once, and then no more");
+        gathering.begin(20);
+        gathering.committed(20);
+        gathering.begin(15);
+        // Twenty are answered, fifteen are being written, and thirty wait.
+        gathering.answered((1, 20), 30, quick, at(1_000));
+        assert_eq!(gathering.next(at(1_100)), Next::Gather(13, WORK * 2), "of 65");
+        gathering.committed(15);
+        assert_eq!(gathering.next(at(1_200)), Next::Gather(13, WORK * 2), "also while the disk is at work");
         write(&mut gathering, 9, 0, Took { work: MOST, ..quick }, at(2_000));
-        assert_eq!(gathering.next(at(2_000)), Next::Gather(9, MOST));
+        assert!(matches!(gathering.next(at(2_000)), Next::Gather(_, MOST)));
+        (0..64).for_each(|_| write(&mut gathering, 1, 0, quick, at(3_000)));
+        gathering.answered((1, 15), 0, quick, at(3_000));
+        (0..64).for_each(|_| write(&mut gathering, 1, 0, quick, at(3_000)));
+        assert_eq!(gathering.next(at(3_000)), Next::Gather(0, WORK * 2), "one that comes alone waits for nobody any more");
     }
 
     #[test]

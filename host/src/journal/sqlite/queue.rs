@@ -193,9 +193,9 @@ impl Queue {
         !state.closed
     }
 
-    /// A transaction was committed, and waits for the disk.
-    pub(super) fn committed(&self) {
-        self.state().gathering.committed();
+    /// A transaction with so many orders was committed, and waits for the disk.
+    pub(super) fn committed(&self, orders: usize) {
+        self.state().gathering.committed(orders);
     }
 
     /// So many transactions are answered now that had so many orders and took so long together.

@@ -8,6 +8,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::oneshot;
 
 use super::apply::Transaction;
+use super::checkpointing::{self, Checkpointing};
 use super::connection::{self, Trouble};
 use super::guard::Guard;
 use super::mark::Mark;
@@ -38,6 +39,7 @@ pub(super) struct Writer {
     head: End,
     guard: Guard,
     syncing: Syncing,
+    checkpointing: Checkpointing,
     places: Places,
     around: Around,
     /// How many frames the write-ahead log has.
@@ -78,6 +80,7 @@ impl Writer {
         }
         let disk = Disk { log, marking, queue: Arc::clone(&around.queue), clock: Arc::clone(&around.clock) };
         let syncing = Syncing::start(disk).map_err(no_disk)?;
+        let checkpointing = Checkpointing::start(&path, lasting).map_err(no_disk)?;
         let head = guard.account().mark.end;
         let frames = Arc::new(AtomicI32::new(0));
         let count = Arc::clone(&frames);
@@ -92,6 +95,7 @@ impl Writer {
             head,
             guard,
             syncing,
+            checkpointing,
             places: Places::default(),
             around,
             frames,
@@ -139,6 +143,7 @@ impl Writer {
     /// Leaves one file without a log, which is what people copy. If that fails, the next start has the log to go on from.
     fn end(&mut self) {
         self.syncing.finish();
+        self.checkpointing.finish();
         if self.around.queue.health() == Health::Good {
             let _ = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         }
@@ -264,7 +269,7 @@ impl Writer {
     }
 
     fn hand_over(&self, committed: Committed) {
-        self.around.queue.committed();
+        self.around.queue.committed(committed.answers.len());
         self.syncing.give(committed);
     }
 
@@ -289,14 +294,19 @@ impl Writer {
         }
     }
 
-    /// Takes over what the write-ahead log has into the file, once it has grown by a step. Between two transactions nobody writes, so that
-    /// it is taken over to its end and begun anew, unless somebody reads what was before: then the next step does it.
+    /// Has what the write-ahead log has taken over into the file, once it has grown by a step, and takes over the rest when that is done. Between two
+    /// transactions nobody writes, so that the log is begun anew then, unless somebody reads what was before: then the next step does it.
     fn take_over(&mut self) -> Result<(), Trouble> {
-        if self.frames.load(Ordering::Relaxed) >= self.next_step {
-            let (frames, taken) = self
-                .connection
-                .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| Ok((row.get::<_, i32>(1)?, row.get::<_, i32>(2)?)))?;
-            self.next_step = if taken < frames { frames.saturating_add(STEP) } else { STEP };
+        let frames = self.frames.load(Ordering::Relaxed);
+        if let Some(done) = self.checkpointing.ended() {
+            self.next_step = frames.saturating_add(STEP);
+            done?;
+            let (frames, taken) = checkpointing::take_over(&self.connection)?;
+            if taken == frames {
+                self.next_step = STEP;
+            }
+        } else if frames >= self.next_step {
+            self.checkpointing.ask();
         }
         Ok(())
     }

@@ -1,0 +1,176 @@
+//! The thread that takes over into the file what the write-ahead log has: who writes goes on meanwhile.
+//!
+//! A log that is written to without a pause is never taken over to its end that way, and only then it is begun anew. So whoever writes takes over the
+//! little that has come since, which holds it up for a fraction of the time.
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle};
+
+use rusqlite::Connection;
+
+use super::connection::{self, Trouble};
+
+/// The thread, as the one that writes has it.
+pub(super) struct Checkpointing {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+enum State {
+    #[default]
+    Idle,
+    Asked,
+    Ended(Result<(), Trouble>),
+    Closed,
+}
+
+/// Takes over what can be taken over without waiting for anybody: how many frames the log has, and how many of them are in the file.
+///
+/// # Errors
+/// There is no room, or what is on the disk is not known any more.
+pub(super) fn take_over(connection: &Connection) -> Result<(i32, i32), Trouble> {
+    let taken = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| Ok((row.get(1)?, row.get(2)?)))?;
+    Ok(taken)
+}
+
+impl Checkpointing {
+    /// Starts the thread for the file at this path. Without `lasting` it is never waited for the disk.
+    ///
+    /// # Errors
+    /// The system has no thread.
+    pub(super) fn start(path: &Path, lasting: bool) -> io::Result<Self> {
+        let (shared, path) = (Arc::new(Shared::default()), path.to_owned());
+        let own = Arc::clone(&shared);
+        let thread = Builder::new().name("journal-log".to_owned()).spawn(move || own.run(&path, lasting))?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Has the log taken over, if that is not done just now.
+    pub(super) fn ask(&self) {
+        let mut state = self.shared.state();
+        if matches!(*state, State::Idle) {
+            *state = State::Asked;
+            self.shared.changed.notify_one();
+        }
+    }
+
+    /// What came of it, once, after that has come to its end.
+    pub(super) fn ended(&self) -> Option<Result<(), Trouble>> {
+        let mut state = self.shared.state();
+        match std::mem::take(&mut *state) {
+            State::Ended(done) => Some(done),
+            other => {
+                *state = other;
+                None
+            }
+        }
+    }
+
+    /// Waits for the end of what is under way; nothing more is done.
+    pub(super) fn finish(&mut self) {
+        *self.shared.state() = State::Closed;
+        self.shared.changed.notify_one();
+        if let Some(thread) = self.thread.take() {
+            // It fails only if it panicked, which the panic hook has told.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Checkpointing {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+impl Shared {
+    fn run(&self, path: &Path, lasting: bool) {
+        let mut opened = None;
+        while self.is_asked() {
+            let done = self.take_over(&mut opened, path, lasting);
+            let mut state = self.state();
+            if matches!(*state, State::Asked) {
+                *state = State::Ended(done);
+            }
+        }
+    }
+
+    fn take_over(&self, opened: &mut Option<Connection>, path: &Path, lasting: bool) -> Result<(), Trouble> {
+        let connection = match opened.take() {
+            Some(connection) => connection,
+            None => {
+                let connection = connection::reader(path)?;
+                connection.execute_batch(if lasting { "PRAGMA synchronous=NORMAL" } else { "PRAGMA synchronous=OFF" })?;
+                connection
+            }
+        };
+        take_over(opened.insert(connection)).map(drop)
+    }
+
+    /// Waits until it is asked; false once it is closed.
+    fn is_asked(&self) -> bool {
+        let idle = |state: &mut State| matches!(state, State::Idle | State::Ended(_));
+        let state = self.changed.wait_while(self.state(), idle).unwrap_or_else(PoisonError::into_inner);
+        matches!(*state, State::Asked)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What came of it, however long it takes.
+    fn ended(checkpointing: &Checkpointing) -> Result<(), Trouble> {
+        loop {
+            match checkpointing.ended() {
+                Some(done) => return done,
+                None => std::thread::yield_now(),
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_log_had_is_taken_over_while_somebody_writes_and_the_log_begins_anew_after_the_rest() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("file.db");
+        let writer = connection::writer(&path, false).expect("it can be made");
+        writer.execute_batch("CREATE TABLE t (a); INSERT INTO t VALUES (1)").expect("it is right");
+        let mut checkpointing = Checkpointing::start(&path, false).expect("a thread");
+        assert_eq!(checkpointing.ended(), None, "nobody asked");
+        checkpointing.ask();
+        // One that writes is not held up, and holds nothing up.
+        writer.execute_batch("BEGIN IMMEDIATE; INSERT INTO t VALUES (2)").expect("it is right");
+        assert_eq!(ended(&checkpointing), Ok(()));
+        assert_eq!(checkpointing.ended(), None, "it is told once");
+        writer.execute_batch("COMMIT").expect("it is right");
+        let (frames, taken) = take_over(&writer).expect("nobody holds it");
+        assert!(frames > 0 && taken == frames, "{taken} of {frames}");
+        writer.execute_batch("INSERT INTO t VALUES (3)").expect("it is right");
+        let (anew, _) = take_over(&writer).expect("nobody holds it");
+        assert!(anew < frames, "{anew} after {frames}");
+        checkpointing.finish();
+        checkpointing.ask();
+        assert_eq!(checkpointing.ended(), None, "nobody is there any more");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_is_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let checkpointing = Checkpointing::start(&folder.path().join("none.db"), false).expect("a thread");
+        checkpointing.ask();
+        assert!(matches!(ended(&checkpointing), Err(Trouble::Broken(_))));
+    }
+}
