@@ -2,6 +2,7 @@
 //!
 //! A run is one task. Its attempts are polled in that task too, since a hop between threads costs more than a small step's work.
 
+mod ahead;
 mod attempts;
 mod giving;
 mod leaving;
@@ -57,6 +58,7 @@ mod refreshing;
 mod resting;
 mod resuming;
 
+use ahead::Ahead;
 use giving::{Changes, Given, Next};
 pub use opening::Opening;
 use publishing::Listening;
@@ -88,6 +90,8 @@ pub struct Driver {
     setting: Option<(LaneId, StepNumber)>,
     labels: Labels,
     inputs: VecDeque<Input>,
+    /// What is on its way to the disk while the run has gone on.
+    ahead: VecDeque<Ahead>,
     /// `emit` steps whose events are out, and that wait for what others make of them.
     answers: Vec<BoxFuture<'static, Input>>,
     /// Who brought the event that is being decided on, and why it is refused if nothing is recorded of it.
@@ -165,6 +169,7 @@ impl Driver {
             setting: None,
             labels: Labels::default(),
             inputs: VecDeque::new(),
+            ahead: VecDeque::new(),
             answers: Vec::new(),
             asked: None,
             listening: Vec::new(),
@@ -181,16 +186,21 @@ impl Driver {
     async fn go(mut self: Box<Self>, mut next: Next, mut busy: Busy) {
         loop {
             if self.leaves(&next) {
+                let _ = self.catch_up().await;
                 return self.leave_behind();
             }
             let first = self.state.facts();
             // What it was decided on is looked at again if the store has no room for what came of it.
             let again = next.clone();
             let given = self.give(next);
-            if let Err(refused) = self.keep(given).await
-                && !Box::pin(self.goes_on(first, again, refused)).await
-            {
-                return;
+            match self.keep_in_turn(given).await {
+                Some(Ok(())) => {}
+                Some(Err(refused)) => {
+                    if !Box::pin(self.goes_on(first, again, refused)).await {
+                        return;
+                    }
+                }
+                None => return self.leave_behind(),
             }
             match self.next(&mut busy).await {
                 Some(following) => next = following,
@@ -209,6 +219,15 @@ impl Driver {
             // Before whatever waits: what is decided next builds on this.
             return Some(Next::Set(lane, step));
         }
+        if !self.ahead.is_empty() && self.inputs.is_empty() {
+            if let Some(input) = self.at_once().await {
+                return Some(Next::Input(input));
+            }
+            if !self.catch_up().await {
+                self.leave_behind();
+                return None;
+            }
+        }
         match self.inputs.pop_front() {
             Some(input) => Some(Next::Input(input)),
             None if self.rest() => None,
@@ -224,8 +243,13 @@ impl Driver {
 
     /// Waits until what was given to the store is kept, then does what follows from it, then what was commanded.
     async fn keep(&mut self, given: Given) -> Result<(), Refused> {
+        self.keep_once(given, None).await
+    }
+
+    /// The same; `kept` is what came of the commit, if it is at its end already.
+    async fn keep_once(&mut self, given: Given, kept: Option<Result<(), StoreError>>) -> Result<(), Refused> {
         let Given { facts, commands, commit, changes } = given;
-        if let Some(commit) = commit {
+        if let Some(commit) = kept.map(|kept| std::future::ready(kept).boxed()).or(commit) {
             self.take_note(&facts);
             if acts_early() {
                 self.act(&facts, changes).await;

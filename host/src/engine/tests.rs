@@ -1,5 +1,6 @@
 //! The engine with scripted executors and a virtual clock: what reaches an executor, what reaches whoever asked, and in which order.
 
+mod ahead;
 mod full_queue;
 mod optimistic;
 mod outbox;
@@ -11,7 +12,7 @@ mod single_flight;
 mod structure;
 
 use std::future::pending;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -62,11 +63,16 @@ struct Scripted {
     description: Description,
     script: Script,
     calls: AtomicUsize,
+    only_computes: AtomicBool,
 }
 
 impl Executor for Scripted {
     fn description(&self) -> &Description {
         &self.description
+    }
+
+    fn only_computes(&self) -> bool {
+        self.only_computes.load(Ordering::SeqCst)
     }
 
     fn process(&self, job: Arc<Job>, attempt: Attempt) -> Processing<'_> {
@@ -76,7 +82,12 @@ impl Executor for Scripted {
 }
 
 fn scripted(script: impl Fn(Arc<Job>, Attempt) -> Processing<'static> + Send + Sync + 'static) -> Arc<Scripted> {
-    Arc::new(Scripted { description: description(), script: Box::new(script), calls: AtomicUsize::new(0) })
+    Arc::new(Scripted {
+        description: description(),
+        script: Box::new(script),
+        calls: AtomicUsize::new(0),
+        only_computes: AtomicBool::new(false),
+    })
 }
 
 /// An executor each call of which ends so once the gate lets it go on.

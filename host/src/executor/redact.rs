@@ -46,6 +46,10 @@ impl Executor for Redacting {
         self.executor.description()
     }
 
+    fn only_computes(&self) -> bool {
+        self.executor.only_computes()
+    }
+
     fn outboxes(&self) -> Vec<Arc<dyn OutboxTable>> {
         self.executor.outboxes()
     }

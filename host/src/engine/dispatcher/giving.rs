@@ -52,6 +52,13 @@ pub(super) struct Changes {
     stay: Vec<JobId>,
 }
 
+impl Changes {
+    /// Whether nothing has changed.
+    pub(super) fn is_none(&self) -> bool {
+        self.set.is_none() && self.followed.is_empty() && self.stay.is_empty()
+    }
+}
+
 impl Driver {
     /// Decides, and gives to the store what comes of it.
     pub(super) fn give(&mut self, next: Next) -> Given {

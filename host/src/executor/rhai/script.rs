@@ -107,6 +107,10 @@ impl Executor for Script {
         &self.description
     }
 
+    fn only_computes(&self) -> bool {
+        !self.shared.waits
+    }
+
     fn process(&self, job: Arc<Job>, attempt: Attempt) -> Processing<'_> {
         Box::pin(async move {
             let shared = &self.shared;

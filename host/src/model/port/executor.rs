@@ -26,6 +26,12 @@ pub trait Executor: Send + Sync {
     /// Works on one attempt of a job.
     fn process(&self, job: Arc<Job>, attempt: Attempt) -> Processing<'_>;
 
+    /// Whether an attempt only computes: beside its result, and what it tells through its channel, nothing of it is left, wherever it is broken off.
+    /// Such a one may begin before it is recorded that it does. False by default.
+    fn only_computes(&self) -> bool {
+        false
+    }
+
     /// The outboxes that it writes events into, for whoever relays them; none by default.
     fn outboxes(&self) -> Vec<Arc<dyn OutboxTable>> {
         Vec::new()
