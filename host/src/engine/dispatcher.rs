@@ -4,6 +4,7 @@
 
 mod ahead;
 mod attempts;
+mod following;
 mod giving;
 mod leaving;
 mod opening;
@@ -21,6 +22,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -32,7 +34,7 @@ use crate::clock::Busy;
 use crate::model::activation::{Requester, RunEnd, RunOutcome};
 use crate::model::cancel::CancelSignal;
 use crate::model::failure::{Failure, FailureKind};
-use crate::model::happening::{Happening, What};
+use crate::model::happening::What;
 use crate::model::id::{Digest, EventId, JobId};
 use crate::model::job::{CancelReason, JobOutcome};
 use crate::model::port::{Attempt, Sleep, StoreError};
@@ -40,7 +42,6 @@ use crate::model::record::{Fact, LaneId, RefusedAnswer, StepNumber};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::plan::pipeline::Verb;
-use crate::telemetry::failpoint;
 
 use super::control::Control;
 use super::dead_letters::unheard;
@@ -50,7 +51,7 @@ use super::installed::Installed;
 use super::run::{Claim, Command, Input, RunState, Verdict};
 use super::shared::Shared;
 use super::states::StateCell;
-use super::telling::{Labels, run_label};
+use super::telling::Labels;
 use super::work::Work;
 
 mod publishing;
@@ -58,10 +59,11 @@ mod refreshing;
 mod resting;
 mod resuming;
 
-use ahead::Ahead;
-use giving::{Changes, Given, Next};
+use ahead::Gathered;
+use giving::{Given, Next};
 pub use opening::Opening;
 use publishing::Listening;
+use refused::After;
 pub use resuming::TakenUp;
 
 fn no_state() -> Failure {
@@ -90,8 +92,12 @@ pub struct Driver {
     setting: Option<(LaneId, StepNumber)>,
     labels: Labels,
     inputs: VecDeque<Input>,
-    /// What is on its way to the disk while the run has gone on.
-    ahead: VecDeque<Ahead>,
+    /// What the run went ahead of and the store has yet to be given.
+    gathered: Gathered,
+    /// Whether each decision is kept before the next, whatever that is.
+    one_by_one: bool,
+    /// How long it has waited for a store that takes time.
+    waited: Duration,
     /// `emit` steps whose events are out, and that wait for what others make of them.
     answers: Vec<BoxFuture<'static, Input>>,
     /// Who brought the event that is being decided on, and why it is refused if nothing is recorded of it.
@@ -131,11 +137,10 @@ pub struct Driving {
     pub cancel_keys: Vec<Digest>,
 }
 
-/// Facts that the store did not take.
+/// What the store did not take.
 struct Refused {
-    facts: Arc<Vec<Fact>>,
+    given: Given,
     error: StoreError,
-    changes: Changes,
 }
 
 /// However a run's task ends, those who wait for one of its jobs go on.
@@ -169,7 +174,9 @@ impl Driver {
             setting: None,
             labels: Labels::default(),
             inputs: VecDeque::new(),
-            ahead: VecDeque::new(),
+            gathered: Gathered::default(),
+            one_by_one: false,
+            waited: Duration::ZERO,
             answers: Vec::new(),
             asked: None,
             listening: Vec::new(),
@@ -186,21 +193,21 @@ impl Driver {
     async fn go(mut self: Box<Self>, mut next: Next, mut busy: Busy) {
         loop {
             if self.leaves(&next) {
-                let _ = self.catch_up().await;
+                if !self.gathered.is_empty() {
+                    let gathered = self.give_gathered();
+                    let _ = self.keep(gathered).await;
+                }
                 return self.leave_behind();
             }
-            let first = self.state.facts();
-            // What it was decided on is looked at again if the store has no room for what came of it.
-            let again = next.clone();
-            let given = self.give(next);
-            match self.keep_in_turn(given).await {
-                Some(Ok(())) => {}
-                Some(Err(refused)) => {
-                    if !Box::pin(self.goes_on(first, again, refused)).await {
-                        return;
+            if let Some(given) = self.give(next) {
+                match self.keep_or_go_on(given).await {
+                    After::Next => {}
+                    After::Again(again) => {
+                        next = again;
+                        continue;
                     }
+                    After::Over => return,
                 }
-                None => return self.leave_behind(),
             }
             match self.next(&mut busy).await {
                 Some(following) => next = following,
@@ -219,13 +226,15 @@ impl Driver {
             // Before whatever waits: what is decided next builds on this.
             return Some(Next::Set(lane, step));
         }
-        if !self.ahead.is_empty() && self.inputs.is_empty() {
+        if !self.gathered.is_empty() && self.inputs.is_empty() {
             if let Some(input) = self.at_once().await {
                 return Some(Next::Input(input));
             }
-            if !self.catch_up().await {
-                self.leave_behind();
-                return None;
+            let gathered = self.give_gathered();
+            match self.keep_or_go_on(gathered).await {
+                After::Next => {}
+                After::Again(again) => return Some(again),
+                After::Over => return None,
             }
         }
         match self.inputs.pop_front() {
@@ -239,57 +248,6 @@ impl Driver {
         self.cell
             .as_ref()
             .map_or_else(Value::null, |cell| cell.view(&self.installed.bound.pipeline.state, self.installed.bound.pipeline.revision))
-    }
-
-    /// Waits until what was given to the store is kept, then does what follows from it, then what was commanded.
-    async fn keep(&mut self, given: Given) -> Result<(), Refused> {
-        self.keep_once(given, None).await
-    }
-
-    /// The same; `kept` is what came of the commit, if it is at its end already.
-    async fn keep_once(&mut self, given: Given, kept: Option<Result<(), StoreError>>) -> Result<(), Refused> {
-        let Given { facts, commands, commit, changes } = given;
-        if let Some(commit) = kept.map(|kept| std::future::ready(kept).boxed()).or(commit) {
-            self.take_note(&facts);
-            if acts_early() {
-                self.act(&facts, changes).await;
-                let kept = commit.await.map_err(|error| Refused { facts, error, changes: Changes::default() });
-                self.obey(commands);
-                return kept;
-            }
-            if let Err(error) = commit.await {
-                return Err(Refused { facts, error, changes });
-            }
-            failpoint::reach("run.kept");
-            self.let_go(&facts);
-            self.act(&facts, changes).await;
-            failpoint::reach("run.published");
-        } else if self.meets {
-            self.tell_asker(&[]);
-        }
-        self.obey(commands);
-        Ok(())
-    }
-
-    /// What has to be known of facts before anybody else hears of them.
-    fn take_note(&mut self, facts: &[Fact]) {
-        self.labels.learn(&self.state, facts);
-        for fact in facts {
-            self.leave(fact);
-        }
-    }
-
-    /// Does what follows from facts that are kept.
-    async fn act(&mut self, facts: &[Fact], mut changes: Changes) {
-        self.confirm(&changes);
-        self.tell_changes(&mut changes, None);
-        for fact in facts {
-            self.follow(fact, &mut changes).await;
-        }
-        if self.meets {
-            self.follow_waits(facts);
-            self.tell_asker(facts);
-        }
     }
 
     fn obey(&mut self, commands: Vec<Command>) {
@@ -321,58 +279,6 @@ impl Driver {
             .position(|work| work.job() == job && work.is_attempt() && !work.is_bound())
             .map(|index| self.works.swap_remove(index));
         drop(self.shared.flights.hand_on(job, claim, work));
-    }
-
-    /// What follows from a fact once it is kept.
-    async fn follow(&mut self, fact: &Fact, changes: &mut Changes) {
-        let sink = &self.shared.ports.sink;
-        let told = if sink.wants_routine() || fact.is_trouble() { self.labels.tell(fact, &self.state, sink.wants_detail()) } else { None };
-        match fact {
-            Fact::JobEnded { job, outcome, events, .. } => {
-                self.settle(*job, outcome);
-                self.outboxed.retain(|outboxed| outboxed != job);
-                self.tell_changes(changes, Some(*job));
-                // What goes by way of an outbox has the id of its job; the relay publishes it.
-                for event in events.iter().filter(|event| event.id != EventId::emitted_by(*job)) {
-                    // Nobody waits for what the waits make of it: the job has ended.
-                    drop(Box::pin(self.publish(event.clone())).await);
-                }
-                self.tell(told);
-                self.labels.forget(*job);
-            }
-            Fact::FallbackBegan { job, failure } => {
-                self.settle(*job, &JobOutcome::of_failure(failure.clone()));
-                self.tell(told);
-            }
-            Fact::Emitted { lane, step, events } => Box::pin(self.publish_step(*lane, *step, events)).await,
-            Fact::Dispatched { run, part, .. } => {
-                let (shared, state) = (&self.shared, &self.state);
-                Box::pin(shared.send_off(&self.installed, state.shared_flow(), state.beginning(), *run, part)).await;
-                self.tell(told);
-            }
-            Fact::Replied { reply } => {
-                if let Some(requester) = &self.requester {
-                    requester.reply(reply);
-                }
-                self.tell(told);
-            }
-            // Told when everything else of the run is over.
-            Fact::Ended { .. } => {}
-            _ => self.tell(told),
-        }
-    }
-
-    fn tell(&self, what: Option<What>) {
-        if let Some(what) = what {
-            let run = Some(run_label(self.state.beginning()));
-            self.shared.ports.sink.accept(Happening { time: self.shared.ports.clock.now(), run, what });
-        }
-    }
-
-    fn settle(&mut self, job: JobId, outcome: &JobOutcome) {
-        let Some(index) = self.claims.iter().position(|(other, _)| *other == job) else { return };
-        let (_, claim) = self.claims.swap_remove(index);
-        self.shared.flights.settle(job, &claim, outcome, self.shared.ports.clock.now());
     }
 
     fn carry_out(&mut self, command: Command) {
@@ -569,19 +475,10 @@ impl Driver {
         if outcome != RunOutcome::Succeeded {
             self.shared.tell_gone_letters();
         }
-        self.installed.learn(&beginning.flow, now.since(beginning.at));
+        self.installed.learn(&beginning.flow, now.since(beginning.at).saturating_sub(self.waited));
         self.shared.left(beginning.run);
         if let Some(requester) = &self.requester {
             requester.end(&RunEnd { run: beginning.run, outcome, degraded: self.state.is_degraded(), output: self.state.output() });
         }
     }
-}
-
-/// Whether what follows from facts is done before they are kept: a defect that tests plant.
-fn acts_early() -> bool {
-    #[cfg(test)]
-    if planted::is(planted::Defect::ActsBeforeItIsKept) {
-        return true;
-    }
-    failpoint::is_planted("early_publish")
 }

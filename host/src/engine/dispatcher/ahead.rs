@@ -1,73 +1,93 @@
-//! A run that goes on before what it has decided is on the disk, as long as nothing that it does then outlasts a crash.
+//! A run that goes on before what it has decided is kept, as long as nothing that it does then outlasts a crash.
 //!
 //! A script that only computes leaves nothing behind: if the host dies, it is as if it had never begun, and the run goes on from what is recorded. So
-//! the next attempt of such a one need not wait for the record of the last one. Everything that anybody else could notice waits for all of it: facts
-//! are told, events published, callers answered, and other executors called only after each fact before them is kept. Progress and log lines are no
-//! facts: who hears them hears them again after a crash, here as elsewhere.
+//! the next attempt of such a one need not wait for the record of the last one: what is decided is gathered, and given to the store as one batch when
+//! the run has to wait for something or comes to its end. A chain of small scripts waits for the disk once. Everything that anybody else could notice
+//! waits for all of it: facts are told, events published, callers answered, and other executors called only after each fact before them is kept.
+//! Progress and log lines are no facts: who hears them hears them again after a crash, here as elsewhere.
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
-use futures_util::FutureExt;
-
-use super::giving::Given;
-use super::{Driver, Refused};
+use super::Driver;
+use super::giving::{Changes, Given, Next};
 use crate::engine::gate::handles_progress;
 use crate::engine::run::{Command, Input};
 use crate::model::happening::What;
 use crate::model::id::JobId;
-use crate::model::port::{Commit, StoreError};
 use crate::model::record::Fact;
 use crate::plan::pipeline::{Verb, Worker};
-use crate::telemetry::failpoint;
 
-/// So many batches of a run may be on their way to the disk at once.
+/// So many decisions of a run wait at most to be given to the store: so much is done again at most if the host dies.
 const MOST: usize = 16;
 
-/// Facts that are on their way to the disk while the run has gone on.
-pub(super) struct Ahead {
-    facts: Arc<Vec<Fact>>,
-    commit: Commit,
+/// What was decided and is not given to the store yet.
+#[derive(Default)]
+pub(super) struct Gathered {
+    /// How many facts the run had before.
+    first: u64,
+    facts: Vec<Fact>,
+    decisions: Vec<Decision>,
+}
+
+/// One decision of several whose facts stand in one batch.
+pub(super) struct Decision {
+    /// What was decided on.
+    pub(super) on: Next,
+    /// How many facts of the batch stand before its own.
+    pub(super) from: usize,
     /// What is told once they are kept.
-    told: Vec<What>,
+    pub(super) told: Vec<What>,
+}
+
+impl Gathered {
+    pub(super) const fn is_empty(&self) -> bool {
+        self.decisions.is_empty()
+    }
+
+    /// The facts of the last decision, before which the run had so many, behind what was gathered.
+    pub(super) fn followed_by(self, first: u64, own: Vec<Fact>) -> Together {
+        let Self { first: first_of_all, mut facts, decisions } = self;
+        if decisions.is_empty() {
+            return Together { first, facts: own, own: 0, before: decisions };
+        }
+        let count = facts.len();
+        facts.extend(own);
+        Together { first: first_of_all, facts, own: count, before: decisions }
+    }
+}
+
+/// The facts of several decisions, for one batch.
+pub(super) struct Together {
+    /// How many facts the run had before.
+    pub(super) first: u64,
+    pub(super) facts: Vec<Fact>,
+    /// How many of them stand before those of the last decision.
+    pub(super) own: usize,
+    /// The decisions before the last.
+    pub(super) before: Vec<Decision>,
 }
 
 impl Driver {
-    /// Goes on without waiting until this is kept, if that may be. Otherwise gives it back, its commit perhaps already at its end.
-    pub(super) fn go_ahead(&mut self, mut given: Given) -> Option<(Given, Option<Result<(), StoreError>>)> {
-        if !self.may_go_ahead(&given) {
-            return Some((given, None));
-        }
-        let Some(mut commit) = given.commit.take() else { return Some((given, None)) };
-        // What the store does not take it mostly says at once.
-        if let Some(kept) = (&mut commit).now_or_never() {
-            return Some((given, Some(kept)));
-        }
-        self.take_note(&given.facts);
-        let told = given.facts.iter().filter_map(|fact| self.follow_ahead(fact)).collect();
-        self.ahead.push_back(Ahead { facts: given.facts, commit, told });
-        self.obey(given.commands);
-        None
-    }
-
-    /// Whether all that follows from this are attempts that leave nothing behind.
-    fn may_go_ahead(&self, given: &Given) -> bool {
+    /// Whether all that follows from these facts are attempts that leave nothing behind.
+    pub(super) fn may_go_ahead(&self, facts: &[Fact], commands: &[Command]) -> bool {
         let plain = |fact: &Fact| match fact {
             Fact::JobEnded { events, .. } => events.is_empty(),
-            Fact::JobDispatched { .. } | Fact::AttemptStarted { .. } | Fact::StepDone { .. } => true,
+            Fact::Began(_) | Fact::LaneOpened { .. } | Fact::JobDispatched { .. } | Fact::AttemptStarted { .. } => true,
+            Fact::StepDone { .. } | Fact::StepSkipped { .. } => true,
             _ => false,
         };
-        !given.commands.is_empty()
-            && self.ahead.len() < MOST
+        !commands.is_empty()
+            && self.gathered.decisions.len() < MOST
+            && !self.one_by_one
             && !self.meets
             && self.claims.is_empty()
             && self.promised.is_empty()
             && self.outboxed.is_empty()
             && self.taken_up.is_none()
-            && given.changes.is_none()
-            && given.facts.iter().all(plain)
-            && given.commands.iter().all(|command| matches!(command, Command::Attempt { job } if self.leaves_nothing_behind(*job)))
+            && facts.iter().all(plain)
+            && commands.iter().all(|command| matches!(command, Command::Attempt { job } if self.leaves_nothing_behind(*job)))
     }
 
     fn leaves_nothing_behind(&self, job: JobId) -> bool {
@@ -77,6 +97,19 @@ impl Driver {
         // What is promised or made of progress is seen by other runs.
         let is_noticed = !step.optimistic.is_empty() || handles_progress(step);
         !is_noticed && self.installed.bound.executors.get(number).is_some_and(|executor| executor.only_computes())
+    }
+
+    /// Goes on without these facts being kept. They have been noted.
+    pub(super) fn gather(&mut self, on: Next, first: u64, facts: Vec<Fact>, commands: Vec<Command>) {
+        let told = facts.iter().filter_map(|fact| self.follow_ahead(fact)).collect();
+        let from = self.gathered.facts.len();
+        if self.gathered.is_empty() {
+            (self.gathered.first, self.gathered.facts) = (first, facts);
+        } else {
+            self.gathered.facts.extend(facts);
+        }
+        self.gathered.decisions.push(Decision { on, from, told });
+        self.obey(commands);
     }
 
     /// What follows from a fact for the run itself. Returns what is to be told of it.
@@ -89,20 +122,27 @@ impl Driver {
         told
     }
 
-    /// Waits until all is kept that the run went ahead of, and tells it. False if the store did not take it: then the run is left as it is recorded.
-    pub(super) async fn catch_up(&mut self) -> bool {
-        while let Some(Ahead { facts, commit, told }) = self.ahead.pop_front() {
-            if commit.await.is_err() {
-                // Nobody has heard of anything that is not recorded.
-                self.ahead.clear();
-                return false;
+    /// Gives to the store what was gathered.
+    pub(super) fn give_gathered(&mut self) -> Given {
+        let Together { first, facts, own, before } = std::mem::take(&mut self.gathered).followed_by(0, Vec::new());
+        let facts = Arc::new(facts);
+        let commit = self.commit(first, &facts, self.beside(&facts), &[]);
+        Given { first, facts, before, on: None, own, commands: Vec::new(), commit, changes: Changes::default() }
+    }
+
+    /// Goes on for as long as nothing has to be waited for, and gives all of it to the store.
+    pub(super) fn compute(&mut self, context: &mut Context<'_>) -> Given {
+        let mut sleep = None;
+        while let Poll::Ready(input) = self.poll_wait(context, &mut sleep) {
+            let next = Next::Input(input);
+            if self.leaves(&next) {
+                break;
             }
-            failpoint::reach("run.kept");
-            self.let_go(&facts);
-            told.into_iter().for_each(|what| self.tell(Some(what)));
-            failpoint::reach("run.published");
+            if let Some(given) = self.give(next) {
+                return given;
+            }
         }
-        true
+        self.give_gathered()
     }
 
     /// What has come already, without waiting for anything.
@@ -112,14 +152,5 @@ impl Driver {
             Poll::Ready(input) => Some(input),
             Poll::Pending => None,
         }
-    }
-
-    /// Waits until what was given to the store is kept, after all that the run went ahead of, and does what follows. `None` if the run is left.
-    pub(super) async fn keep_in_turn(&mut self, given: Given) -> Option<Result<(), Refused>> {
-        let Some((given, kept)) = self.go_ahead(given) else { return Some(Ok(())) };
-        if !self.catch_up().await {
-            return None;
-        }
-        Some(self.keep_once(given, kept).await)
     }
 }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::ahead::{Decision, Together};
 #[cfg(test)]
 use super::planted;
 use super::publishing::wait_keys;
@@ -32,13 +33,28 @@ pub(super) enum Next {
     Set(LaneId, StepNumber),
 }
 
-/// What was decided and is on its way.
+/// What was decided and is on its way: one decision, behind those that the run went ahead of.
 pub(super) struct Given {
+    /// How many facts the run had before these.
+    pub(super) first: u64,
     pub(super) facts: Arc<Vec<Fact>>,
+    /// The decisions that the run went ahead of: noted and carried out already, but not told.
+    pub(super) before: Vec<Decision>,
+    /// What the last decision was made on; `None` if the run went ahead of all of them.
+    pub(super) on: Option<Next>,
+    /// How many of the facts stand before those of the last decision.
+    pub(super) own: usize,
     pub(super) commands: Vec<Command>,
     /// `None` if nothing was decided that had to be kept.
     pub(super) commit: Option<Commit>,
     pub(super) changes: Changes,
+}
+
+impl Given {
+    /// The facts of the last decision: what follows from them is not done yet.
+    pub(super) fn own(&self) -> &[Fact] {
+        self.facts.get(self.own..).unwrap_or_default()
+    }
 }
 
 /// How the state has changed with a batch: told once that is kept.
@@ -52,33 +68,43 @@ pub(super) struct Changes {
     stay: Vec<JobId>,
 }
 
-impl Changes {
-    /// Whether nothing has changed.
-    pub(super) fn is_none(&self) -> bool {
-        self.set.is_none() && self.followed.is_empty() && self.stay.is_empty()
-    }
-}
-
 impl Driver {
-    /// Decides, and gives to the store what comes of it.
-    pub(super) fn give(&mut self, next: Next) -> Given {
-        self.give_measuring(next, None)
-    }
-
-    /// The same. With a measure, a step that comes to more than a store takes fails.
-    pub(super) fn give_measuring(&mut self, next: Next, measure: Option<Measure>) -> Given {
-        let first = self.state.facts();
+    /// Decides, and gives to the store what comes of it; `None` if the run goes on without that.
+    pub(super) fn give(&mut self, next: Next) -> Option<Given> {
+        let (first, on) = (self.state.facts(), next.clone());
         let (lane, step) = match next {
             Next::Input(input) => {
-                let pipeline_state = self.pipeline_state();
-                let decided = self.decide_seeing(input, &pipeline_state, measure);
-                return self.give_decided(decided, first, None);
+                let (facts, commands) = self.decide(input);
+                if self.may_go_ahead(&facts, &commands) {
+                    self.take_note(&facts);
+                    self.gather(on, first, facts, commands);
+                    return None;
+                }
+                return Some(self.give_decided((facts, commands), first, on, None));
             }
             Next::Set(lane, step) => (lane, step),
         };
+        Some(self.give_set(lane, step, first, on, None))
+    }
+
+    /// Decides, and gives that to the store. A step that comes to more than a store takes fails.
+    pub(super) fn give_measuring(&mut self, next: Next) -> Given {
+        let (first, on, measure) = (self.state.facts(), next.clone(), Some(Measure::default()));
+        match next {
+            Next::Input(input) => {
+                let pipeline_state = self.pipeline_state();
+                let decided = self.decide_seeing(input, &pipeline_state, measure);
+                self.give_decided(decided, first, on, None)
+            }
+            Next::Set(lane, step) => self.give_set(lane, step, first, on, measure),
+        }
+    }
+
+    /// Sets fields of the state, decides what follows, and gives both to the store.
+    fn give_set(&mut self, lane: LaneId, step: StepNumber, first: u64, on: Next, measure: Option<Measure>) -> Given {
         let Some(cell) = self.cell.clone() else {
             let decided = self.decide_seeing(Input::StateSet { lane, step, result: Err(no_state()) }, &Value::null(), measure);
-            return self.give_decided(decided, first, None);
+            return self.give_decided(decided, first, on, None);
         };
         let installed = Arc::clone(&self.installed);
         let (settings, revision) = (&installed.bound.pipeline.state, installed.bound.pipeline.revision);
@@ -104,7 +130,7 @@ impl Driver {
         });
         let pipeline_state = held.view(settings, revision);
         let decided = self.decide_seeing(Input::StateSet { lane, step, result }, &pipeline_state, measure);
-        self.give_decided(decided, first, Some((held, set)))
+        self.give_decided(decided, first, on, Some((held, set)))
     }
 
     /// Decides, with the state as it is at this moment.
@@ -119,12 +145,14 @@ impl Driver {
     }
 
     /// `set` is the state, if it is held already, and what was set in it.
-    fn give_decided(
+    pub(super) fn give_decided(
         &mut self,
         (facts, commands): (Vec<Fact>, Vec<Command>),
         first: u64,
+        on: Next,
         set: Option<(HeldState<'_>, Option<Change>)>,
     ) -> Given {
+        let Together { first, facts, own, before } = std::mem::take(&mut self.gathered).followed_by(first, facts);
         let facts = Arc::new(facts);
         let (held, set) = set.unzip();
         let mut changes = Changes { set: set.flatten(), ..Changes::default() };
@@ -140,7 +168,7 @@ impl Driver {
         });
         let commit = self.commit(first, &facts, writes, &commands);
         drop(held);
-        Given { facts, commands, commit, changes }
+        Given { first, facts, before, on: Some(on), own, commands, commit, changes }
     }
 
     /// What stands or falls with these facts and is in no state and no table of dedup and cache.
@@ -203,7 +231,7 @@ impl Driver {
     }
 
     /// Gives it all to the store. Results of dedup and cache are added to it while their tables are held.
-    fn commit(&self, first: u64, facts: &Arc<Vec<Fact>>, mut writes: Vec<Write>, commands: &[Command]) -> Option<Commit> {
+    pub(super) fn commit(&self, first: u64, facts: &Arc<Vec<Fact>>, mut writes: Vec<Write>, commands: &[Command]) -> Option<Commit> {
         let store = &self.shared.ports.store;
         if facts.is_empty() {
             return (!writes.is_empty()).then(|| store.write(writes));
@@ -288,15 +316,16 @@ impl Driver {
     /// The store did not take the batch: what was changed with it is as if it had never been, as far as nobody has built on it. What was taken back
     /// stays so and is told, since the job of it will not succeed any more.
     pub(super) fn take_back(&mut self, refused: &mut Refused) {
-        if let (Some(cell), Some(change)) = (&self.cell, refused.changes.set.take()) {
+        if let (Some(cell), Some(change)) = (&self.cell, refused.given.changes.set.take()) {
             cell.refused(change.version, &change.before);
         }
         // A success that is not kept is none: what it promised is settled by what the job comes to instead.
-        self.promised.append(&mut refused.changes.stay);
-        for (job, claim, _) in refused.facts.iter().filter_map(|fact| self.claimed_end(fact)) {
+        let Given { facts, changes, .. } = &mut refused.given;
+        self.promised.append(&mut changes.stay);
+        for (job, claim, _) in facts.iter().filter_map(|fact| self.claimed_end(fact)) {
             self.shared.flights.take_back(job, claim);
         }
-        let jobs: Vec<JobId> = refused.changes.followed.iter().map(|(job, _)| *job).collect();
-        jobs.into_iter().for_each(|job| self.tell_changes(&mut refused.changes, Some(job)));
+        let jobs: Vec<JobId> = changes.followed.iter().map(|(job, _)| *job).collect();
+        jobs.into_iter().for_each(|job| self.tell_changes(changes, Some(job)));
     }
 }

@@ -1,22 +1,26 @@
 //! The first facts of a run: decided and given to the store before the run has a task.
 
 use std::sync::Arc;
+use std::task::Context;
 
 use futures_util::FutureExt;
 
 use super::Driver;
-use super::giving::Changes;
+use super::giving::{Given, Next};
 use crate::clock::Busy;
-use crate::engine::run::{Command, Input};
+use crate::engine::run::Input;
 use crate::model::port::{Commit, StoreError};
 use crate::model::record::Fact;
+use crate::model::time::Timestamp;
 
 /// The first facts of a run on their way into the store.
 pub struct Opening {
+    given: Given,
     commit: Commit,
-    first: u64,
-    facts: Arc<Vec<Fact>>,
-    commands: Vec<Command>,
+    /// Since when it waits for a store that takes time.
+    since: Option<Timestamp>,
+    /// What is decided once more when the first decision is kept, as the store did not take both together.
+    again: Option<Next>,
 }
 
 impl Opening {
@@ -33,28 +37,43 @@ impl Opening {
 
 impl Driver {
     /// Decides how the run begins, and gives that to the store. What it takes over from a run that it does again stands between its beginning
-    /// and what follows.
-    pub fn open(&mut self, copied: Vec<Fact>) -> Opening {
+    /// and what follows. With a context it goes on at once for as long as it only computes, and gives all of that together.
+    pub fn open(&mut self, copied: Vec<Fact>, context: Option<&mut Context<'_>>) -> Opening {
         let first = self.state.facts() - 1;
         let input = if copied.is_empty() { Input::Start } else { Input::Resume };
         copied.iter().for_each(|fact| self.state.apply(fact));
-        let (decided, commands) = self.decide(input);
+        let (decided, commands) = self.decide(input.clone());
         let mut facts = Vec::with_capacity(1 + copied.len() + decided.len());
         facts.push(Fact::Began(Arc::clone(self.state.beginning())));
         facts.extend(copied);
         facts.extend(decided);
         self.take_note(&facts);
-        let facts = Arc::new(facts);
-        Opening { commit: self.offer(first, &facts, &commands), first, facts, commands }
+        let on = Next::Input(input);
+        let given = match context {
+            Some(context) if self.may_go_ahead(&facts, &commands) => {
+                self.gather(on, first, facts, commands);
+                let given = self.compute(context);
+                self.take_note(given.own());
+                given
+            }
+            _ => self.give_decided((facts, commands), first, on, None),
+        };
+        self.opening(given)
     }
 
     /// Decides how a parked run goes on, and gives that to the store.
     pub fn reopen(&mut self) -> Opening {
         let first = self.state.facts();
-        let (facts, commands) = self.decide(Input::Reopen);
-        self.take_note(&facts);
-        let facts = Arc::new(facts);
-        Opening { commit: self.offer(first, &facts, &commands), first, facts, commands }
+        let decided = self.decide(Input::Reopen);
+        self.take_note(&decided.0);
+        let given = self.give_decided(decided, first, Next::Input(Input::Reopen), None);
+        self.opening(given)
+    }
+
+    fn opening(&self, mut given: Given) -> Opening {
+        // A beginning is never nothing.
+        let commit = given.commit.take().unwrap_or_else(|| std::future::ready(Ok(())).boxed());
+        Opening { given, commit, since: self.since(), again: None }
     }
 
     /// Whether its facts outlive the host.
@@ -64,21 +83,28 @@ impl Driver {
 
     /// Gives the same to the store again, which had no room for it.
     pub fn offer_again(&self, opening: &mut Opening) {
-        opening.commit = self.offer(opening.first, &opening.facts, &opening.commands);
+        let Given { first, facts, commands, .. } = &opening.given;
+        opening.commit = self.hand_over(self.batch(*first, facts, self.beside(facts)), commands);
     }
 
-    /// A run that begins has set nothing yet and shares nothing: no state is held for it, and no table.
-    fn offer(&self, first: u64, facts: &Arc<Vec<Fact>>, commands: &[Command]) -> Commit {
-        self.hand_over(self.batch(first, facts, self.beside(facts)), commands)
+    /// Gives the first decision alone to the store, for which all of them were too large; false if there is but one.
+    pub fn offer_alone(&mut self, opening: &mut Opening) -> bool {
+        let Some((alone, again)) = self.alone(&mut opening.given) else { return false };
+        *opening = Opening { again: Some(again), ..self.opening(alone) };
+        true
     }
 
     /// Drives a run whose first facts are kept to its end.
     pub async fn drive(mut self: Box<Self>, opening: Opening, mut busy: Busy) {
-        let Opening { facts, commands, .. } = opening;
+        let Opening { given, since, again, .. } = opening;
+        self.has_waited(since);
         self.installed.bundle_is_kept();
-        self.act(&facts, Changes::default()).await;
-        self.obey(commands);
-        if let Some(next) = self.next(&mut busy).await {
+        self.follow_all(given).await;
+        let next = match again {
+            Some(again) => self.once_more(again).await,
+            None => self.next(&mut busy).await,
+        };
+        if let Some(next) = next {
             self.go(next, busy).await;
         }
     }

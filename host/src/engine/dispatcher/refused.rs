@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use super::giving::Next;
+use super::giving::{Changes, Given, Next};
 use super::{Driver, Refused};
-use crate::engine::run::{Input, Measure, RunState, too_large, unfolded};
+use crate::engine::run::{Input, RunState, too_large, unfolded};
 use crate::model::activation::RunOutcome;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::id::JobId;
@@ -15,34 +15,77 @@ use crate::model::job::{CancelReason, JobOutcome};
 use crate::model::port::StoreError;
 use crate::model::record::{Batch, Fact};
 
+/// How a run goes on once the store has answered.
+pub(super) enum After {
+    /// With what comes.
+    Next,
+    /// This is decided once more.
+    Again(Next),
+    /// Not here: it is over for this host.
+    Over,
+}
+
 impl Driver {
-    /// Whether a run goes on whose facts, decided on that, were refused. If it does not, it is over for this host.
-    pub(super) async fn goes_on(&mut self, first: u64, again: Next, mut refused: Refused) -> bool {
+    /// How a run goes on whose facts were refused.
+    pub(super) async fn goes_on(&mut self, mut refused: Refused) -> After {
+        if let StoreError::TooLarge { .. } = refused.error
+            && let Some((alone, again)) = self.alone(&mut refused.given)
+        {
+            self.take_back(&mut refused);
+            match self.keep(alone).await {
+                Ok(()) => return self.once_more(again).await.map_or(After::Over, After::Again),
+                Err(error) => refused = error,
+            }
+        }
         // First the step fails that came to it; if the store does not take that either, the whole run does.
-        let mut again = Some(again);
+        let mut again = refused.given.on.take();
         for _ in 0..2 {
             self.take_back(&mut refused);
             let StoreError::TooLarge { bytes, .. } = refused.error else { break };
             if !self.is_as_recorded().await {
                 self.leave_behind();
-                return false;
+                return After::Over;
             }
-            let given = match again.take() {
-                Some(next) => self.give_measuring(next, Some(Measure::default())),
-                None => self.give_measuring(Next::Input(Input::Fail { failure: too_large(bytes) }), Some(Measure::default())),
-            };
+            let given = self.give_measuring(again.take().unwrap_or_else(|| Next::Input(Input::Fail { failure: too_large(bytes) })));
             match self.keep(given).await {
-                Ok(()) => return true,
+                Ok(()) => return After::Next,
                 Err(error) => refused = error,
             }
         }
-        match &refused.error {
-            StoreError::TooLarge { .. } => self.give_up(first, &refused).await,
+        let Refused { given: Given { first, facts, .. }, error } = refused;
+        match error {
+            StoreError::TooLarge { .. } => self.give_up(first, &facts, &error).await,
             // Of memory there may be no more for this run, and its end is what makes room.
-            StoreError::Full(_) if !self.is_stopping() => self.give_up(first, &refused).await,
+            StoreError::Full(_) if !self.is_stopping() => self.give_up(first, &facts, &error).await,
             _ => self.leave_behind(),
         }
-        false
+        After::Over
+    }
+
+    /// The first of several decisions, given to the store by itself, and what the one behind it was decided on; `None` if there is but one. From here
+    /// on the run has each of them kept before the next, so that it is known which is too large.
+    pub(super) fn alone(&mut self, given: &mut Given) -> Option<(Given, Next)> {
+        let mut decisions = std::mem::take(&mut given.before).into_iter();
+        let (alone, behind) = (decisions.next()?, decisions.next());
+        let (again, count) = match behind {
+            Some(behind) => (behind.on, behind.from),
+            None => (given.on.take()?, given.own),
+        };
+        self.one_by_one = true;
+        let facts = Arc::new(given.facts.get(..count)?.to_vec());
+        let commit = self.commit(given.first, &facts, self.beside(&facts), &[]);
+        let (first, on, before) = (given.first, Some(alone.on.clone()), vec![alone]);
+        Some((Given { first, own: facts.len(), facts, before, on, commands: Vec::new(), commit, changes: Changes::default() }, again))
+    }
+
+    /// What the run went ahead to has come to nothing: it stands again as it is recorded, and decides this anew. `None` if it is over for this host.
+    pub(super) async fn once_more(&mut self, again: Next) -> Option<Next> {
+        self.works.clear();
+        if self.is_as_recorded().await {
+            return Some(again);
+        }
+        self.leave_behind();
+        None
     }
 
     /// Has the run stand again as it is recorded. Returns whether it does.
@@ -52,19 +95,21 @@ impl Driver {
         let flow = Arc::clone(self.state.shared_flow());
         let Some(state) = RunState::fold(&self.installed.bound.pipeline, &flow, &facts) else { return false };
         self.state = state.counting(count);
+        // Of jobs that had ended further on nothing is known any more.
+        self.labels.learn(&self.state, &facts);
         self.labels.keep(&self.state);
         true
     }
 
     /// The store does not take the run's facts any more, whatever they are: nothing may follow from them, so the run stops where it is. The end of what
     /// the store has of it is offered all the same, since that is what makes room.
-    async fn give_up(&mut self, first: u64, refused: &Refused) {
+    async fn give_up(&mut self, first: u64, refused: &[Fact], error: &StoreError) {
         self.settle_all();
         self.works.clear();
-        let failure = Failure::new(FailureKind::Permanent, refused.error.to_string()).with_code("store");
+        let failure = Failure::new(FailureKind::Permanent, error.to_string()).with_code("store");
         let outcome = RunOutcome::Failed { failure };
         let at = self.shared.ports.clock.now();
-        let is_new = |job: JobId| refused.facts.iter().any(|fact| matches!(fact, Fact::JobDispatched { job: other, .. } if *other == job));
+        let is_new = |job: JobId| refused.iter().any(|fact| matches!(fact, Fact::JobDispatched { job: other, .. } if *other == job));
         let cancelled =
             |job| Fact::JobEnded { job, outcome: JobOutcome::Cancelled { reason: CancelReason::Shutdown }, events: Vec::new(), at };
         let mut facts: Vec<Fact> = self.labels.jobs().filter(|job| !is_new(*job)).map(cancelled).collect();

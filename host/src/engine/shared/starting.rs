@@ -2,6 +2,7 @@
 //! short.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -68,7 +69,7 @@ impl Shared {
                 return shared.not_begun(&ticket.beginning, None, ticket.started.take(), &error);
             }
             let told = ticket.started.take();
-            if let Some(starting) = shared.open(ticket, told, busy) {
+            if let Some(starting) = shared.open(ticket, told, busy).await {
                 shared.keep_first(starting, None).await;
             }
         });
@@ -78,7 +79,8 @@ impl Shared {
     pub(super) async fn begin(&self, ticket: Box<Ticket>) -> Admission {
         let (run, waits) = (ticket.beginning.run, ticket.waits);
         let is_quick = ticket.installed.is_quick(&ticket.flow.name);
-        let Some(mut starting) = self.open(ticket, None, self.ports.activity.enter()) else { return Admission::Refused(broken_off()) };
+        let opened = self.open(ticket, None, self.ports.activity.enter()).await;
+        let Some(mut starting) = opened else { return Admission::Refused(broken_off()) };
         // In memory it is kept at once, and nobody has to wait.
         let first = starting.opening.poll_once();
         if first == Some(Ok(())) {
@@ -110,6 +112,9 @@ impl Shared {
             Some(result) => result,
             None => starting.opening.kept().await,
         };
+        if matches!(result, Err(StoreError::TooLarge { .. })) && starting.driver.offer_alone(&mut starting.opening) {
+            result = starting.opening.kept().await;
+        }
         let patient = starting.told.is_none();
         while patient && is_full(&result) && is_room_awaited(&self.ports.clock, &self.stop, &mut starting.busy).await {
             starting.driver.offer_again(&mut starting.opening);
@@ -178,7 +183,7 @@ impl Shared {
         // Who waits for all tasks waits for this one too.
         let counted = self.tasks.token();
         let is_over = match Turn::begin() {
-            Some(_turn) => std::future::poll_fn(|context| Poll::Ready(task.as_mut().poll(context).is_ready())).await,
+            Some(_turn) => poll_fn(|context| Poll::Ready(task.as_mut().poll(context).is_ready())).await,
             None => false,
         };
         if !is_over {
@@ -203,9 +208,11 @@ impl Shared {
         }
     }
 
-    /// Decides how a run that has its place begins, and gives that to the store. `None` if that panicked, which is told.
-    fn open(&self, ticket: Box<Ticket>, told: Option<oneshot::Sender<Result<(), Failure>>>, busy: Busy) -> Option<Starting> {
+    /// Decides how a run that has its place begins, and gives that to the store; a run that is short by experience goes on before, as far as it only
+    /// computes. Waits for nothing. `None` if that panicked, which is told.
+    async fn open(&self, ticket: Box<Ticket>, told: Option<oneshot::Sender<Result<(), Failure>>>, busy: Busy) -> Option<Starting> {
         let shared = self.weak.upgrade()?;
+        let is_quick = ticket.installed.is_quick(&ticket.flow.name);
         let due = deadline::earliest(ticket.beginning.at, ticket.own_deadline, ticket.beginning.deadline);
         let beginning = Beginning { deadline: due, ..ticket.beginning };
         let control = ticket.control;
@@ -229,9 +236,15 @@ impl Shared {
         let cell = has_state.then(|| self.states.cell(&beginning.pipeline, beginning.state_key.as_deref()));
         let mut driver =
             Driver::new(Driving { shared, installed: ticket.installed, state, cell, requester: ticket.requester, control, cancel_keys });
-        let copied = ticket.copied;
-        let opening = catch_unwind(AssertUnwindSafe(|| driver.open(copied)));
-        let Ok(opening) = opening else {
+        let mut copied = ticket.copied;
+        let opening = poll_fn(|context| {
+            let open = || {
+                let turn = is_quick.then(Turn::begin).flatten();
+                driver.open(std::mem::take(&mut copied), turn.is_some().then_some(context))
+            };
+            Poll::Ready(catch_unwind(AssertUnwindSafe(open)))
+        });
+        let Ok(opening) = opening.await else {
             drop(driver);
             self.broke_off(&beginning, requester.as_deref());
             return None;
