@@ -29,6 +29,7 @@ mod runs_row;
 mod salvage;
 mod schema;
 mod seal;
+mod serving;
 mod shortage;
 mod sum;
 mod syncing;

@@ -44,7 +44,8 @@ pub enum JobOutcome {
     Succeeded {
         /// The executor's output, or what stands in for it.
         output: Value,
-        /// Where the output came from.
+        /// Where the output came from. Not in its text if the executor gave it for this very job.
+        #[serde(default, skip_serializing_if = "ResultSource::is_executor")]
         from: ResultSource,
     },
     /// It has none, and will not get one.
@@ -86,10 +87,11 @@ impl JobOutcome {
 }
 
 /// Where a job's result came from. Only what an executor did for this very job is undone by a saga.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ResultSource {
     /// The executor did it for this job.
+    #[default]
     Executor,
     /// The cache had it.
     Cache,
@@ -107,6 +109,12 @@ pub enum ResultSource {
 }
 
 impl ResultSource {
+    /// Whether the executor did it for this very job, and did it in full.
+    #[must_use]
+    pub const fn is_executor(&self) -> bool {
+        matches!(self, Self::Executor)
+    }
+
     /// Whether the result only stands in for the one that was asked for: no cache, dedup or idempotency keeps it, and the run is degraded.
     #[must_use]
     pub const fn is_degraded(self) -> bool {

@@ -323,57 +323,48 @@ impl Inside<'_> {
     }
 }
 
-impl ser::SerializeSeq for Inside<'_> {
-    type Ok = ();
-    type Error = Error;
+/// What serde has several traits for, which differ in a name: lists and tuples of all kinds.
+macro_rules! of_items {
+    ($($kind:ident: $item:ident),*) => {
+        $(impl ser::$kind for Inside<'_> {
+            type Ok = ();
+            type Error = Error;
 
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, item: &T) -> Result<(), Error> {
-        self.item(item)
-    }
+            fn $item<T: Serialize + ?Sized>(&mut self, item: &T) -> Result<(), Error> {
+                self.item(item)
+            }
 
-    fn end(self) -> Result<(), Error> {
-        self.close()
-    }
+            fn end(self) -> Result<(), Error> {
+                self.close()
+            }
+        })*
+    };
 }
 
-impl ser::SerializeTuple for Inside<'_> {
-    type Ok = ();
-    type Error = Error;
+of_items!(SerializeSeq: serialize_element, SerializeTuple: serialize_element);
+of_items!(SerializeTupleStruct: serialize_field, SerializeTupleVariant: serialize_field);
 
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, item: &T) -> Result<(), Error> {
-        self.item(item)
-    }
+/// The same of what has names that stand in the program.
+macro_rules! of_fields {
+    ($($kind:ident),*) => {
+        $(impl ser::$kind for Inside<'_> {
+            type Ok = ();
+            type Error = Error;
 
-    fn end(self) -> Result<(), Error> {
-        self.close()
-    }
+            #[inline(always)]
+            fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, field: &T) -> Result<(), Error> {
+                self.field(name, field)
+            }
+
+            #[inline]
+            fn end(self) -> Result<(), Error> {
+                self.close()
+            }
+        })*
+    };
 }
 
-impl ser::SerializeTupleStruct for Inside<'_> {
-    type Ok = ();
-    type Error = Error;
-
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, item: &T) -> Result<(), Error> {
-        self.item(item)
-    }
-
-    fn end(self) -> Result<(), Error> {
-        self.close()
-    }
-}
-
-impl ser::SerializeTupleVariant for Inside<'_> {
-    type Ok = ();
-    type Error = Error;
-
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, item: &T) -> Result<(), Error> {
-        self.item(item)
-    }
-
-    fn end(self) -> Result<(), Error> {
-        self.close()
-    }
-}
+of_fields!(SerializeStruct, SerializeStructVariant);
 
 impl ser::SerializeMap for Inside<'_> {
     type Ok = ();
@@ -400,36 +391,6 @@ impl ser::SerializeMap for Inside<'_> {
         value.serialize(&mut *self.0)
     }
 
-    fn end(self) -> Result<(), Error> {
-        self.close()
-    }
-}
-
-impl ser::SerializeStruct for Inside<'_> {
-    type Ok = ();
-    type Error = Error;
-
-    #[inline(always)]
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, field: &T) -> Result<(), Error> {
-        self.field(name, field)
-    }
-
-    #[inline]
-    fn end(self) -> Result<(), Error> {
-        self.close()
-    }
-}
-
-impl ser::SerializeStructVariant for Inside<'_> {
-    type Ok = ();
-    type Error = Error;
-
-    #[inline(always)]
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, field: &T) -> Result<(), Error> {
-        self.field(name, field)
-    }
-
-    #[inline]
     fn end(self) -> Result<(), Error> {
         self.close()
     }

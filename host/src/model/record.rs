@@ -27,9 +27,16 @@ pub struct StepNumber(pub u32);
 pub struct BlockNumber(pub u32);
 
 /// One walk through a block, from its first step to its last: each item of an `each` and each branch gets a lane of its own.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct LaneId(pub u32);
+
+impl LaneId {
+    /// Whether it is the first that a run opens: that of the flow's own steps.
+    pub const fn is_main(&self) -> bool {
+        self.0 == 0
+    }
+}
 
 /// What a lane is walked for: what happens at its end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -131,7 +138,7 @@ pub struct Beginning {
     pub retry_of: Option<RunId>,
 }
 
-/// One fact of a run. As text it has the name `fact` and its fields, but for those that are null or empty.
+/// One fact of a run. As text it has the name `fact` and its fields, but for those that are null or empty, and for the lane of the flow's own steps.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "fact")]
 pub enum Fact {
@@ -142,6 +149,7 @@ pub enum Fact {
     /// A lane was opened.
     LaneOpened {
         /// The lane.
+        #[serde(default, skip_serializing_if = "LaneId::is_main")]
         lane: LaneId,
         /// What for.
         purpose: LanePurpose,
@@ -154,6 +162,7 @@ pub enum Fact {
     /// A step's `when` was false.
     StepSkipped {
         /// The lane.
+        #[serde(default, skip_serializing_if = "LaneId::is_main")]
         lane: LaneId,
         /// The step.
         step: StepNumber,
@@ -161,6 +170,7 @@ pub enum Fact {
     /// A step other than a job is done.
     StepDone {
         /// The lane.
+        #[serde(default, skip_serializing_if = "LaneId::is_main")]
         lane: LaneId,
         /// The step.
         step: StepNumber,
@@ -171,6 +181,7 @@ pub enum Fact {
     /// A step failed and no job of it ended: an expression, `fail`, a full bus.
     StepFailed {
         /// The lane.
+        #[serde(default, skip_serializing_if = "LaneId::is_main")]
         lane: LaneId,
         /// The step.
         step: StepNumber,
@@ -180,6 +191,7 @@ pub enum Fact {
     /// A step's failure was healed.
     StepHealed {
         /// The lane.
+        #[serde(default, skip_serializing_if = "LaneId::is_main")]
         lane: LaneId,
         /// The step.
         step: StepNumber,
@@ -190,6 +202,7 @@ pub enum Fact {
     /// The steps that should have healed a step's failure failed themselves.
     HealFailed {
         /// The lane.
+        #[serde(default, skip_serializing_if = "LaneId::is_main")]
         lane: LaneId,
         /// The step that was to be healed.
         step: StepNumber,
@@ -199,6 +212,7 @@ pub enum Fact {
     /// A job was dispatched.
     JobDispatched {
         /// The lane.
+        #[serde(default, skip_serializing_if = "LaneId::is_main")]
         lane: LaneId,
         /// The step.
         step: StepNumber,
@@ -264,6 +278,7 @@ pub enum Fact {
     /// Events of an `emit` step go out.
     Emitted {
         /// The lane.
+        #[serde(default, skip_serializing_if = "LaneId::is_main")]
         lane: LaneId,
         /// The step.
         step: StepNumber,
@@ -274,6 +289,7 @@ pub enum Fact {
     /// An `each` took its list; null items are items too.
     ItemsTaken {
         /// The lane.
+        #[serde(default, skip_serializing_if = "LaneId::is_main")]
         lane: LaneId,
         /// The step.
         step: StepNumber,
@@ -283,6 +299,7 @@ pub enum Fact {
     /// A branch, an item or an undoing came to its end; its lane and all lanes within it are gone.
     LaneEnded {
         /// The lane.
+        #[serde(default, skip_serializing_if = "LaneId::is_main")]
         lane: LaneId,
         /// How.
         result: LaneResult,
@@ -290,6 +307,7 @@ pub enum Fact {
     /// A `sleep` began.
     SleepBegan {
         /// The lane.
+        #[serde(default, skip_serializing_if = "LaneId::is_main")]
         lane: LaneId,
         /// The step.
         step: StepNumber,
@@ -299,6 +317,7 @@ pub enum Fact {
     /// A `wait` began.
     WaitBegan {
         /// The lane.
+        #[serde(default, skip_serializing_if = "LaneId::is_main")]
         lane: LaneId,
         /// The step.
         step: StepNumber,
@@ -313,6 +332,7 @@ pub enum Fact {
     /// A reminder of a `wait` was due; its steps follow in a lane of their own.
     Reminded {
         /// The lane.
+        #[serde(default, skip_serializing_if = "LaneId::is_main")]
         lane: LaneId,
         /// The step.
         step: StepNumber,
@@ -322,6 +342,7 @@ pub enum Fact {
     /// A `wait` is over: it took an event, or its time passed and `on_timeout` follows.
     WaitEnded {
         /// The lane.
+        #[serde(default, skip_serializing_if = "LaneId::is_main")]
         lane: LaneId,
         /// The step.
         step: StepNumber,
@@ -334,6 +355,7 @@ pub enum Fact {
     /// An event that matched a wait was not taken.
     AnswerRefused {
         /// The lane.
+        #[serde(default, skip_serializing_if = "LaneId::is_main")]
         lane: LaneId,
         /// The step of the wait.
         step: StepNumber,
@@ -345,6 +367,7 @@ pub enum Fact {
     /// A step with `dispatch` sends a run on its way, which starts once this is kept.
     Dispatched {
         /// The lane.
+        #[serde(default, skip_serializing_if = "LaneId::is_main")]
         lane: LaneId,
         /// The step.
         step: StepNumber,
@@ -357,6 +380,7 @@ pub enum Fact {
     /// the reverse order of these; one that stands there already, from its first attempt, moves to the end.
     UndoPlanned {
         /// The lane of the step.
+        #[serde(default, skip_serializing_if = "LaneId::is_main")]
         lane: LaneId,
         /// The step that is undone.
         step: StepNumber,
@@ -367,6 +391,7 @@ pub enum Fact {
     /// What a step did can not be undone: the undoing job's input could not be evaluated. A run that does not succeed is parked by it.
     UndoImpossible {
         /// The lane of the step.
+        #[serde(default, skip_serializing_if = "LaneId::is_main")]
         lane: LaneId,
         /// The step.
         step: StepNumber,
@@ -376,6 +401,7 @@ pub enum Fact {
     /// What was planned to undo a step is not needed: the step, whose outcome was unknown, turned out not to have been done.
     UndoDropped {
         /// The lane of the step.
+        #[serde(default, skip_serializing_if = "LaneId::is_main")]
         lane: LaneId,
         /// The step.
         step: StepNumber,

@@ -218,3 +218,42 @@ fn out_of_order(append: &Append, expected: u64) -> StoreError {
 pub(super) fn whole(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::journal::conformance::{began, ended, filler};
+    use crate::journal::sqlite::seal::Sealer;
+    use crate::journal::sqlite::tests::workload::{self, run};
+    use crate::journal::sqlite::{FILE, connection};
+    use crate::model::record::{Batch, Fact};
+
+    #[test]
+    fn a_run_that_begins_and_ends_in_one_batch_is_two_rows_written_once_and_nothing_is_kept_of_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        drop(workload::open(folder.path()).expect("it can be made"));
+        let connection = connection::writer(&folder.path().join(FILE), false).expect("it is there");
+        let (payloads, mut places) = (Payloads::of(folder.path(), false), Places::default());
+        let facts = vec![Fact::Began(Arc::new(began(1, None))), filler("x"), ended()];
+        let append = Append::new(&Batch::of(run(1), 0, Arc::new(facts)), &Sealer::none()).expect("it fits");
+        let order = Order::Append(Box::new(append));
+        let mut transaction = Transaction::new(&connection, 1, End::default(), &payloads, &mut places);
+        let before = connection.total_changes();
+        assert!(matches!(transaction.apply(&order), Ok(Written::Done)));
+        assert_eq!(connection.total_changes() - before, 2, "one of the journal, one of the run, and none is written again");
+        // It is not known any more, and yet it does not begin twice.
+        let Ok(Written::Refused(StoreError::OutOfOrder { expected, found, .. })) = transaction.apply(&order) else {
+            panic!("it begins twice")
+        };
+        assert_eq!((expected, found, connection.total_changes() - before), (3, 0, 2));
+        drop(transaction);
+        assert!(!places.knows(run(1)));
+        let count = |what: &str| {
+            let count = format!("SELECT count(*) FROM {what}");
+            connection.query_row(&count, [], |row| row.get::<_, i64>(0)).expect("it is there")
+        };
+        assert_eq!((count("journal"), count("runs INDEXED BY runs_open WHERE ended IS NULL")), (1, 0));
+    }
+}

@@ -5,24 +5,14 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{Builder, JoinHandle};
 
 use rusqlite::Connection;
 
 use super::connection::{self, Trouble};
+use super::serving::{Serving, Shared};
 
 /// The thread, as the one that writes has it.
-pub(super) struct Checkpointing {
-    shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
-}
-
-#[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
-}
+pub(super) struct Checkpointing(Serving<State>);
 
 #[derive(Default)]
 enum State {
@@ -48,24 +38,22 @@ impl Checkpointing {
     /// # Errors
     /// The system has no thread.
     pub(super) fn start(path: &Path, lasting: bool) -> io::Result<Self> {
-        let (shared, path) = (Arc::new(Shared::default()), path.to_owned());
-        let own = Arc::clone(&shared);
-        let thread = Builder::new().name("journal-log".to_owned()).spawn(move || own.run(&path, lasting))?;
-        Ok(Self { shared, thread: Some(thread) })
+        let path = path.to_owned();
+        Serving::start("journal-log", move |shared: &Shared<State>| shared.run(&path, lasting)).map(Self)
     }
 
     /// Has the log taken over, if that is not done just now.
     pub(super) fn ask(&self) {
-        let mut state = self.shared.state();
+        let mut state = self.0.shared().state();
         if matches!(*state, State::Idle) {
             *state = State::Asked;
-            self.shared.changed.notify_one();
+            self.0.shared().tell();
         }
     }
 
     /// What came of it, once, after that has come to its end.
     pub(super) fn ended(&self) -> Option<Result<(), Trouble>> {
-        let mut state = self.shared.state();
+        let mut state = self.0.shared().state();
         match std::mem::take(&mut *state) {
             State::Ended(done) => Some(done),
             other => {
@@ -77,12 +65,7 @@ impl Checkpointing {
 
     /// Waits for the end of what is under way; nothing more is done.
     pub(super) fn finish(&mut self) {
-        *self.shared.state() = State::Closed;
-        self.shared.changed.notify_one();
-        if let Some(thread) = self.thread.take() {
-            // It fails only if it panicked, which the panic hook has told.
-            let _ = thread.join();
-        }
+        self.0.end(|state| *state = State::Closed);
     }
 }
 
@@ -92,7 +75,7 @@ impl Drop for Checkpointing {
     }
 }
 
-impl Shared {
+impl Shared<State> {
     fn run(&self, path: &Path, lasting: bool) {
         let mut opened = None;
         while self.is_asked() {
@@ -119,12 +102,7 @@ impl Shared {
     /// Waits until it is asked; false once it is closed.
     fn is_asked(&self) -> bool {
         let idle = |state: &mut State| matches!(state, State::Idle | State::Ended(_));
-        let state = self.changed.wait_while(self.state(), idle).unwrap_or_else(PoisonError::into_inner);
-        matches!(*state, State::Asked)
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        matches!(*self.wait_while(idle), State::Asked)
     }
 }
 

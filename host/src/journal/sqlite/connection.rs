@@ -19,6 +19,10 @@ const OLDEST_SQLITE: i32 = 3_051_003;
 /// How long a statement waits while another program writes into the file. What cannot be written then is held and tried again.
 const BUSY: Duration = Duration::from_secs(5);
 
+/// The size of a new file's pages, in bytes. A run of a few small steps is one row of about two thousand: of SQLite's own 4,096 half would stay empty, and each
+/// page that a transaction has changed is written with two calls of the system. Larger ones gain little more, and a transaction with one row writes more.
+pub(super) const PAGE: u16 = 8_192;
+
 /// So many statements stay prepared on the connection that writes: more than there are.
 const STATEMENTS: usize = 64;
 
@@ -81,6 +85,8 @@ pub(super) fn writer(path: &Path, lasting: bool) -> Result<Connection, Failure> 
     if connection.is_readonly(rusqlite::MAIN_DB).map_err(refuse)? {
         return Err(cannot_open(path, "it may not be written to", "give this user the right to write the file and its folder"));
     }
+    // A file that is there keeps the size it has.
+    connection.pragma_update(None, "page_size", PAGE).map_err(refuse)?;
     let mode: String = connection.query_row("PRAGMA journal_mode=WAL", [], |row| row.get(0)).map_err(refuse)?;
     if !mode.eq_ignore_ascii_case("wal") {
         let why = format!("its folder cannot hold a write-ahead log (journal mode {mode})");
@@ -129,4 +135,23 @@ pub(super) fn of(path: &Path, error: &Error) -> Failure {
 pub(super) fn cannot_open(path: &Path, why: &str, way_out: &str) -> Failure {
     let message = format!("the journal {} cannot be opened: {why}; {way_out}", path.display());
     Failure::new(FailureKind::Permanent, message).with_code(CANNOT_OPEN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_file_has_larger_pages_and_one_that_is_there_keeps_its_own() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let size = |path: &Path| {
+            let writer = writer(path, false).expect("it can be opened");
+            writer.execute_batch("CREATE TABLE IF NOT EXISTS t (a)").expect("it is right");
+            writer.query_row("PRAGMA page_size", [], |row| row.get::<_, u16>(0)).expect("it has one")
+        };
+        let (new, old) = (folder.path().join("new.db"), folder.path().join("old.db"));
+        Connection::open(&old).and_then(|old| old.execute_batch("PRAGMA page_size=4096; CREATE TABLE t (a)")).expect("it can be made");
+        assert_eq!((size(&new), size(&old)), (PAGE, 4_096));
+        assert_eq!((size(&new), size(&old)), (PAGE, 4_096));
+    }
 }

@@ -3,11 +3,10 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::mark::{Mark, MarkFile};
+use super::serving::{Serving, Shared};
 
 /// How long a mark may be in memory only: a power cut within this time after a commit leaves nothing that knows of that commit but SQLite itself.
 pub const EVERY: Duration = Duration::from_millis(100);
@@ -25,16 +24,8 @@ pub enum Integrity {
 /// The mark of an open store.
 pub(super) struct Marking {
     file: MarkFile,
-    /// With each commit, from time to time, or never: for stores that need not outlast the machine.
-    integrity: Option<Integrity>,
-    shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
-}
-
-#[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
+    /// When it is made to last, and the thread that does it; `None` for stores that need not outlast the machine.
+    lasting: Option<(Integrity, Serving<State>)>,
 }
 
 #[derive(Default)]
@@ -52,19 +43,18 @@ impl Marking {
     pub(super) fn start(path: &Path, mark: Mark, integrity: Integrity, lasting: bool) -> io::Result<Self> {
         let is_new = !path.exists();
         let mut file = MarkFile::open(path)?;
-        let shared = Arc::new(Shared::default());
         file.write_twice(mark)?;
-        let mut thread = None;
-        if lasting {
-            file.sync()?;
-            if is_new && let Some(folder) = path.parent() {
-                // Its name has to last too.
-                File::open(folder)?.sync_all()?;
-            }
-            let (other, seen) = (file.second()?, Arc::clone(&shared));
-            thread = Some(std::thread::Builder::new().name("journal-mark".to_owned()).spawn(move || seen.keep(&other))?);
+        if !lasting {
+            return Ok(Self { file, lasting: None });
         }
-        Ok(Self { file, integrity: lasting.then_some(integrity), shared, thread })
+        file.sync()?;
+        if is_new && let Some(folder) = path.parent() {
+            // Its name has to last too.
+            File::open(folder)?.sync_all()?;
+        }
+        let other = file.second()?;
+        let thread = Serving::start("journal-mark", move |shared: &Shared<State>| shared.keep(&other))?;
+        Ok(Self { file, lasting: Some((integrity, thread)) })
     }
 
     /// Writes the mark of a commit, before that is acknowledged.
@@ -72,32 +62,28 @@ impl Marking {
     /// # Errors
     /// It cannot be written or made to last, or the one before could not: nothing more must be acknowledged.
     pub(super) fn set(&mut self, mark: Mark) -> io::Result<()> {
-        if let Some(why) = &self.shared.state().failed {
+        let Some((integrity, thread)) = &self.lasting else { return self.file.write(mark) };
+        if let Some(why) = &thread.shared().state().failed {
             return Err(io::Error::other(why.clone()));
         }
         self.file.write(mark)?;
-        match self.integrity {
-            Some(Integrity::Strict) => self.file.sync()?,
-            Some(Integrity::Usual) => {
-                let first = !std::mem::replace(&mut self.shared.state().written, true);
-                if first {
-                    self.shared.changed.notify_one();
-                }
-            }
-            None => {}
+        if *integrity == Integrity::Strict {
+            return self.file.sync();
+        }
+        let first = !std::mem::replace(&mut thread.shared().state().written, true);
+        if first {
+            thread.shared().tell();
         }
         Ok(())
     }
 }
 
-impl Shared {
+impl Shared<State> {
     /// Makes the mark last until the store stops.
     fn keep(&self, file: &MarkFile) {
         loop {
-            let idle = |state: &mut State| !state.written && !state.stopping;
-            let state = self.changed.wait_while(self.state(), idle).unwrap_or_else(PoisonError::into_inner);
-            let waited = self.changed.wait_timeout_while(state, EVERY, |state| !state.stopping);
-            let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            drop(self.wait_while(|state| !state.written && !state.stopping));
+            let mut state = self.wait_at_most(EVERY, |state| !state.stopping);
             let (written, stopping) = (std::mem::take(&mut state.written), state.stopping);
             drop(state);
             if written && let Err(error) = file.sync() {
@@ -110,19 +96,12 @@ impl Shared {
             }
         }
     }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Drop for Marking {
     fn drop(&mut self) {
-        self.shared.state().stopping = true;
-        self.shared.changed.notify_one();
-        if let Some(thread) = self.thread.take() {
-            // It does nothing that could panic, and if it did, the panic hook has told.
-            let _ = thread.join();
+        if let Some((_, thread)) = &mut self.lasting {
+            thread.end(|state| state.stopping = true);
         }
     }
 }
@@ -153,7 +132,8 @@ mod tests {
     fn a_mark_that_could_not_be_made_to_last_is_told_with_the_next_one() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut marking = Marking::start(&folder.path().join("mark"), mark(1), Integrity::Usual, true).expect("it can be made");
-        marking.shared.state().failed = Some("no disk".to_owned());
+        let (_, thread) = marking.lasting.as_ref().expect("it lasts");
+        thread.shared().state().failed = Some("no disk".to_owned());
         let refused = marking.set(mark(2)).expect_err("nothing must be acknowledged any more");
         assert_eq!(refused.to_string(), "no disk");
     }

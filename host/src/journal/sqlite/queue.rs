@@ -91,6 +91,8 @@ struct State {
     health: Health,
     /// As soon as so many orders wait, the thread that writes is woken; while it is at work, nobody wakes it.
     enough: usize,
+    /// Whether it waits for what is under way to be answered. Else nobody wakes it for that: a call of the system that finds nobody costs as much.
+    after_answer: bool,
     gathering: Gathering,
 }
 
@@ -113,6 +115,7 @@ impl Queue {
             closed: false,
             health: Health::Good,
             enough: usize::MAX,
+            after_answer: false,
             gathering: Gathering::new(),
         };
         Self { state: Mutex::new(state), wake: Condvar::new(), broken: watch::Sender::new(None), short: watch::Sender::new(None) }
@@ -203,8 +206,11 @@ impl Queue {
         let mut state = self.state();
         let behind = state.waiting.len();
         state.gathering.answered((transactions, orders), behind, took, now);
+        let waits = state.after_answer;
         drop(state);
-        self.wake.notify_one();
+        if waits {
+            self.wake.notify_one();
+        }
     }
 
     /// Waits for something to do, and then for as many orders and as long as it is worth; `None` once it is closed and empty.
@@ -218,8 +224,9 @@ impl Queue {
                 _ if state.is_urgent() => break,
                 Next::Begin => break,
                 Next::AfterAnswer => {
-                    state.enough = usize::MAX;
+                    (state.enough, state.after_answer) = (usize::MAX, true);
                     state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    state.after_answer = false;
                 }
                 Next::Gather(enough, patience) => {
                     state.enough = enough.min(MESSAGES);

@@ -7,8 +7,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{Builder, JoinHandle};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
@@ -17,6 +16,7 @@ use super::gathering::Took;
 use super::mark::Mark;
 use super::marking::Marking;
 use super::queue::{Queue, Written};
+use super::serving::{Serving, Shared};
 use crate::model::port::{Clock, StoreError};
 use crate::telemetry::failpoint;
 
@@ -37,10 +37,7 @@ pub(super) struct Committed {
 }
 
 /// The thread, as the one that writes has it.
-pub(super) struct Syncing {
-    shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
-}
+pub(super) struct Syncing(Serving<State>);
 
 /// What the thread needs.
 pub(super) struct Disk {
@@ -53,20 +50,17 @@ pub(super) struct Disk {
 
 /// By which readers know that what they have read lasts.
 #[derive(Clone)]
-pub(super) struct Lasting(Arc<Shared>);
-
-struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
-    /// How many transactions last, or were taken back.
-    lasting: watch::Sender<u64>,
-}
+pub(super) struct Lasting(Arc<Shared<State>>);
 
 #[derive(Default)]
 struct State {
     waiting: Vec<Committed>,
+    /// Whether the thread has nothing to do. Else nobody wakes it: a call of the system that finds nobody costs as much.
+    idle: bool,
     /// How many transactions were begun to be committed.
     begun: u64,
+    /// How many of them last, or were taken back.
+    lasting: watch::Sender<u64>,
     closed: bool,
     /// Why nothing lasts any more.
     failed: Option<String>,
@@ -90,39 +84,33 @@ impl Syncing {
     /// # Errors
     /// The system has none.
     pub(super) fn start(disk: Disk) -> io::Result<Self> {
-        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), lasting: watch::Sender::new(0) });
-        let own = Arc::clone(&shared);
-        let thread = Builder::new().name("journal-sync".to_owned()).spawn(move || own.run(disk))?;
-        Ok(Self { shared, thread: Some(thread) })
+        Serving::start("journal-sync", move |shared: &Shared<State>| shared.run(disk)).map(Self)
     }
 
     /// For readers.
     pub(super) fn lasting(&self) -> Lasting {
-        Lasting(Arc::clone(&self.shared))
+        Lasting(Arc::clone(self.0.shared()))
     }
 
     /// A transaction is about to be committed: from now on readers may see it. [`give`](Self::give) has to follow.
     pub(super) fn begin(&self) {
-        self.shared.state().begun += 1;
+        self.0.shared().state().begun += 1;
     }
 
     /// The transaction was committed, or taken back: it is answered once it lasts. Waits while too many wait.
     pub(super) fn give(&self, committed: Committed) {
-        let full = |state: &mut State| state.waiting.len() >= MOST && state.failed.is_none();
-        let mut state = self.shared.changed.wait_while(self.shared.state(), full).unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.shared().wait_while(|state| state.waiting.len() >= MOST && state.failed.is_none());
         state.waiting.push(committed);
+        let idle = state.idle;
         drop(state);
-        self.shared.changed.notify_all();
+        if idle {
+            self.0.shared().tell();
+        }
     }
 
     /// Waits until all that was given lasts and is answered.
     pub(super) fn finish(&mut self) {
-        self.shared.state().closed = true;
-        self.shared.changed.notify_all();
-        if let Some(thread) = self.thread.take() {
-            // It fails only if it panicked, which the panic hook has told.
-            let _ = thread.join();
-        }
+        self.0.end(|state| state.closed = true);
     }
 }
 
@@ -132,7 +120,7 @@ impl Drop for Syncing {
     }
 }
 
-impl Shared {
+impl Shared<State> {
     fn run(&self, mut disk: Disk) {
         while let Some(all) = self.take() {
             let (transactions, orders) = (all.len(), all.iter().map(|committed| committed.answers.len()).sum());
@@ -144,7 +132,7 @@ impl Shared {
                         // Whoever does not listen any more wants no answer.
                         let _ = answer.send(written);
                     }
-                    self.lasting.send_modify(|lasting| *lasting += transactions as u64);
+                    self.state().lasting.send_modify(|lasting| *lasting += transactions as u64);
                 }
                 Err(why) => {
                     self.fail(&why);
@@ -178,23 +166,26 @@ impl Shared {
 
     /// All that waits; `None` once it is closed and nothing does.
     fn take(&self) -> Option<Vec<Committed>> {
-        let idle = |state: &mut State| state.waiting.is_empty() && !state.closed;
-        let mut state = self.changed.wait_while(self.state(), idle).unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.wait_while(|state| {
+            state.idle = state.waiting.is_empty() && !state.closed;
+            state.idle
+        });
         let all = std::mem::take(&mut state.waiting);
         drop(state);
-        self.changed.notify_all();
+        // Only so many are waited for.
+        if all.len() >= MOST {
+            self.tell();
+        }
         (!all.is_empty()).then_some(all)
     }
 
     fn fail(&self, why: &str) {
-        self.state().failed.get_or_insert_with(|| why.to_owned());
-        self.changed.notify_all();
+        let mut state = self.state();
+        state.failed.get_or_insert_with(|| why.to_owned());
         // Whoever waits looks why.
-        self.lasting.send_modify(|_| {});
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        state.lasting.send_modify(|_| {});
+        drop(state);
+        self.tell();
     }
 }
 
@@ -204,8 +195,10 @@ impl Lasting {
     /// # Errors
     /// [`StoreError::Broken`]: it cannot be made to last.
     pub(super) async fn wait(&self) -> Result<(), StoreError> {
-        let begun = self.0.state().begun;
-        let mut lasting = self.0.lasting.subscribe();
+        let (begun, mut lasting) = {
+            let state = self.0.state();
+            (state.begun, state.lasting.subscribe())
+        };
         loop {
             if *lasting.borrow_and_update() >= begun {
                 return Ok(());
@@ -230,10 +223,6 @@ mod tests {
     use crate::journal::sqlite::marking::Integrity;
     use crate::journal::sqlite::queue::Order;
     use crate::model::port::Health;
-
-    fn shared() -> Shared {
-        Shared { state: Mutex::default(), changed: Condvar::new(), lasting: watch::Sender::new(0) }
-    }
 
     fn committed(commits: u64) -> (Committed, oneshot::Receiver<Written>) {
         let (answer, answered) = oneshot::channel();
@@ -294,27 +283,27 @@ mod tests {
 
     #[test]
     fn who_reads_waits_for_all_that_was_begun_and_for_nothing_else() {
-        let shared = Arc::new(shared());
+        let shared = Arc::<Shared<State>>::default();
         let lasting = Lasting(Arc::clone(&shared));
         assert_eq!(lasting.wait().now_or_never(), Some(Ok(())));
         shared.state().begun = 2;
         let mut reading = pin!(lasting.wait());
         assert_eq!(reading.as_mut().now_or_never(), None);
-        shared.lasting.send_replace(1);
+        shared.state().lasting.send_replace(1);
         assert_eq!(reading.as_mut().now_or_never(), None, "one of two");
         shared.state().begun = 3;
-        shared.lasting.send_replace(2);
+        shared.state().lasting.send_replace(2);
         assert_eq!(reading.now_or_never(), Some(Ok(())), "what was begun later was not seen");
     }
 
     #[test]
     fn who_writes_waits_while_too_much_waits_for_the_disk() {
-        let syncing = Syncing { shared: Arc::new(shared()), thread: None };
+        let syncing = Syncing(Serving::start("nothing", |_| {}).expect("a thread"));
         let mut taken = Vec::new();
         std::thread::scope(|scope| {
             scope.spawn(|| (0..50 * MOST).for_each(|_| syncing.give(Committed::default())));
             while taken.iter().sum::<usize>() < 50 * MOST {
-                taken.push(syncing.shared.take().map_or(0, |all| all.len()));
+                taken.push(syncing.0.shared().take().map_or(0, |all| all.len()));
             }
         });
         assert!(taken.iter().all(|most| *most <= MOST), "{taken:?}");

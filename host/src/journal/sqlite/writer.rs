@@ -25,9 +25,9 @@ use crate::model::id::Digest;
 use crate::model::port::{Clock, Health, StoreError};
 use crate::telemetry::failpoint;
 
-/// So many frames of the write-ahead log are written between two steps of taking them over into the file: 16 MiB of it. A page that each transaction
-/// changes, as the last one of each index, is taken over once a step.
-const STEP: i32 = 4_000;
+/// So many bytes of pages are written to the write-ahead log between two steps of taking them over into the file. A page that each transaction changes, as
+/// the last one of each index, is taken over once a step.
+const STEP: i32 = 16 << 20;
 
 /// So many messages the defect of answering early holds back.
 const LATE: usize = 32;
@@ -44,6 +44,8 @@ pub(super) struct Writer {
     around: Around,
     /// How many frames the write-ahead log has.
     frames: Arc<AtomicI32>,
+    /// How many frames a step has.
+    step: i32,
     next_step: i32,
     /// Whether files that no row names were looked for since the start.
     swept: bool,
@@ -81,6 +83,8 @@ impl Writer {
         let disk = Disk { log, marking, queue: Arc::clone(&around.queue), clock: Arc::clone(&around.clock) };
         let syncing = Syncing::start(disk).map_err(no_disk)?;
         let checkpointing = Checkpointing::start(&path, lasting).map_err(no_disk)?;
+        let page: i32 = connection.query_row("PRAGMA page_size", [], |row| row.get(0)).map_err(refuse)?;
+        let step = STEP / page.max(1);
         let head = guard.account().mark.end;
         let frames = Arc::new(AtomicI32::new(0));
         let count = Arc::clone(&frames);
@@ -99,7 +103,8 @@ impl Writer {
             places: Places::default(),
             around,
             frames,
-            next_step: STEP,
+            step,
+            next_step: step,
             swept: false,
             behind: Vec::new(),
             #[cfg(test)]
@@ -277,12 +282,12 @@ impl Writer {
     fn tidy(&mut self) {
         let (retention, now, epoch) = (self.around.retention, self.around.clock.now(), self.epoch);
         let tidied = self.transact(|transaction| retention.tidy(transaction, now, epoch)).and_then(|mut tidied| {
+            // Runs may have gone that were looked at again. First: what comes below may fail.
+            self.places.clear();
             if !std::mem::replace(&mut self.swept, true) {
                 tidied.files.extend(self.around.payloads.names());
             }
             retention::collect(&self.connection, &self.around.payloads, tidied.files)?;
-            // Runs may have gone that were looked at again.
-            self.places.clear();
             Ok(tidied.more)
         });
         match tidied {
@@ -299,11 +304,11 @@ impl Writer {
     fn take_over(&mut self) -> Result<(), Trouble> {
         let frames = self.frames.load(Ordering::Relaxed);
         if let Some(done) = self.checkpointing.ended() {
-            self.next_step = frames.saturating_add(STEP);
+            self.next_step = frames.saturating_add(self.step);
             done?;
             let (frames, taken) = checkpointing::take_over(&self.connection)?;
             if taken == frames {
-                self.next_step = STEP;
+                self.next_step = self.step;
             }
         } else if frames >= self.next_step {
             self.checkpointing.ask();

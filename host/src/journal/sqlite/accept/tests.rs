@@ -65,7 +65,7 @@ async fn a_torn_page_takes_what_was_on_it_and_a_file_that_is_none_takes_all() {
     let page = connection.query_row(sql, [], |row| row.get::<_, u32>(0)).unwrap_or(30);
     drop(connection);
     let mut bytes = std::fs::read(&path).expect("it is there");
-    let at = usize::try_from(page - 1).expect("it is small") * 4_096;
+    let at = usize::try_from(page - 1).expect("it is small") * usize::from(connection::PAGE);
     bytes[at..at + 512].fill(0xa5);
     std::fs::write(&path, bytes).expect("written");
     let accepted = accept(folder.path());

@@ -211,14 +211,14 @@ const SHORT: &str = r#"[
 "event":{"id":"00000000-0000-0000-0000-000000000009","type":"Told","source":"p","time":"1970-01-01T00:00:00Z",
 "correlation_id":"00000000-0000-0000-0000-000000000000","causation":{"run":"00000000-0000-0000-0000-000000000000"},
 "scope":{"private":"p"}},"at":"1970-01-01T00:00:00.000000099Z"},
-{"fact":"lane_opened","lane":0,"purpose":"main","block":0},
-{"fact":"step_done","lane":0,"step":12},
-{"fact":"job_dispatched","lane":0,"step":12,"job":"00000000-0000-0000-0000-0000000001a2","at":"2026-11-22T01:07:06.954695Z"},
-{"fact":"job_ended","job":"00000000-0000-0000-0000-0000000001a2","outcome":{"outcome":"succeeded","output":null,"from":"executor"},
+{"fact":"lane_opened","purpose":"main","block":0},
+{"fact":"step_done","step":12},
+{"fact":"job_dispatched","step":12,"job":"00000000-0000-0000-0000-0000000001a2","at":"2026-11-22T01:07:06.954695Z"},
+{"fact":"job_ended","job":"00000000-0000-0000-0000-0000000001a2","outcome":{"outcome":"succeeded","output":null},
 "at":"2026-11-22T01:07:06.954695Z"},
-{"fact":"wait_began","lane":0,"step":12,"at":"2026-11-22T01:07:06.954695Z","due":"2026-11-22T01:07:06.954695Z"},
-{"fact":"wait_ended","lane":0,"step":12,"at":"2026-11-22T01:07:06.954695Z"},
-{"fact":"undo_planned","lane":0,"step":12},
+{"fact":"wait_began","step":12,"at":"2026-11-22T01:07:06.954695Z","due":"2026-11-22T01:07:06.954695Z"},
+{"fact":"wait_ended","step":12,"at":"2026-11-22T01:07:06.954695Z"},
+{"fact":"undo_planned","step":12},
 {"fact":"replied"}
 ]"#;
 
