@@ -144,7 +144,7 @@ mod tests {
             Doors { pipeline: "auth", flows: vec![("login", true), ("logout", true)] },
             Doors { pipeline: "quiet", flows: vec![("main", false)] },
         ];
-        addressee(&doors, target).map_err(|failure| failure.message)
+        addressee(&doors, target).map_err(|failure| failure.into_particulars().message)
     }
 
     #[test]

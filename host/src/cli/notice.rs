@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_bad_end_that_nobody_heard_is_told_with_what_can_be_done() {
-        let failure = Failure { step: Some(StepId::new("write")), ..Failure::new(FailureKind::Conflict, "it is gone") };
+        let failure = Failure::new(FailureKind::Conflict, "it is gone").at_step(&StepId::new("write"));
         let ended = |outcome: RunOutcome, unheard| shown(Some(label()), What::RunEnded { outcome, elapsed: Duration::ZERO, unheard });
         let run = "00000000-0000-0000-0000-000000000000";
         let failed = RunOutcome::Failed { failure: failure.clone() };

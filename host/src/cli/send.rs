@@ -60,7 +60,7 @@ async fn heard(client: &mut Client, admitted: &mut Option<RunId>) -> Result<Answ
         Some(run) if failure.code.as_deref() == Some(NO_HOST) => Broken::Gone(run),
         None if failure.code.as_deref() == Some(NO_HOST) => {
             let message = format!("{}; whether it has begun a run is not known: pipehost runs list tells", failure.message);
-            Broken::Host(Failure { message, ..failure })
+            Broken::Host(failure.with_message(message))
         }
         _ => Broken::Host(failure),
     })?;

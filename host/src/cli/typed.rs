@@ -83,7 +83,7 @@ impl Typed {
 
     /// The failure with its message so.
     pub(super) fn failure(&self, failure: &Failure) -> Failure {
-        Failure { message: self.text(&failure.message).into_owned(), ..failure.clone() }
+        failure.clone().with_message(self.text(&failure.message))
     }
 }
 

@@ -312,7 +312,7 @@ mod tests {
 
     #[test]
     fn what_is_no_request_is_refused_with_what_is_wanted() {
-        let message = |line: &str| Request::parse(line.as_bytes()).expect_err("it is none").message;
+        let message = |line: &str| Request::parse(line.as_bytes()).expect_err("it is none").into_particulars().message;
         for (line, words) in [
             ("", "one JSON object"),
             ("[]", "one JSON object"),

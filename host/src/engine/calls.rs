@@ -151,7 +151,10 @@ impl Call {
     /// The called run's failure as this step's: kind, code and all that a policy goes by stay.
     fn named(&self, failure: Failure) -> Failure {
         let message = format!("{}: {}", self.target(), failure.message);
-        Failure { message, step: None, cause: Some(Box::new(failure.clone())), ..failure }
+        let cause = failure.clone();
+        let mut named = failure.with_message(message).with_cause(cause);
+        named.step = None;
+        named
     }
 }
 

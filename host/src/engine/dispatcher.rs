@@ -17,10 +17,8 @@ mod refused;
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -52,7 +50,7 @@ use super::run::{Claim, Command, Input, RunState, Verdict};
 use super::shared::Shared;
 use super::states::StateCell;
 use super::telling::Labels;
-use super::work::Work;
+use super::work::{Call, Work};
 
 mod publishing;
 mod refreshing;
@@ -88,6 +86,8 @@ pub struct Driver {
     claims: Vec<(JobId, Claim)>,
     /// Jobs whose `optimistic` stands in the state and is not settled.
     promised: Vec<JobId>,
+    /// What asks the tables of dedup and cache while it is not known yet who holds what.
+    postponed: Vec<Command>,
     /// The step whose fields are set before anything else is decided.
     setting: Option<(LaneId, StepNumber)>,
     labels: Labels,
@@ -171,6 +171,7 @@ impl Driver {
             works: Vec::new(),
             claims: Vec::new(),
             promised: Vec::new(),
+            postponed: Vec::new(),
             setting: None,
             labels: Labels::default(),
             inputs: VecDeque::new(),
@@ -221,6 +222,12 @@ impl Driver {
         if let Some(outcome) = self.state.ended().cloned() {
             self.end(outcome);
             return None;
+        }
+        if !self.postponed.is_empty() {
+            // No longer than it takes to read what the last host left.
+            busy.rest(self.shared.known.wait()).await;
+            let postponed = std::mem::take(&mut self.postponed);
+            self.obey(postponed);
         }
         if let Some((lane, step)) = self.setting.take() {
             // Before whatever waits: what is decided next builds on this.
@@ -283,6 +290,7 @@ impl Driver {
 
     fn carry_out(&mut self, command: Command) {
         match command {
+            Command::Claim { .. } | Command::TakeOver { .. } if !self.shared.known.are_all() => self.postponed.push(command),
             Command::Attempt { job } => self.start_attempt(job),
             Command::Claim { job, claim } => self.claim(job, *claim),
             Command::TakeOver { job } => self.take_over(job),
@@ -303,7 +311,7 @@ impl Driver {
             return self.inputs.push_back(Input::Claimed { job, verdict: Verdict::Refuse(failure) });
         }
         let claimed = self.shared.flights.claim(job, &claim, self.shared.ports.clock.now());
-        let told = self.labels.get(job).and_then(|label| claimed.told(label));
+        let told = self.labels.get(job, &self.state).and_then(|label| claimed.told(label));
         self.tell(told);
         let verdict = match claimed {
             Claimed::Answered(verdict) => verdict,
@@ -343,7 +351,7 @@ impl Driver {
     fn take_over(&mut self, job: JobId) {
         let handed = self.shared.flights.take_over(job);
         let (Some(mut work), Some(parts)) = (handed, self.parts(job, false)) else { return self.start_attempt(job) };
-        self.tell(self.labels.get(job).map(|label| What::Deduplicated { job: label.clone(), verdict: "take_over" }));
+        self.tell(self.labels.get(job, &self.state).map(|job| What::Deduplicated { job, verdict: "take_over" }));
         work.adopt(job, 1, parts);
         self.works.push(work);
     }
@@ -353,29 +361,14 @@ impl Driver {
         let active = self.state.job(job)?;
         let Verb::Run(step) = &self.state.flow().step(active.step).verb else { return None };
         let (executor, degraded) = self.worker(job, step, silent)?;
-        let ports = &self.shared.ports;
         let gate = Arc::new(Gate::open(self.parts(job, silent)?));
         // Who joins has a deadline of their own, so that shared work is not told the leader's: it is stopped when the last one has gone.
         let shared = silent || self.claims.iter().any(|(other, _)| *other == job);
         let deadline = if shared { None } else { active.deadline };
-        let cancel = CancelSignal::new();
-        let channel = Arc::clone(&gate) as Arc<dyn crate::model::port::JobChannel>;
-        let attempt = Attempt { deadline, cancel: cancel.clone(), channel };
-        let (stack, subject) = (self.installed.stack(&active.job.flow, active.step), Arc::clone(&active.job));
-        let (activity, own_gate) = (ports.activity.clone(), Arc::clone(&gate));
-        let future = async move {
-            let _busy = activity.enter();
-            let number = subject.attempt;
-            // An executor may panic before it gives a future, too.
-            let call = async { stack.call(&*executor, subject, attempt).await };
-            let result = AssertUnwindSafe(call).catch_unwind().await;
-            let result =
-                result.unwrap_or_else(|_| Err(Failure::new(FailureKind::Bug, "the executor panicked; see the log").with_code("panic")));
-            let (emissions, progressed) = own_gate.shut();
-            let degraded = degraded.is_some_and(|degraded| degraded.load(Ordering::Relaxed));
-            Input::AttemptEnded { job, attempt: number, result, emissions, progressed, degraded }
-        };
-        Some(Work::attempt(job, active.job.attempt, gate, cancel, future.boxed()))
+        let attempt = Attempt { deadline, cancel: CancelSignal::new(), channel: Arc::clone(&gate) as _ };
+        let stack = self.installed.stack(&active.job.flow, active.step);
+        let call = Call { executor, stack, job: Arc::clone(&active.job), attempt, activity: self.shared.ports.activity.clone() };
+        Some(Work::attempt(active.job.attempt, gate, call, degraded))
     }
 
     /// Waits for whatever comes first: a cancel, the end of some work, or something that is due. The run rests meanwhile.

@@ -1,5 +1,6 @@
 //! The door: who runs, who waits and who is sent away, for each concurrency key. Pure: it keeps lists and says what to do.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 
 use crate::model::activation::Patience;
@@ -143,15 +144,17 @@ impl<T> Door<T> {
     }
 
     /// A run has ended, its `finally` too: whoever may start now, in the order in which they came.
-    pub fn leave(&mut self, key: &DoorKey, run: RunId) -> Vec<T> {
-        let Some(line) = self.lines.get_mut(key) else { return Vec::new() };
+    pub fn leave(&mut self, key: DoorKey, run: RunId) -> Vec<T> {
+        // Found once, to be changed and perhaps forgotten.
+        let Entry::Occupied(mut entry) = self.lines.entry(key) else { return Vec::new() };
+        let line = entry.get_mut();
         // The one that leaves is mostly among the first: it is not looked for behind its place.
         if let Some(index) = line.running.iter().position(|other| *other == run) {
             line.running.remove(index);
         }
         let start = line.fill();
         if line.running.is_empty() && line.waiting.is_empty() {
-            self.lines.remove(key);
+            entry.remove();
         }
         start
     }
@@ -273,9 +276,9 @@ mod tests {
         door.arrive(&key("a"), limits, guest(3));
         let Arrival::Refused(4, failure) = door.arrive(&key("a"), limits, guest(4)) else { panic!("the queue was not full") };
         assert_eq!(failure.kind, FailureKind::Rejected);
-        assert_eq!(door.leave(&key("a"), run(1)), [2]);
-        assert_eq!(door.leave(&key("a"), run(2)), [3]);
-        assert!(door.leave(&key("a"), run(3)).is_empty());
+        assert_eq!(door.leave(key("a"), run(1)), [2]);
+        assert_eq!(door.leave(key("a"), run(2)), [3]);
+        assert!(door.leave(key("a"), run(3)).is_empty());
         assert!(door.lines.is_empty(), "an empty line is forgotten");
     }
 
@@ -291,7 +294,7 @@ mod tests {
             panic!("it has to wait for the end of the first")
         };
         assert_eq!(superseded.iter().map(|guest| guest.ticket).collect::<Vec<_>>(), [2]);
-        assert_eq!(door.leave(&key("a"), run(1)), [3]);
+        assert_eq!(door.leave(key("a"), run(1)), [3]);
     }
 
     #[test]
@@ -304,7 +307,7 @@ mod tests {
             panic!("it has to wait")
         };
         assert!(superseded.is_empty());
-        assert_eq!(door.leave(&key("a"), run(1)), [2]);
+        assert_eq!(door.leave(key("a"), run(1)), [2]);
     }
 
     #[test]
@@ -350,10 +353,10 @@ mod tests {
         let only_a = |limits: Limits| move |of: &DoorKey| (*of == key("a")).then_some(limits);
         assert_eq!(door.adjust(only_a(queue(3))), [2, 3]);
         assert!(door.adjust(only_a(queue(1))).is_empty());
-        assert!(door.leave(&key("a"), run(1)).is_empty() && door.leave(&key("a"), run(2)).is_empty());
-        assert_eq!(door.leave(&key("a"), run(3)), [4]);
+        assert!(door.leave(key("a"), run(1)).is_empty() && door.leave(key("a"), run(2)).is_empty());
+        assert_eq!(door.leave(key("a"), run(3)), [4]);
         assert_eq!(door.adjust(|_| Some(queue(0))), Vec::<u128>::new(), "there is always one place");
-        assert_eq!(door.leave(&key("b"), run(6)), [7]);
+        assert_eq!(door.leave(key("b"), run(6)), [7]);
     }
 
     #[test]

@@ -109,8 +109,7 @@ pub enum Claimed {
 
 impl Claimed {
     /// What it is told as.
-    pub fn told(&self, job: &JobLabel) -> Option<What> {
-        let job = job.clone();
+    pub fn told(&self, job: JobLabel) -> Option<What> {
         match self {
             Self::Stale { .. } => Some(What::CacheHit { job, stale: true }),
             Self::Joined { .. } => Some(What::Deduplicated { job, verdict: "join" }),

@@ -457,6 +457,8 @@ impl Requester for Fan {
     }
 
     fn left(&self, run: RunId) {
+        // Nobody drives it any more, and it has no end: who asks again must neither wait for it nor begin another.
+        self.settle(None, true);
         let joined = self.take_joined();
         self.own.iter().chain(&joined).for_each(|requester| requester.left(run));
     }
@@ -537,6 +539,24 @@ mod tests {
         assert_eq!(repeats.restore(vec![kept], NOW), (Vec::new(), Vec::new()));
         let asked = repeats.lock().ask(of("a"), || unreachable!("it is held"), NOW + HOUR);
         assert!(matches!(asked, Asked::Held(held) if held == run));
+    }
+
+    #[test]
+    fn a_run_that_was_left_where_it_is_keeps_nobody_waiting_who_asks_again() {
+        let repeats: Arc<Repeats> = Arc::default();
+        let (run, request) = (RunId::new(Uuid::from_u128(7)), ("p.main".to_owned(), of("a")));
+        let clock = Arc::new(crate::clock::VirtualClock::new(crate::clock::Activity::new()));
+        let store = Arc::new(crate::journal::memory::MemoryStore::new());
+        let fan = || {
+            let (repeats, clock, store) =
+                (Arc::clone(&repeats), Arc::clone(&clock) as Arc<dyn Clock>, Arc::clone(&store) as Arc<dyn Store>);
+            Fan::new(Parts { run, request: request.clone(), retention: HOUR, own: None, reply: None, repeats, clock, store })
+        };
+        let Request::First(first) = repeats.ask(of("a"), fan(), NOW) else { panic!("nobody asked before") };
+        first.left(run);
+        let Request::Refused(failure) = repeats.ask(of("a"), fan(), NOW) else { panic!("it is not known what it came to") };
+        assert_eq!(failure.code.as_deref(), Some("idempotency_held"));
+        assert!(repeats.go_on(of("a"), fan()).is_some(), "it goes on all the same");
     }
 
     #[test]

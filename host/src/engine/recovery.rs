@@ -8,6 +8,7 @@ mod again;
 mod alone;
 mod classify;
 mod insisting;
+mod known;
 mod stalled;
 
 use std::collections::{HashMap, HashSet};
@@ -39,6 +40,8 @@ use super::unreadable;
 
 use classify::Found;
 pub use classify::{Revived, Waiting};
+pub use known::Known;
+use known::Unknown;
 use stalled::Reason;
 pub use stalled::Stalled;
 
@@ -106,9 +109,10 @@ impl Shared {
     /// What is wrong with the store for good; then nothing goes on. What is wrong with one run makes that one stalled.
     pub async fn recover(self: &Arc<Self>) -> Result<Recovered, StoreError> {
         let mut busy = self.ports.activity.enter();
+        let unknown = self.known.begin();
         self.restore().await?;
         let store = &self.ports.store;
-        let pending = self.insist(|| store.pending()).await?;
+        let mut pending = self.insist(|| store.pending()).await?;
         for event in &pending.unreadable {
             self.tell(What::Unreadable { failure: unreadable::of_event(event) });
         }
@@ -124,9 +128,9 @@ impl Shared {
         let elsewhere = std::mem::take(&mut held.elsewhere);
         self.remake(&elsewhere).await;
         self.take_up_all(&elsewhere, true, &mut busy, &mut recovered, &mut held).await;
-        self.take_up_held(held, &mut recovered).await;
+        self.take_up_held(held, unknown, &mut recovered).await;
         self.stalled_have_changed();
-        self.send_again(&pending).await?;
+        self.send_again(std::mem::take(&mut pending.dispatched));
         let unheard: Vec<Event> = pending
             .events
             .into_iter()
@@ -233,9 +237,10 @@ impl Shared {
         busy.rest(over).await;
     }
 
-    async fn take_up_held(self: &Arc<Self>, held: Held, recovered: &mut Recovered) {
+    async fn take_up_held(self: &Arc<Self>, held: Held, unknown: Unknown<'_>, recovered: &mut Recovered) {
         let Held { working, queued, called, claimed, suspects, .. } = held;
         self.set_going(working, &called, recovered, &TaskTracker::new()).await;
+        drop(unknown);
         recovered.queued += queued.len();
         for waiting in queued {
             let requester = self.requester(&waiting.beginning, None, &called);
@@ -310,28 +315,44 @@ impl Shared {
         self.waits.replay(events.collect());
     }
 
-    /// Starts what was dispatched and never began.
-    async fn send_again(self: &Arc<Self>, pending: &Pending) -> Result<(), StoreError> {
-        for (by, run) in &pending.dispatched {
-            let facts = match self.insist(|| self.ports.store.facts(*by)).await {
-                Ok(facts) => facts,
-                Err(StoreError::Unreadable(why)) => {
-                    self.tell(What::Unreadable { failure: unreadable::of_sender(by, &why) });
-                    continue;
+    /// Starts what was dispatched and never began: in a task of its own, since a line may be full for long.
+    fn send_again(self: &Arc<Self>, dispatched: Vec<(RunId, RunId)>) {
+        if dispatched.is_empty() {
+            return;
+        }
+        let (shared, busy) = (Arc::clone(self), self.ports.activity.enter());
+        self.tasks.spawn(async move {
+            for of_one in dispatched.chunk_by(|one, other| one.0 == other.0) {
+                tokio::select! {
+                    biased;
+                    () = shared.stop.cancelled() => break,
+                    () = shared.send_again_of(of_one) => {}
                 }
-                Err(error) => return Err(error),
-            };
-            let (facts, _) = unfolded(facts);
-            let Some(beginning) = beginning_of(&facts) else { continue };
-            let part = facts.iter().find_map(|fact| match fact {
-                Fact::Dispatched { run: dispatched, part, .. } if dispatched == run => Some(Arc::clone(part)),
-                _ => None,
-            });
-            if let (Some(part), Ok((installed, flow))) = (part, self.pinned_or_remade(beginning).await) {
-                self.send_off(&installed, &flow, beginning, *run, &part).await;
+            }
+            drop(busy);
+        });
+    }
+
+    /// The same for what one run has dispatched, which stands in front of each.
+    async fn send_again_of(self: &Arc<Self>, dispatched: &[(RunId, RunId)]) {
+        let Some((by, _)) = dispatched.first() else { return };
+        let facts = match self.insist(|| self.ports.store.facts(*by)).await {
+            Ok(facts) => facts,
+            Err(error) => return self.tell(What::Unreadable { failure: unreadable::of_sender(by, &error.to_string()) }),
+        };
+        let (facts, _) = unfolded(facts);
+        let Some(beginning) = beginning_of(&facts) else { return };
+        let pinned = self.pinned_or_remade(beginning).await;
+        let missing: HashSet<RunId> = dispatched.iter().map(|(_, run)| *run).collect();
+        for fact in &facts {
+            let Fact::Dispatched { run, part, .. } = fact else { continue };
+            match &pinned {
+                _ if !missing.contains(run) => {}
+                Ok((installed, flow)) => self.ports.activity.rest(self.send_off(installed, flow, beginning, *run, part)).await,
+                // It has no facts by which it could be stalled.
+                Err(reason) => self.tell(What::Unreadable { failure: unreadable::of_sent(run, by, reason.text()) }),
             }
         }
-        Ok(())
     }
 
     /// Publishes again what some flow has not taken. What all have taken is known from now on.

@@ -36,7 +36,7 @@ use super::handle::Ports;
 use super::idempotency::{self, Repeats};
 use super::installed::Installed;
 use super::probes::Probes;
-use super::recovery::Stalled;
+use super::recovery::{Known, Stalled};
 use super::relay::Relay;
 use super::resting::Resting;
 use super::run::{Extra, RunScope, RunState};
@@ -88,6 +88,7 @@ pub struct Shared {
     probes: Probes,
     pub(super) dead_letters: DeadLetters,
     pub(super) stalled: Stalled,
+    pub(super) known: Known,
     /// Held by who adds to the history of a run that has ended.
     after_ends: tokio::sync::Mutex<()>,
     /// Told when other pipelines are in force.
@@ -214,6 +215,7 @@ impl Shared {
             resting: Resting::default(),
             rejoins: Mutex::default(),
             recovered: OnceLock::new(),
+            known: Known::default(),
             states: States::default(),
             probes: Probes::default(),
             dead_letters: DeadLetters::default(),
@@ -281,7 +283,7 @@ impl Shared {
     pub(super) fn left(&self, run: RunId) {
         let mut door = self.lock_door();
         let Some(running) = self.lock_runs().remove(&run) else { return };
-        let mut next = door.leave(&running.door, run);
+        let mut next = door.leave(running.door, run);
         self.register_all(&mut next);
         drop(door);
         for ticket in next {

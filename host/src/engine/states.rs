@@ -426,7 +426,7 @@ mod tests {
     fn a_wrong_type_changes_nothing() {
         let (cell, settings) = (StateCell::default(), settings());
         let refused = cell.change(&settings, |_| Ok(vec![("count".to_owned(), Value::string("many"))]), || None);
-        assert_eq!(refused.err().and_then(|failure| failure.code).as_deref(), Some("state_type"));
+        assert_eq!(refused.err().and_then(|failure| failure.into_particulars().code).as_deref(), Some("state_type"));
         assert_eq!(cell.view(&settings, revision()).text(), r#"{"status":"idle","count":0}"#);
     }
 
@@ -438,7 +438,7 @@ mod tests {
         let set = |name: &str, value: Tree| cell.change(&settings, |_| Ok(vec![(name.to_owned(), Value::from(value))]), || None);
         let secret = || Tree::Secret(Secret::new("token", "hunter2"));
         assert_eq!(set("token", secret()).expect("it is declared").after.text(), r#"{"token":"«secret token»"}"#);
-        assert_eq!(set("status", secret()).err().and_then(|failure| failure.code).as_deref(), Some("secret"));
+        assert_eq!(set("status", secret()).err().and_then(|failure| failure.into_particulars().code).as_deref(), Some("secret"));
         set("token", Tree::Null).expect("it may be null again");
         assert_eq!(cell.view(&settings, revision()).text(), r#"{"status":"idle","count":0,"token":null}"#);
     }
@@ -477,7 +477,10 @@ mod tests {
             assert!(states.check(&pipeline, Some(&key.to_string())).is_ok());
             states.cell(&pipeline, Some(&key.to_string()));
         }
-        assert_eq!(states.check(&pipeline, Some("more")).err().and_then(|failure| failure.code).as_deref(), Some("state_full"));
+        assert_eq!(
+            states.check(&pipeline, Some("more")).err().and_then(|failure| failure.into_particulars().code).as_deref(),
+            Some("state_full")
+        );
         assert!(states.check(&pipeline, Some("7")).is_ok());
     }
 
@@ -515,7 +518,10 @@ mod tests {
         let (cell, settings) = (StateCell::default(), settings());
         let job = JobId::new(uuid::Uuid::from_u128(1));
         let wrong: Fields = Box::new(|_| Ok(vec![("count".to_owned(), Value::string("many"))]));
-        assert_eq!(cell.promise(&settings, job, wrong).err().and_then(|failure| failure.code).as_deref(), Some("state_type"));
+        assert_eq!(
+            cell.promise(&settings, job, wrong).err().and_then(|failure| failure.into_particulars().code).as_deref(),
+            Some("state_type")
+        );
         assert!(cell.settle(&settings, job, false).is_empty());
     }
 }

@@ -43,6 +43,7 @@ mod meeting;
 mod migrating;
 mod between;
 mod crashing;
+mod dispatched;
 mod acknowledged;
 mod due;
 mod unreadable;
@@ -133,8 +134,9 @@ impl Sink for Diary {
             What::Waiting { .. } => "waiting".to_owned(),
             What::Reminded { .. } => "reminded".to_owned(),
             What::NotAdmitted { reason, .. } => format!("refused {reason}"),
+            What::Stalled { .. } => "stalled".to_owned(),
             What::StoreBusy { .. } => "store busy".to_owned(),
-            What::Unreadable { failure } => format!("unreadable {}", failure.code.unwrap_or_default()),
+            What::Unreadable { failure } => format!("unreadable {}", failure.into_particulars().code.unwrap_or_default()),
             _ => return,
         };
         self.0.lock().unwrap().push(line);

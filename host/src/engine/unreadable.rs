@@ -71,6 +71,12 @@ pub fn of_sender(run: impl std::fmt::Display, why: &str) -> Failure {
     Failure::new(FailureKind::Permanent, message).with_code(UNREADABLE)
 }
 
+/// What is said of a run that another sent on its way, if what they are pinned to cannot be had.
+pub fn of_sent(run: impl std::fmt::Display, by: impl std::fmt::Display, why: &str) -> Failure {
+    let message = format!("run {run}, which run {by} sent on its way, does not begin: {why}; it begins with the next start that can do it");
+    Failure::new(FailureKind::Permanent, message).with_code(UNREADABLE)
+}
+
 /// By which people find a dead letter that is not of a run or an event: an id, as all others have.
 pub fn letter_of_state(owner: &str, key: &str) -> String {
     letter_id(Room::State, owner, key)
@@ -101,7 +107,7 @@ mod tests {
 
     fn said(room: Room, owner: &str, key: &str) -> String {
         let why = "it does not parse".to_owned();
-        failure(room, &Unreadable { owner: owner.to_owned(), key: key.to_owned(), why, until: None }).message
+        failure(room, &Unreadable { owner: owner.to_owned(), key: key.to_owned(), why, until: None }).into_particulars().message
     }
 
     #[test]

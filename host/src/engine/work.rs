@@ -1,13 +1,21 @@
 //! Something under way for a job: an attempt, or the wait for another job's result.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
+use crate::clock::Activity;
 use crate::model::cancel::CancelSignal;
+use crate::model::failure::{Failure, FailureKind};
 use crate::model::id::JobId;
+use crate::model::job::Job;
+use crate::model::port::{self, Executor};
+use crate::model::value::Value;
+use crate::policy::AttemptStack;
 
 use super::gate::{Gate, Parts};
 use super::run::Input;
@@ -17,25 +25,97 @@ use super::run::Input;
 /// It is polled by the run of the job that it is for, and can go over from one run to another while it is under way.
 pub struct Work {
     job: JobId,
-    attempt: Option<Attempt>,
     cancel: CancelSignal,
-    future: BoxFuture<'static, Input>,
+    doing: Doing,
+}
+
+enum Doing {
+    Attempt(Attempt),
+    Wait(BoxFuture<'static, Input>),
 }
 
 struct Attempt {
     gate: Arc<Gate>,
     number: u32,
+    /// Where a called flow says that it was degraded.
+    degraded: Option<Arc<AtomicBool>>,
+    stage: Stage,
+}
+
+/// How far an attempt is.
+enum Stage {
+    /// Nobody has polled it yet.
+    Unbegun(Box<Call>),
+    UnderWay(BoxFuture<'static, Result<Value, Failure>>),
+    Over,
+}
+
+/// Who is called in an attempt, behind which layers and with what.
+pub struct Call {
+    /// Who does the work.
+    pub executor: Arc<dyn Executor>,
+    /// The layers of the step.
+    pub stack: AttemptStack,
+    /// The job.
+    pub job: Arc<Job>,
+    /// What the executor is given beside it.
+    pub attempt: port::Attempt,
+    /// By which an attempt that takes a while counts as running.
+    pub activity: Activity,
+}
+
+impl Call {
+    /// Makes the call, if the executor does its work at once; else what it is made of comes back. An executor may panic.
+    fn at_once(self) -> Result<Result<Value, Failure>, Self> {
+        let Self { executor, stack, job, attempt, activity } = self;
+        let called = catch_unwind(AssertUnwindSafe(|| stack.call_at_once(&*executor, &job, attempt)));
+        called.unwrap_or_else(|_| Ok(Err(panicked()))).map_err(|attempt| Self { executor, stack, job, attempt, activity })
+    }
+
+    /// Makes the call.
+    fn begin(self) -> BoxFuture<'static, Result<Value, Failure>> {
+        let Self { executor, stack, job, attempt, activity } = self;
+        let future = async move {
+            let _busy = activity.enter();
+            // It may panic before it gives a future, too.
+            let call = async { stack.call(&*executor, job, attempt).await };
+            AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|_| Err(panicked()))
+        };
+        future.boxed()
+    }
+}
+
+fn panicked() -> Failure {
+    Failure::new(FailureKind::Bug, "the executor panicked; see the log").with_code("panic")
+}
+
+impl Attempt {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Value, Failure>> {
+        if let Stage::Unbegun(_) = self.stage
+            && let Stage::Unbegun(call) = std::mem::replace(&mut self.stage, Stage::Over)
+        {
+            match call.at_once() {
+                Ok(result) => return Poll::Ready(result),
+                Err(call) => self.stage = Stage::UnderWay(call.begin()),
+            }
+        }
+        let Stage::UnderWay(future) = &mut self.stage else { return Poll::Pending };
+        let result = std::task::ready!(future.poll_unpin(context));
+        self.stage = Stage::Over;
+        Poll::Ready(result)
+    }
 }
 
 impl Work {
-    /// An attempt behind its gate.
-    pub fn attempt(job: JobId, number: u32, gate: Arc<Gate>, cancel: CancelSignal, future: BoxFuture<'static, Input>) -> Self {
-        Self { job, attempt: Some(Attempt { gate, number }), cancel, future }
+    /// An attempt of that number behind its gate. Nothing of it begins before it is polled.
+    pub fn attempt(number: u32, gate: Arc<Gate>, call: Call, degraded: Option<Arc<AtomicBool>>) -> Self {
+        let (job, cancel) = (call.job.id, call.attempt.cancel.clone());
+        Self { job, cancel, doing: Doing::Attempt(Attempt { gate, number, degraded, stage: Stage::Unbegun(Box::new(call)) }) }
     }
 
     /// A wait for what another job comes to.
     pub fn wait(job: JobId, future: BoxFuture<'static, Input>) -> Self {
-        Self { job, attempt: None, cancel: CancelSignal::new(), future }
+        Self { job, cancel: CancelSignal::new(), doing: Doing::Wait(future) }
     }
 
     /// The job it is for.
@@ -45,43 +125,52 @@ impl Work {
 
     /// Whether it is an attempt, and no mere wait.
     pub const fn is_attempt(&self) -> bool {
-        self.attempt.is_some()
+        matches!(self.doing, Doing::Attempt(_))
+    }
+
+    fn gate(&self) -> Option<&Gate> {
+        match &self.doing {
+            Doing::Attempt(attempt) => Some(&attempt.gate),
+            Doing::Wait(_) => None,
+        }
     }
 
     /// Whether no other job can take it over, since what it does is this job's own.
     pub fn is_bound(&self) -> bool {
-        self.attempt.as_ref().is_some_and(|attempt| attempt.gate.is_bound())
+        self.gate().is_some_and(Gate::is_bound)
     }
 
     /// Whether the event that its output becomes stands in an outbox of the executor's.
     pub fn is_outboxed(&self) -> bool {
-        self.attempt.as_ref().is_some_and(|attempt| attempt.gate.is_outboxed())
+        self.gate().is_some_and(Gate::is_outboxed)
     }
 
     /// Its job has ended, and it goes on for a job that has yet to [adopt](Self::adopt) it.
     pub fn park(&self) {
-        if let Some(attempt) = &self.attempt {
-            attempt.gate.park();
+        if let Some(gate) = self.gate() {
+            gate.park();
         }
     }
 
     /// From now on it is that job's attempt of that number, and what it tells goes where these parts say.
     pub fn adopt(&mut self, job: JobId, number: u32, parts: Parts) {
         self.job = job;
-        if let Some(attempt) = &mut self.attempt {
+        if let Doing::Attempt(attempt) = &mut self.doing {
             attempt.number = number;
             attempt.gate.adopt(parts);
         }
     }
 
-    /// Goes on with it.
+    /// Goes on with it. Not to be asked again once it has answered.
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<Input> {
-        let mut input = std::task::ready!(self.future.poll_unpin(context));
-        // The future does not know that it was handed on.
-        if let (Input::AttemptEnded { job, attempt: number, .. }, Some(attempt)) = (&mut input, &self.attempt) {
-            (*job, *number) = (self.job, attempt.number);
-        }
-        Poll::Ready(input)
+        let attempt = match &mut self.doing {
+            Doing::Attempt(attempt) => attempt,
+            Doing::Wait(future) => return future.poll_unpin(context),
+        };
+        let result = std::task::ready!(attempt.poll(context));
+        let (emissions, progressed) = attempt.gate.shut();
+        let degraded = attempt.degraded.as_ref().is_some_and(|degraded| degraded.load(Ordering::Relaxed));
+        Poll::Ready(Input::AttemptEnded { job: self.job, attempt: attempt.number, result, emissions, progressed, degraded })
     }
 }
 
@@ -89,8 +178,8 @@ impl Work {
 impl Drop for Work {
     fn drop(&mut self) {
         self.cancel.cancel();
-        if let Some(attempt) = &self.attempt {
-            attempt.gate.shut();
+        if let Some(gate) = self.gate() {
+            gate.shut();
         }
     }
 }

@@ -97,7 +97,8 @@ mod tests {
 
     #[test]
     fn a_setting_that_would_not_help_is_not_recommended() {
-        let message = |call_depth: u32| Limit::CallDepth.failure(&Limits { call_depth, ..Limits::default() }, "it").message;
+        let message =
+            |call_depth: u32| Limit::CallDepth.failure(&Limits { call_depth, ..Limits::default() }, "it").into_particulars().message;
         assert_eq!(message(10), "it nests more than 10 calls: it recurses too deep, or raise `limits.call_depth`");
         assert_eq!(message(1_000), "it nests more than 64 calls, which no setting raises: it recurses too deep");
     }

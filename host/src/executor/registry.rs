@@ -147,7 +147,7 @@ impl Registry {
                 self.resources.tell(What::DocumentSkipped {
                     index: index.name().to_owned(),
                     file: index.watched_folder().map(|folder| folder.display().to_string()).unwrap_or_default(),
-                    reason: failure.message,
+                    reason: failure.into_particulars().message,
                 });
             }
         }

@@ -238,6 +238,12 @@ async fn what_is_too_large_is_refused_and_the_run_goes_on_without_it(store: &dyn
     let with = |value: &str| Batch { writes: vec![Write::Keep(kept("p", "k", value))], ..batch(1, 1, &["c"]) };
     is_too_large(store.commit(with(&too_large)).await, size::MOST);
     is_too_large(store.write(vec![Write::Keep(kept("p", "k", &too_large))]).await, size::MOST);
+    let told = Event { data: Value::string(too_large.as_str()), ..event(9) };
+    is_too_large(store.write(vec![Write::Emit(Arc::new(told))]).await, size::MOST);
+    let locals = vec![("item".to_owned(), Value::string(too_large.as_str()))];
+    let part = Part { block: BlockNumber(1), input: Value::null(), outputs: Vec::new(), locals };
+    let sent = Beginning { part: Some(Arc::new(part)), parent: Some(run(1)), ..began(9, None) };
+    is_too_large(store.commit(first(sent)).await, size::MOST);
     store.commit(batch(1, 1, &[&fits])).await.expect("it follows on what was there before");
     store.write(vec![Write::Keep(kept("p", "k", &fits))]).await.expect("it fits");
     assert_eq!(texts(store, 1).await, ["a".to_owned(), fits]);

@@ -311,6 +311,9 @@ impl Kept {
 
     /// Has a run's history as it is added to.
     fn unpack(&mut self, run: RunId) {
+        if self.packed.is_empty() {
+            return;
+        }
         let Some(resting) = self.packed.remove(&run) else { return };
         let facts = Arc::new(unpack(run, &resting.packed));
         let history = History {
@@ -407,8 +410,12 @@ impl Kept {
         let mut forgotten = Vec::new();
         while self.ended.len() > bounds.ended_runs || self.ended_bytes > bounds.ended_bytes {
             let Some(run) = self.first_to_go() else { break };
-            self.parts.remove(&run);
-            self.claims.remove(&run);
+            if !self.parts.is_empty() {
+                self.parts.remove(&run);
+            }
+            if !self.claims.is_empty() {
+                self.claims.remove(&run);
+            }
             if let Some(history) = self.runs.remove(&run) {
                 self.ended_bytes -= history.bytes;
                 forgotten.push(history);

@@ -97,7 +97,9 @@ pub fn lost(folder: &Path) -> Result<Findings, Failure> {
     let mut findings = Findings::default();
     match verify(folder, Depth::Start) {
         Ok(findings) => return Ok(findings),
-        Err(failure) if failure.code.as_deref() == Some(CANNOT_OPEN) => findings.problems.push(Problem::Structure(failure.message)),
+        Err(failure) if failure.code.as_deref() == Some(CANNOT_OPEN) => {
+            findings.problems.push(Problem::Structure(failure.into_particulars().message));
+        }
         Err(failure) => return Err(failure),
     }
     Ok(findings)

@@ -1,6 +1,7 @@
 //! How a job can fail, in one closed list that executors, policies and YAML share.
 
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -91,8 +92,15 @@ impl fmt::Display for FailureKind {
 }
 
 /// A failure: `error` in expressions. Cloning copies a few short texts; it is off every fast path.
+///
+/// Boxed: nearly everything that goes through a run may hold one and hardly ever does, and all of it would be moved about with room for one.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Failure(Box<Particulars>);
+
+/// What a failure says.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Failure {
+pub struct Particulars {
     /// What kind it is.
     pub kind: FailureKind,
     /// A short stable word for programs, as `loop`, `memory_limit` or an HTTP service's own code.
@@ -111,37 +119,83 @@ pub struct Failure {
     pub step: Option<StepId>,
     /// What it came of, as the last failure before a breaker opened.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub cause: Option<Box<Failure>>,
+    pub cause: Option<Failure>,
+}
+
+impl Deref for Failure {
+    type Target = Particulars;
+
+    fn deref(&self) -> &Particulars {
+        &self.0
+    }
+}
+
+impl DerefMut for Failure {
+    fn deref_mut(&mut self) -> &mut Particulars {
+        &mut self.0
+    }
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
 }
 
 impl Failure {
     /// A failure of this kind with a sentence for people.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
-        Self { kind, code: None, message: message.into(), status: None, retry_after: None, step: None, cause: None }
+        let message = message.into();
+        Self(Box::new(Particulars { kind, code: None, message, status: None, retry_after: None, step: None, cause: None }))
+    }
+
+    /// What it says, to be taken apart.
+    pub fn into_particulars(self) -> Particulars {
+        *self.0
     }
 
     /// The same with a code.
     #[must_use]
-    pub fn with_code(self, code: impl Into<String>) -> Self {
-        Self { code: Some(code.into()), ..self }
+    pub fn with_code(mut self, code: impl Into<String>) -> Self {
+        self.code = Some(code.into());
+        self
+    }
+
+    /// The same with another sentence for people.
+    #[must_use]
+    pub fn with_message(mut self, message: impl Into<String>) -> Self {
+        self.message = message.into();
+        self
     }
 
     /// The same with an HTTP status.
     #[must_use]
-    pub fn with_status(self, status: u16) -> Self {
-        Self { status: Some(status), ..self }
+    pub fn with_status(mut self, status: u16) -> Self {
+        self.status = Some(status);
+        self
     }
 
     /// The same with the wait that the other side asked for.
     #[must_use]
-    pub fn with_retry_after(self, wait: Duration) -> Self {
-        Self { retry_after: Some(wait), ..self }
+    pub fn with_retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
     }
 
     /// The same as what came of `cause`.
     #[must_use]
-    pub fn with_cause(self, cause: Self) -> Self {
-        Self { cause: Some(Box::new(cause)), ..self }
+    pub fn with_cause(mut self, cause: Self) -> Self {
+        self.cause = Some(cause);
+        self
+    }
+
+    /// The same with its texts as this makes them, those of what it came of too.
+    #[must_use]
+    pub fn with_texts(mut self, text: &impl Fn(&str) -> String) -> Self {
+        self.message = text(&self.message);
+        self.code = self.code.as_deref().map(text);
+        self.cause = self.cause.take().map(|cause| cause.with_texts(text));
+        self
     }
 
     /// The same as the failure of this step, unless a step is named already.
@@ -163,18 +217,16 @@ impl Failure {
         let kind = text("kind").and_then(|kind| FailureKind::from_name(&kind)).unwrap_or(FailureKind::Failed);
         let message = text("message").or_else(|| tree.as_text().map(str::to_owned)).unwrap_or_else(|| value.text().to_owned());
         let wait = tree.field("retry_after").and_then(Tree::as_float).and_then(|wait| Duration::try_from_secs_f64(wait).ok());
-        Self {
+        let particulars = Particulars {
             kind,
             code: text("code"),
             message,
             status: tree.field("status").and_then(Tree::as_int).and_then(|status| u16::try_from(status).ok()),
             retry_after: wait,
             step: text("step").map(StepId::new),
-            cause: tree
-                .field("cause")
-                .filter(|cause| cause.as_map().is_some())
-                .map(|cause| Box::new(Self::from_value(&Value::from(cause.clone())))),
-        }
+            cause: tree.field("cause").filter(|cause| cause.as_map().is_some()).map(|cause| Self::from_value(&Value::from(cause.clone()))),
+        };
+        Self(Box::new(particulars))
     }
 
     fn to_tree(&self) -> Tree {
@@ -222,6 +274,12 @@ mod tests {
             Failure::new(FailureKind::RateLimited, "busy").with_status(429).with_retry_after(Duration::from_secs(5)).with_cause(cause);
         assert_eq!(Failure::from_value(&failure.to_value()), failure);
         assert_eq!(Failure::from_value(&Value::string("odd")).message, "odd");
+    }
+
+    #[test]
+    fn what_may_hold_a_failure_has_room_for_a_handle_of_one() {
+        assert_eq!(size_of::<Failure>(), size_of::<usize>());
+        assert_eq!(size_of::<Result<Value, Failure>>(), 2 * size_of::<usize>());
     }
 
     #[test]

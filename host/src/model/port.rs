@@ -11,7 +11,7 @@ mod store;
 pub use cache::{Forget, Invalidate};
 pub use catalog::{Catalog, CatalogProblem};
 pub use clock::{Clock, Random, Sleep};
-pub use executor::{Attempt, Executor, JobChannel, Processing};
+pub use executor::{AtOnce, Attempt, Executor, JobChannel, Processing};
 pub use expression::{Expression, Reference, Root, Scope};
 pub use outbox::{MakeData, OUTBOX_KEPT, OutboxEvent, OutboxRow, OutboxTable, Outgoing};
 #[cfg(test)]

@@ -57,8 +57,11 @@ pub trait Native: Any + Send + Sync {
 /// assert_eq!(value.field("size").unwrap().tree().as_int(), Some(2));
 /// assert_eq!(value.text(), r#"{"text":"hi","size":2}"#);
 /// ```
+///
+/// The absent value has no forms: it is what most places hold that have nothing to say, and one that all threads share would have all of them count
+/// their handles of it in one place.
 #[derive(Clone)]
-pub struct Value(Arc<Forms>);
+pub struct Value(Option<Arc<Forms>>);
 
 struct Forms {
     tree: OnceLock<Tree>,
@@ -90,9 +93,8 @@ fn depth(json: &str) -> usize {
 
 impl Value {
     /// The absent value.
-    pub fn null() -> Self {
-        static NULL: OnceLock<Value> = OnceLock::new();
-        NULL.get_or_init(|| Self::from(Tree::Null)).clone()
+    pub const fn null() -> Self {
+        Self(None)
     }
 
     /// Takes JSON text, which is checked here once and parsed only when somebody asks for another form.
@@ -107,14 +109,17 @@ impl Value {
         if brackets > DEEPEST && depth(&text) > DEEPEST {
             return Err(serde::de::Error::custom(format!("nested deeper than {DEEPEST} lists and maps")));
         }
-        let forms = Forms { tree: OnceLock::new(), text: OnceLock::from(text), native: OnceLock::new() };
-        Ok(Self(Arc::new(forms)))
+        Ok(Self::of(Forms { tree: OnceLock::new(), text: OnceLock::from(text), native: OnceLock::new() }))
+    }
+
+    fn of(forms: Forms) -> Self {
+        Self(Some(Arc::new(forms)))
     }
 
     /// Takes an executor's own form.
     pub fn from_native(native: impl Native) -> Self {
         let native: Box<dyn Native> = Box::new(native);
-        Self(Arc::new(Forms { tree: OnceLock::new(), text: OnceLock::new(), native: OnceLock::from(native) }))
+        Self::of(Forms { tree: OnceLock::new(), text: OnceLock::new(), native: OnceLock::from(native) })
     }
 
     /// A text value (a JSON string), not JSON text.
@@ -129,7 +134,8 @@ impl Value {
 
     /// The value as a tree.
     pub fn tree(&self) -> &Tree {
-        self.0.tree.get_or_init(|| match (self.0.native.get(), self.0.text.get()) {
+        let Some(forms) = &self.0 else { return &Tree::Null };
+        forms.tree.get_or_init(|| match (forms.native.get(), forms.text.get()) {
             (Some(native), _) => native.to_tree(),
             // Checked when it came in, its depth too, so it parses.
             (None, Some(text)) => serde_json::from_str(text).unwrap_or(Tree::Null),
@@ -139,60 +145,70 @@ impl Value {
 
     /// The value as a tree of its own. What nobody else holds is not copied.
     pub fn into_tree(self) -> Tree {
-        match Arc::try_unwrap(self.0) {
-            Ok(Forms { tree, text, native }) => match (tree.into_inner(), native.into_inner()) {
+        match self.0.map(Arc::try_unwrap) {
+            None => Tree::Null,
+            Some(Ok(Forms { tree, text, native })) => match (tree.into_inner(), native.into_inner()) {
                 (Some(tree), _) => tree,
                 (None, Some(native)) => native.to_tree(),
                 (None, None) => text.get().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default(),
             },
-            Err(shared) => Self(shared).tree().clone(),
+            Some(Err(shared)) => Self(Some(shared)).tree().clone(),
         }
     }
 
     /// The value as compact JSON. A secret in it is `«secret NAME»`.
     pub fn text(&self) -> &str {
-        self.0.text.get_or_init(|| {
-            let native = if self.0.tree.get().is_none() { self.0.native.get().and_then(|native| native.to_text()) } else { None };
+        let Some(forms) = &self.0 else { return "null" };
+        forms.text.get_or_init(|| {
+            let native = if forms.tree.get().is_none() { forms.native.get().and_then(|native| native.to_text()) } else { None };
             native.unwrap_or_else(|| json::text(self.tree()).unwrap_or_default()).into()
         })
     }
 
     /// The executor's own form `T`, if the value has it.
     pub fn native<T: Native>(&self) -> Option<&T> {
-        self.0.native.get()?.as_any().downcast_ref()
+        self.0.as_ref()?.native.get()?.as_any().downcast_ref()
     }
 
     /// The executor's own form `T`, made by `make` if the value has none yet and kept with it.
     ///
-    /// Returns `None` if the value already has a form of some other home; then the caller converts for itself.
+    /// Returns `None` if the value already has a form of some other home, or none at all, as the absent value; then the caller converts for itself.
     pub fn native_or_insert<T: Native>(&self, make: impl FnOnce(&Self) -> T) -> Option<&T> {
-        if self.0.native.get().is_none() {
-            let _ = self.0.native.set(Box::new(make(self)));
+        let forms = self.0.as_ref()?;
+        if forms.native.get().is_none() {
+            let _ = forms.native.set(Box::new(make(self)));
         }
         self.native()
     }
 
     /// What [`Native::fits`] says; `None` if the value has no form of an executor.
     pub fn native_fits(&self, declared: &Type) -> Option<bool> {
-        self.0.native.get().map(|native| native.fits(declared))
+        self.0.as_ref()?.native.get().map(|native| native.fits(declared))
     }
 
     /// The JSON text if the value already has it, without making it.
     pub fn text_if_known(&self) -> Option<&str> {
-        self.0.text.get().map(|text| &**text)
+        match &self.0 {
+            Some(forms) => forms.text.get().map(|text| &**text),
+            None => Some("null"),
+        }
     }
 
     /// The tree if the value already has it, without making it.
     pub fn tree_if_known(&self) -> Option<&Tree> {
-        self.0.tree.get()
+        match &self.0 {
+            Some(forms) => forms.tree.get(),
+            None => Some(&Tree::Null),
+        }
     }
 
     /// One field of a map; `None` if this is no map or has no such field.
     pub fn field(&self, name: &str) -> Option<Self> {
-        if let Some(tree) = self.0.tree.get() {
+        let forms = self.0.as_ref()?;
+        if let Some(tree) = forms.tree.get() {
             return tree.field(name).cloned().map(Self::from);
         }
-        match self.0.native.get() {
+        match forms.native.get() {
             Some(native) => native.field(name),
             None => self.tree().field(name).cloned().map(Self::from),
         }
@@ -200,7 +216,8 @@ impl Value {
 
     /// Whether a secret stands in it. No form is made for that.
     pub fn holds_secret(&self) -> bool {
-        match (self.0.tree.get(), self.0.native.get()) {
+        let Some(forms) = &self.0 else { return false };
+        match (forms.tree.get(), forms.native.get()) {
             (Some(tree), _) => tree.holds_secret(),
             (None, Some(native)) => native.holds_secret(),
             // Text never holds one: it is sealed there.
@@ -210,7 +227,8 @@ impl Value {
 
     /// Whether this is the absent value.
     pub fn is_null(&self) -> bool {
-        match (self.0.tree.get(), self.0.native.get(), self.0.text.get()) {
+        let Some(forms) = &self.0 else { return true };
+        match (forms.tree.get(), forms.native.get(), forms.text.get()) {
             (Some(tree), ..) => matches!(tree, Tree::Null),
             (None, Some(native), _) => native.is_null(),
             (None, None, Some(text)) => text.trim() == "null",
@@ -221,14 +239,22 @@ impl Value {
 
 impl From<Tree> for Value {
     fn from(tree: Tree) -> Self {
-        Self(Arc::new(Forms { tree: OnceLock::from(tree), text: OnceLock::new(), native: OnceLock::new() }))
+        match tree {
+            Tree::Null => Self::null(),
+            tree => Self::of(Forms { tree: OnceLock::from(tree), text: OnceLock::new(), native: OnceLock::new() }),
+        }
     }
 }
 
 /// Equal if their trees are.
 impl PartialEq for Value {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self.tree() == other.tree()
+        let is_same = match (&self.0, &other.0) {
+            (Some(own), Some(other)) => Arc::ptr_eq(own, other),
+            (None, None) => true,
+            _ => false,
+        };
+        is_same || self.tree() == other.tree()
     }
 }
 
@@ -242,7 +268,8 @@ impl fmt::Debug for Value {
 impl serde::Serialize for Value {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         // What an executor has made is written without a tree between, where it is written once and for all.
-        if let (None, Some(native)) = (self.0.tree.get(), self.0.native.get())
+        if let Some(forms) = &self.0
+            && let (None, Some(native)) = (forms.tree.get(), forms.native.get())
             && exact::is_exact()
             && let Some(text) = native.to_text()
         {
@@ -300,6 +327,23 @@ mod tests {
         assert!(Value::from_text("{ a: 1").is_err());
         assert!(Value::from_text("[".repeat(128) + "]".repeat(128).as_str()).is_err());
         assert!(Value::from_text("[".repeat(127) + "]".repeat(127).as_str()).is_ok());
+    }
+
+    #[test]
+    fn the_absent_value_is_one_in_whatever_form_it_came() {
+        let null = Value::null();
+        assert!(null.is_null() && !null.holds_secret() && null.field("a").is_none());
+        assert_eq!(
+            (null.text(), null.tree(), null.tree_if_known(), null.text_if_known()),
+            ("null", &Tree::Null, Some(&Tree::Null), Some("null"))
+        );
+        assert!(null.native_or_insert(|_| Counted(7)).is_none(), "whoever wants its own form of it makes that");
+        for other in
+            [Value::from(Tree::Null), Value::from_text("null").expect("this is JSON"), Value::from_text(" null").expect("this too")]
+        {
+            assert_eq!(other, null);
+            assert_eq!(other.into_tree(), Tree::Null);
+        }
     }
 
     #[test]

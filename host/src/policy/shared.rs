@@ -134,7 +134,9 @@ mod tests {
     async fn all_who_name_a_policy_share_its_state_and_nobody_else() {
         let scene = Scene::new();
         let (policies, script) = (scene.policies(), Script::failing(FailureKind::Failed, 1).then_ok());
-        let call = async |stack: AttemptStack| stack.call(&script, scene.job(), scene.attempt()).await.map_err(|failure| failure.code);
+        let call = async |stack: AttemptStack| {
+            stack.call(&script, scene.job(), scene.attempt()).await.map_err(|failure| failure.into_particulars().code)
+        };
         let step = PolicyIdentity::Step { pipeline: "p".to_owned(), flow: "main".to_owned(), step: "api".to_owned() };
         assert!(call(policies.stack(&breaker(named("api"), 1))).await.is_err());
         assert_eq!(call(policies.stack(&breaker(named("api"), 1))).await, Err(Some("breaker_open".to_owned())));

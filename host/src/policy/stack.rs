@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::job::Job;
 use crate::model::policy::Layer;
-use crate::model::port::{Attempt, Executor, Processing};
+use crate::model::port::{AtOnce, Attempt, Executor, Processing};
 use crate::policy::breaker::Breaker;
 use crate::policy::bulkhead::Bulkhead;
 use crate::policy::rate_limit::RateLimit;
@@ -57,6 +57,14 @@ impl AttemptStack {
     /// As what it gives says: what the executor failed with, or `rejected`, `timeout` or `cancelled` of a layer.
     pub fn call<'a>(&'a self, executor: &'a dyn Executor, job: Arc<Job>, attempt: Attempt) -> Processing<'a> {
         Inner { layers: &self.layers, executor }.call(job, attempt)
+    }
+
+    /// Has the executor work on one attempt within this very call, if it can and there are no layers, each of which may have to wait.
+    ///
+    /// # Errors
+    /// The attempt, of which nothing has been done.
+    pub fn call_at_once(&self, executor: &dyn Executor, job: &Arc<Job>, attempt: Attempt) -> AtOnce {
+        if self.layers.is_empty() { executor.process_at_once(job, attempt) } else { Err(attempt) }
     }
 }
 
@@ -146,7 +154,8 @@ mod tests {
         let call = || stack.call(&script, scene.job(), scene.attempt());
         let calls = async { (tokio::join!(call(), call(), call()), call().await, call().await) };
         let ((first, second, third), fourth, fifth) = scene.time.run(calls).await;
-        let codes = [first, second, third, fourth, fifth].map(|result| result.expect_err("each fails").code.unwrap_or_default());
+        let codes =
+            [first, second, third, fourth, fifth].map(|result| result.expect_err("each fails").into_particulars().code.unwrap_or_default());
         assert_eq!(codes, ["timeout", "bulkhead_full", "bulkhead_full", "timeout", "breaker_open"]);
         assert_eq!(script.calls(), 2);
     }

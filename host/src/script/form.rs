@@ -194,31 +194,21 @@ pub(super) enum Shape {
 }
 
 impl Shape {
+    /// What most values are comes first. A kind is asked for before its value: the refusal of a value has its kind's name looked up.
     pub(super) fn of(dynamic: &Dynamic) -> Self {
-        if dynamic.is_shared() {
-            Self::Shared
-        } else if dynamic.is_string() {
-            Self::Text
-        } else if dynamic.is_map() {
-            Self::Map
-        } else if let Ok(number) = dynamic.as_int() {
-            Self::Int(number)
-        } else if dynamic.is_array() {
-            Self::List
-        } else if dynamic.is_unit() {
-            Self::Null
-        } else if let Ok(truth) = dynamic.as_bool() {
-            Self::Bool(truth)
-        } else if let Ok(number) = dynamic.as_float() {
-            Self::Float(number)
-        } else if let Ok(character) = dynamic.as_char() {
-            Self::Character(character)
-        } else if dynamic.is_blob() {
-            Self::Bytes
-        } else if dynamic.is::<Secret>() {
-            Self::Secret
-        } else {
-            Self::Other
+        match () {
+            () if dynamic.is_shared() => Self::Shared,
+            () if dynamic.is_string() => Self::Text,
+            () if dynamic.is_int() => Self::Int(dynamic.as_int().unwrap_or_default()),
+            () if dynamic.is_float() => Self::Float(dynamic.as_float().unwrap_or_default()),
+            () if dynamic.is_bool() => Self::Bool(dynamic.as_bool().unwrap_or_default()),
+            () if dynamic.is_map() => Self::Map,
+            () if dynamic.is_array() => Self::List,
+            () if dynamic.is_unit() => Self::Null,
+            () if dynamic.is_char() => Self::Character(dynamic.as_char().unwrap_or_default()),
+            () if dynamic.is_blob() => Self::Bytes,
+            () if dynamic.is::<Secret>() => Self::Secret,
+            () => Self::Other,
         }
     }
 }

@@ -122,8 +122,9 @@ impl Stage {
             AnswerEnd::Nothing => Ok(Value::null()),
             AnswerEnd::Output(output) => evaluate(output),
             AnswerEnd::Fail { kind, code, message, status, retry_after } => {
-                let failure = Failure::new(*kind, message.clone());
-                Err(Failure { code: code.clone(), status: *status, retry_after: *retry_after, ..failure })
+                let mut failure = Failure::new(*kind, message.clone());
+                (failure.code, failure.status, failure.retry_after) = (code.clone(), *status, *retry_after);
+                Err(failure)
             }
             AnswerEnd::Hang => {
                 self.activity.rest(pending::<()>()).await;

@@ -390,7 +390,7 @@ impl<'a> World<'a> {
 /// The test's store, for the next host.
 fn open(store: &mut TestStore, stage: &Stage, prepared: &Prepared) -> std::io::Result<Arc<dyn Store>> {
     let clock: Arc<dyn Clock> = Arc::new(stage.clock.clone());
-    store.open(&clock, secrets(&prepared.environment)).map_err(|failure| std::io::Error::other(failure.message))
+    store.open(&clock, secrets(&prepared.environment)).map_err(|failure| std::io::Error::other(failure.into_particulars().message))
 }
 
 /// What a test's values may read.

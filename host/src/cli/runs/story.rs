@@ -87,10 +87,10 @@ fn ended_as(outcome: &RunOutcome) -> &'static str {
 
 fn causes(failure: &Failure) -> Vec<(&'static str, String)> {
     let mut rows = vec![("error", described(failure))];
-    let mut cause = failure.cause.as_deref();
+    let mut cause = failure.cause.as_ref();
     while let Some(next) = cause {
         rows.push(("cause", described(next)));
-        cause = next.cause.as_deref();
+        cause = next.cause.as_ref();
     }
     rows
 }

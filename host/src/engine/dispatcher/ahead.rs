@@ -114,12 +114,11 @@ impl Driver {
 
     /// What follows from a fact for the run itself. Returns what is to be told of it.
     fn follow_ahead(&mut self, fact: &Fact) -> Option<What> {
-        let sink = &self.shared.ports.sink;
-        let told = if sink.wants_routine() || fact.is_trouble() { self.labels.tell(fact, &self.state, sink.wants_detail()) } else { None };
+        let told = self.told(fact);
         if let Fact::JobEnded { job, .. } = fact {
             self.labels.forget(*job);
         }
-        told
+        told.map(|told| *told)
     }
 
     /// Gives to the store what was gathered.

@@ -33,7 +33,7 @@ impl Driver {
             installed: Arc::clone(&self.installed),
             beginning: Arc::clone(self.state.beginning()),
             job: Arc::clone(&active.job),
-            undo: self.labels.get(job)?.undo,
+            undo: self.labels.is_undoing(job)?,
             requester: if step.stream && !silent { self.requester.clone() } else { None },
             executor,
             on_progress: on_progress.flatten().map(Arc::new),

@@ -92,7 +92,18 @@ impl Driver {
         self.confirm(&changes);
         self.tell_changes(&mut changes, None);
         for fact in facts {
-            self.follow(fact, &mut changes).await;
+            let told = self.told(fact);
+            self.follow(fact, &mut changes);
+            // Only here may it have to wait for room, and most facts have nothing that goes out.
+            if goes_out(fact) {
+                Box::pin(self.send(fact)).await;
+            }
+            if let Some(told) = told {
+                self.tell(Some(*told));
+            }
+            if let Fact::JobEnded { job, .. } = fact {
+                self.labels.forget(*job);
+            }
         }
         if self.meets {
             self.follow_waits(facts);
@@ -100,42 +111,50 @@ impl Driver {
         }
     }
 
-    /// What follows from a fact once it is kept.
-    async fn follow(&mut self, fact: &Fact, changes: &mut Changes) {
+    /// What a fact is told as, if anybody wants to hear it. Boxed: it is large, and mostly nobody does.
+    pub(super) fn told(&self, fact: &Fact) -> Option<Box<What>> {
         let sink = &self.shared.ports.sink;
-        let told = if sink.wants_routine() || fact.is_trouble() { self.labels.tell(fact, &self.state, sink.wants_detail()) } else { None };
+        if !(sink.wants_routine() || fact.is_trouble()) {
+            return None;
+        }
         match fact {
-            Fact::JobEnded { job, outcome, events, .. } => {
+            // Told when everything else of the run is over.
+            Fact::Ended { .. } => None,
+            _ => self.labels.tell(fact, &self.state, sink.wants_detail()).map(Box::new),
+        }
+    }
+
+    /// What follows from a fact once it is kept, but for what [goes out](Self::send) and what is told.
+    fn follow(&mut self, fact: &Fact, changes: &mut Changes) {
+        match fact {
+            Fact::JobEnded { job, outcome, .. } => {
                 self.settle(*job, outcome);
                 self.outboxed.retain(|outboxed| outboxed != job);
                 self.tell_changes(changes, Some(*job));
-                // What goes by way of an outbox has the id of its job; the relay publishes it.
-                for event in events.iter().filter(|event| event.id != EventId::emitted_by(*job)) {
-                    // Nobody waits for what the waits make of it: the job has ended.
-                    drop(Box::pin(self.publish(event.clone())).await);
-                }
-                self.tell(told);
-                self.labels.forget(*job);
             }
-            Fact::FallbackBegan { job, failure } => {
-                self.settle(*job, &JobOutcome::of_failure(failure.clone()));
-                self.tell(told);
-            }
-            Fact::Emitted { lane, step, events } => Box::pin(self.publish_step(*lane, *step, events)).await,
-            Fact::Dispatched { run, part, .. } => {
-                let (shared, state) = (&self.shared, &self.state);
-                Box::pin(shared.send_off(&self.installed, state.shared_flow(), state.beginning(), *run, part)).await;
-                self.tell(told);
-            }
+            Fact::FallbackBegan { job, failure } => self.settle(*job, &JobOutcome::of_failure(failure.clone())),
             Fact::Replied { reply } => {
                 if let Some(requester) = &self.requester {
                     requester.reply(reply);
                 }
-                self.tell(told);
             }
-            // Told when everything else of the run is over.
-            Fact::Ended { .. } => {}
-            _ => self.tell(told),
+            _ => {}
+        }
+    }
+
+    /// Sends out what of a fact is for others: its events, or the run that it begins.
+    async fn send(&mut self, fact: &Fact) {
+        match fact {
+            // What goes by way of an outbox has the id of its job; the relay publishes it.
+            Fact::JobEnded { job, events, .. } => {
+                for event in events.iter().filter(|event| event.id != EventId::emitted_by(*job)) {
+                    // Nobody waits for what the waits make of it: the job has ended.
+                    drop(self.publish(event.clone()).await);
+                }
+            }
+            Fact::Emitted { lane, step, events } => self.publish_step(*lane, *step, events).await,
+            Fact::Dispatched { run, part, .. } => self.send_off(*run, part).await,
+            _ => {}
         }
     }
 
@@ -160,4 +179,13 @@ fn acts_early() -> bool {
         return true;
     }
     failpoint::is_planted("early_publish")
+}
+
+/// Whether something of a fact is for others.
+const fn goes_out(fact: &Fact) -> bool {
+    match fact {
+        Fact::JobEnded { events, .. } => !events.is_empty(),
+        Fact::Emitted { .. } | Fact::Dispatched { .. } => true,
+        _ => false,
+    }
 }

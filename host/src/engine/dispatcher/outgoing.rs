@@ -1,4 +1,6 @@
-//! How a run's events go out: each waits for room where it has to, and the run hears meanwhile what it must hear.
+//! How a run's events and `dispatch`es go out: each waits for room where it has to, and the run hears meanwhile what it must hear.
+
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -7,6 +9,8 @@ use crate::engine::handle::Ports;
 use crate::engine::run::Input;
 use crate::model::cancel::CancelSignal;
 use crate::model::event::Event;
+use crate::model::id::RunId;
+use crate::model::record::Part;
 use crate::model::time::Timestamp;
 
 use super::Driver;
@@ -36,21 +40,8 @@ impl Driver {
                 .boxed()
             }
         };
-        let Ports { clock, activity, .. } = &self.shared.ports;
-        let due = self.state.next_due();
-        let is_heard = self.heard;
-        let interrupted = tokio::select! {
-            biased;
-            () = &mut waiting => false,
-            () = self.control.signal.cancelled(), if !is_heard => true,
-            () = clock.sleep_until(due.unwrap_or(Timestamp::MAX)), if due.is_some() => {
-                // What is due counts before whatever has come meanwhile.
-                self.inputs.push_front(Input::Tick);
-                true
-            }
-        };
-        if interrupted {
-            let (stop, busy) = (self.shared.stop.clone(), activity.enter());
+        if self.leaves_behind(&mut waiting).await {
+            let (stop, busy) = (self.shared.stop.clone(), self.shared.ports.activity.enter());
             self.behind = Some(self.shared.tasks.spawn(async move {
                 let _busy = busy;
                 if is_first {
@@ -60,6 +51,40 @@ impl Driver {
                     waiting.await;
                 }
             }));
+        }
+    }
+
+    /// Sends a run on its way. Where its line is full, the run waits for it as for room for an event; what it leaves behind has no order.
+    pub(super) async fn send_off(&mut self, run: RunId, part: &Arc<Part>) {
+        let (shared, installed, part) = (Arc::clone(&self.shared), Arc::clone(&self.installed), Arc::clone(part));
+        let (flow, by) = (Arc::clone(self.state.shared_flow()), Arc::clone(self.state.beginning()));
+        let mut waiting = async move {
+            let activity = &shared.ports.activity;
+            activity.rest(shared.send_off(&installed, &flow, &by, run, &part)).await;
+        }
+        .boxed();
+        if self.leaves_behind(&mut waiting).await {
+            let (stop, busy) = (self.shared.stop.clone(), self.shared.ports.activity.enter());
+            self.shared.tasks.spawn(async move {
+                let _busy = busy;
+                until_stopped(waiting, &stop).await;
+            });
+        }
+    }
+
+    /// Waits for this; true if the run goes on before, since it is cancelled, something is due, or the host stops.
+    async fn leaves_behind(&mut self, waiting: &mut BoxFuture<'static, ()>) -> bool {
+        let Ports { clock, .. } = &self.shared.ports;
+        let (due, is_heard) = (self.state.next_due(), self.heard);
+        tokio::select! {
+            biased;
+            () = waiting => false,
+            () = self.control.signal.cancelled(), if !is_heard => true,
+            () = clock.sleep_until(due.unwrap_or(Timestamp::MAX)), if due.is_some() => {
+                // What is due counts before whatever has come meanwhile.
+                self.inputs.push_front(Input::Tick);
+                true
+            }
         }
     }
 }

@@ -15,6 +15,8 @@ pub enum Defect {
     KeepsNoOutbox,
     /// Which events a flow has taken is not looked up.
     TakesTwice,
+    /// Executors say that they only compute, and do not.
+    OnlySeemsToCompute,
 }
 
 thread_local! {

@@ -1,5 +1,6 @@
 //! Runs that were at work when one host after the other ended. One of them may be what ends the hosts, and the others only happened to be there: so each
-//! is taken up after all other runs and alone, and is counted only then. A host that ends all the same gives up the one that it ended with.
+//! is taken up after all other runs and alone, and is counted only then. A host that ends all the same gives up the one that it ended with: where several
+//! were cut off too often, the one that began last, since those before it had outlived their turn.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -35,9 +36,10 @@ impl Shared {
     /// Gives up those that have had their chances, and has the others wait for their turn.
     pub(super) async fn take_up_suspects(self: &Arc<Self>, suspects: Vec<Revived>, claimed: &HashMap<RunId, u32>, called: HashSet<RunId>) {
         let mut turns = Vec::new();
+        let last = suspects.iter().filter(|revived| revived.is_cut_off()).map(Revived::attempted).max();
         for revived in suspects {
             let (run, claims) = (revived.run(), claimed.get(&revived.run()).copied().unwrap_or_default());
-            if claims >= CLAIMS || revived.is_cut_off() {
+            if claims >= CLAIMS || revived.is_cut_off() && last == Some(revived.attempted()) {
                 self.give_up_on(&revived, claims, &called).await;
                 continue;
             }

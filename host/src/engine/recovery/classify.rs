@@ -108,6 +108,14 @@ impl Revived {
         self.state.jobs().filter_map(|active| cut_off.get(&active.job.id)).max().copied().unwrap_or_default()
     }
 
+    /// When it last began an attempt; never is before any time.
+    pub(super) fn attempted(&self) -> Option<Timestamp> {
+        self.facts.iter().rev().find_map(|fact| match fact {
+            Fact::AttemptStarted { at, .. } => Some(*at),
+            _ => None,
+        })
+    }
+
     /// The reply that it has given.
     pub(super) fn reply(&self) -> Option<Value> {
         self.facts.iter().find_map(|fact| match fact {
@@ -137,7 +145,7 @@ impl Shared {
         }
         let has_state = !installed.bound.pipeline.state.initial.is_empty();
         if has_state && let Some(failure) = self.states.why_unreadable(&beginning.pipeline, beginning.state_key.as_deref()) {
-            return Found::Stalled(Reason::no_state(&beginning, failure.message));
+            return Found::Stalled(Reason::no_state(&beginning, failure.into_particulars().message));
         }
         match facts.last() {
             None => return Found::Nothing,

@@ -159,11 +159,13 @@ impl Stalled {
         self.lock().runs.values().any(|(reason, _)| !matches!(reason, Reason::GivenUp { .. }))
     }
 
-    /// Returns the reason that it had before, and whether a task has to begin to try them again.
+    /// Without somebody who hears it, whoever was to hear it before still is. Returns the reason that it had before, and whether a task has to begin to try
+    /// them again.
     fn put(&self, run: RunId, reason: Reason, callee: Option<Arc<Callee>>) -> (Option<Reason>, bool) {
         let is_hopeful = reason.is_hopeful();
         let mut table = self.lock();
-        let before = table.runs.insert(run, (reason, callee)).map(|(reason, _)| reason);
+        let (before, known) = table.runs.remove(&run).unzip();
+        table.runs.insert(run, (reason, callee.or(known.flatten())));
         let begins = is_hopeful && !table.watched;
         table.watched |= is_hopeful;
         (before, begins)
@@ -291,43 +293,53 @@ impl Shared {
     /// Why it cannot be taken up. Then nothing has changed.
     pub(in crate::engine) async fn call_off_stalled(self: &Arc<Self>, run: RunId, taken_up: Option<TakenUp>) -> Result<(), String> {
         let unreadable = || "the store has no facts of it that can be read".to_owned();
-        let callee = || self.stalled.take(run).flatten().map(|callee| callee as Arc<dyn Requester>);
-        match self.found_again(run).await.ok_or_else(unreadable)? {
-            Found::Stalled(reason) | Found::Elsewhere(reason) => return Err(reason.text().to_owned()),
-            Found::Nothing => drop(callee()),
-            Found::Queued(waiting) => {
-                self.put_in_line(waiting, callee());
-                self.cancel(run, CancelReason::Requested);
-            }
-            Found::Working(revived) => {
-                revived.control.cancel(CancelReason::Requested);
-                let driver = self.take_up(*revived, callee()).counted_by(taken_up);
-                self.go_on(driver);
-            }
+        let found = self.found_again(run).await.ok_or_else(unreadable)?;
+        if let Found::Stalled(reason) | Found::Elsewhere(reason) = found {
+            return Err(reason.text().to_owned());
         }
+        let callee = self.stalled.take(run);
+        match (found, callee.map(|callee| callee.map(|callee| callee as Arc<dyn Requester>))) {
+            (Found::Working(revived), Some(callee)) => {
+                revived.control.cancel(CancelReason::Requested);
+                let driver = self.take_up(*revived, callee).counted_by(taken_up);
+                self.go_on(driver);
+                return Ok(());
+            }
+            (Found::Queued(waiting), Some(callee)) => self.put_in_line(waiting, callee),
+            // Somebody else has had it go on meanwhile.
+            _ => {}
+        }
+        self.cancel(run, CancelReason::Requested);
         Ok(())
     }
 
     /// Takes up one that was stalled, if it can go on now. Returns whether it does. Lets go of `taken_up` when it has got so far, or has no task.
     pub(in crate::engine) async fn try_again(self: &Arc<Self>, run: RunId, taken_up: Option<TakenUp>) -> bool {
+        let was_stalled = self.stalled.contains(run);
         let Some(found) = self.found_again(run).await else { return false };
-        let callee = || self.stalled.take(run).flatten().map(|callee| callee as Arc<dyn Requester>);
-        match found {
-            Found::Stalled(reason) | Found::Elsewhere(reason) => {
-                let before = self.stalled.take(run).flatten();
-                self.stall(run, reason, before);
-                return false;
+        if let Found::Stalled(reason) | Found::Elsewhere(reason) = found {
+            if !was_stalled || self.stalled.contains(run) {
+                self.stall(run, reason, None);
             }
-            Found::Nothing => drop(callee()),
+            return false;
+        }
+        let taken = self.stalled.take(run);
+        if was_stalled && taken.is_none() {
+            // Of several who try at once, the one who takes it out has it go on.
+            return self.is_live(run);
+        }
+        let callee = taken.flatten().map(|callee| callee as Arc<dyn Requester>);
+        match found {
             Found::Queued(waiting) => {
-                self.put_in_line(waiting, callee());
+                self.put_in_line(waiting, callee);
                 self.fill_places();
             }
             Found::Working(revived) => {
                 self.tell_of(revived.beginning(), What::Recovered);
-                let driver = self.take_up(*revived, callee()).counted_by(taken_up);
+                let driver = self.take_up(*revived, callee).counted_by(taken_up);
                 self.go_on(driver);
             }
+            Found::Nothing | Found::Stalled(_) | Found::Elsewhere(_) => {}
         }
         true
     }

@@ -127,7 +127,9 @@ async fn finish(shared: &Arc<Shared>, entry: &Entry, busy: &mut Busy) {
     loop {
         let done = match &entry.origin {
             Origin::Store => ports.store.write(vec![entry.forget()]).await.map_err(|error| error.to_string()),
-            Origin::Table(table, place) => table.published(*place, ports.clock.now()).await.map_err(|failure| failure.message),
+            Origin::Table(table, place) => {
+                table.published(*place, ports.clock.now()).await.map_err(|failure| failure.into_particulars().message)
+            }
         };
         match done {
             Ok(()) => return forget_tries(shared, entry),
@@ -146,7 +148,7 @@ async fn bury(shared: &Arc<Shared>, entry: &Entry, cause: &Failure, busy: &mut B
             Origin::Store => ports.store.write([letter.clone(), vec![entry.forget()]].concat()).await.map_err(|error| error.to_string()),
             // First here: what is refused there is not looked at any more.
             Origin::Table(table, place) => match ports.store.write(letter.clone()).await {
-                Ok(()) => table.refused(*place, cause.to_string()).await.map_err(|failure| failure.message),
+                Ok(()) => table.refused(*place, cause.to_string()).await.map_err(|failure| failure.into_particulars().message),
                 Err(error) => Err(error.to_string()),
             },
         };

@@ -54,7 +54,7 @@ impl Machine<'_> {
     pub(super) fn lane_ended(&mut self, lane: &Lane, result: LaneResult) {
         self.record(Fact::LaneEnded { lane: lane.id, result });
         let Some((parent, step)) = lane.parent else { return };
-        let flow = Arc::clone(&self.state.flow);
+        let flow = self.flow;
         match &flow.step(step).verb {
             Verb::Parallel(parallel) => self.parallel_goes_on(parent, step, parallel),
             Verb::Each(each) => self.each_goes_on(parent, step, each),
@@ -136,5 +136,7 @@ fn too_few(parallel: &Parallel, needed: usize, failures: &[(u32, Failure)]) -> F
     let name = |place: u32| parallel.branches.get(place as usize).map_or("", |(name, _)| name.as_str());
     let each: Vec<String> = failures.iter().map(|(place, failure)| format!("{}: {failure}", name(*place))).collect();
     let message = format!("{needed} of {all} branches had to succeed, and {} failed: {}", failures.len(), each.join("; "));
-    Failure { code: Some("quorum".to_owned()), message, step: None, cause: Some(Box::new(last.clone())), ..last.clone() }
+    let mut failure = last.clone().with_code("quorum").with_message(message).with_cause(last.clone());
+    failure.step = None;
+    failure
 }

@@ -58,7 +58,7 @@ impl Machine<'_> {
     /// Sends a run of its own on its way: it has that step's `with` as it is now.
     pub(super) fn send_off(&mut self, lane: &Lane, step: StepNumber, block: BlockNumber) -> Result<Value, Failure> {
         let run = RunId::dispatched_by(self.state.beginning.run, lane.id.0, step.0);
-        let flow = Arc::clone(&self.state.flow);
+        let flow = self.flow;
         let inner = flow.block(block).first().map(|inner| &flow.step(*inner).verb);
         let input = match inner {
             Some(Verb::Run(run_step)) => match &run_step.with {

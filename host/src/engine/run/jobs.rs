@@ -1,6 +1,5 @@
 //! Jobs of a run: dispatch, claims, attempts, retries and the one end of each.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::event::{Causation, Event};
@@ -112,7 +111,7 @@ impl Machine<'_> {
     /// The leader was given up: one of those who waited must lead.
     pub(super) fn claim_again(&mut self, job: JobId) {
         let Some((active, lane, run)) = self.parts(job) else { return };
-        let flow = Arc::clone(&self.state.flow);
+        let flow = self.flow;
         let Verb::Run(run) = &flow.step(run).verb else { return };
         match self.claim(&lane, run) {
             Ok(Some(claim)) => self.commands.push(Command::Claim { job: active.job.id, claim: Box::new(claim) }),
@@ -153,7 +152,7 @@ impl Machine<'_> {
 
     /// The output as declared, and the events that go out with it in their order.
     fn success(&self, job: JobId, output: Value, emissions: Vec<Emission>) -> Result<(Value, Vec<Event>), Failure> {
-        let flow = Arc::clone(&self.state.flow);
+        let flow = self.flow;
         let Some(active) = self.state.job(job) else { return Ok((output, Vec::new())) };
         let Verb::Run(run) = &flow.step(active.step).verb else { return Ok((output, Vec::new())) };
         let output = match &run.output {
@@ -173,7 +172,7 @@ impl Machine<'_> {
 
     fn attempt_failed(&mut self, job: JobId, failure: Failure, progressed: bool) {
         let Some((active, lane, step)) = self.parts(job) else { return };
-        let flow = Arc::clone(&self.state.flow);
+        let flow = self.flow;
         let Verb::Run(run) = &flow.step(step).verb else { return };
         let Some(retry) = &run.policy.retry else { return self.settle_failure(job, failure) };
         let wanted = match &retry.should_retry {
@@ -205,7 +204,7 @@ impl Machine<'_> {
     /// No more attempts: a fallback stands in, or the job has failed.
     pub(super) fn settle_failure(&mut self, job: JobId, failure: Failure) {
         let Some((active, lane, number)) = self.parts(job) else { return };
-        let flow = Arc::clone(&self.state.flow);
+        let flow = self.flow;
         let Verb::Run(run) = &flow.step(number).verb else { return };
         let failure = failure.at_step(&active.job.step);
         let Some(fallback) = &run.policy.fallback else {

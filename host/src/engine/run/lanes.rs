@@ -2,7 +2,7 @@
 //!
 //! Which lanes can go on is kept beside them with every change, so that a run with thousands of lanes need not look at all of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::model::failure::Failure;
 use crate::model::id::JobId;
@@ -61,7 +61,8 @@ impl Open {
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Lanes {
     open: BTreeMap<LaneId, Box<Open>>,
-    ready: BTreeSet<LaneId>,
+    /// In their order. Mostly one lane is ready or none: a set would be given back and made anew with each step.
+    ready: VecDeque<LaneId>,
     rests: BTreeSet<(Timestamp, LaneId)>,
     waits: BTreeMap<LaneId, OpenWait>,
     publishing: BTreeMap<LaneId, Publishing>,
@@ -85,7 +86,7 @@ impl Lanes {
         }
         let open = Open { lane, job: None, rest: None, held: false, inside: BTreeSet::new(), round: None, outputs: Vec::new() };
         self.open.insert(id, Box::new(open));
-        self.ready.insert(id);
+        self.set_ready(id, true);
     }
 
     /// Closes a lane and all lanes within it. Their jobs have ended before.
@@ -95,7 +96,7 @@ impl Lanes {
             if let Some(due) = self.open.remove(&lane).and_then(|open| open.rest) {
                 self.rests.remove(&(due, lane));
             }
-            self.ready.remove(&lane);
+            self.set_ready(lane, false);
             self.waits.remove(&lane);
             self.publishing.remove(&lane);
         }
@@ -108,8 +109,8 @@ impl Lanes {
 
     /// The present step of a lane is over: nothing of it is under way any more.
     pub(super) fn finish_step(&mut self, id: LaneId) {
-        for inside in self.inside(id) {
-            self.close(inside);
+        if self.count_inside(id) > 0 {
+            self.inside(id).into_iter().for_each(|inside| self.close(inside));
         }
         self.set_rest(id, None);
         self.waits.remove(&id);
@@ -129,6 +130,10 @@ impl Lanes {
 
     /// Closes all.
     pub(super) fn clear(&mut self) {
+        // All else is of lanes that are open.
+        if self.open.is_empty() {
+            return;
+        }
         *self = Self { next: self.next, ..Self::default() };
     }
 
@@ -154,7 +159,7 @@ impl Lanes {
 
     /// The first lane that waits for nothing: branches and items begin in their order.
     pub(super) fn ready(&self) -> Option<&Lane> {
-        self.get(*self.ready.first()?)
+        self.get(*self.ready.front()?)
     }
 
     /// The lanes opened from a lane, in the order in which they were opened.
@@ -280,10 +285,21 @@ impl Lanes {
     fn change(&mut self, id: LaneId, change: impl FnOnce(&mut Open)) {
         let Some(open) = self.open.get_mut(&id) else { return };
         change(open);
-        match open.waits() {
-            true => self.ready.remove(&id),
-            false => self.ready.insert(id),
-        };
+        let is_ready = !open.waits();
+        self.set_ready(id, is_ready);
+    }
+
+    fn set_ready(&mut self, id: LaneId, is_ready: bool) {
+        match is_ready {
+            // Mostly the first one begins its step, or there is none yet behind which this one comes.
+            false if self.ready.front() == Some(&id) => drop(self.ready.pop_front()),
+            true if self.ready.back().is_none_or(|last| *last < id) => self.ready.push_back(id),
+            _ => match (self.ready.binary_search(&id), is_ready) {
+                (Ok(index), false) => drop(self.ready.remove(index)),
+                (Err(index), true) => self.ready.insert(index, id),
+                _ => {}
+            },
+        }
     }
 }
 

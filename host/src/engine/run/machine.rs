@@ -11,7 +11,7 @@ use crate::model::port::{Expression, Random};
 use crate::model::record::{BlockNumber, Fact, LaneId, LanePurpose, RefusedAnswer, StepNumber};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
-use crate::plan::pipeline::{Fail, OnError, Verb};
+use crate::plan::pipeline::{Fail, Flow, OnError, Verb};
 use crate::plan::template::Template;
 
 use super::lanes::Lane;
@@ -185,6 +185,8 @@ pub struct Surroundings<'a> {
 /// A decision under way: facts are applied as they are found, so that each next one builds on them.
 pub struct Machine<'a> {
     pub(super) state: &'a mut RunState,
+    /// The state's own flow, to be read while the state changes.
+    pub(super) flow: &'a Flow,
     pub(super) around: &'a Surroundings<'a>,
     pub(super) facts: Vec<Fact>,
     pub(super) commands: Vec<Command>,
@@ -192,20 +194,22 @@ pub struct Machine<'a> {
     pub(super) measure: Option<Measure>,
 }
 
-impl<'a> Machine<'a> {
+impl Machine<'_> {
     /// Decides what follows from an input. Returns the facts, which the state has taken in already, and what has to be done once they are kept.
-    pub fn decide(state: &'a mut RunState, input: Input, around: &'a Surroundings<'a>) -> (Vec<Fact>, Vec<Command>) {
+    pub fn decide(state: &mut RunState, input: Input, around: &Surroundings<'_>) -> (Vec<Fact>, Vec<Command>) {
         Self::decide_measuring(state, input, around, None)
     }
 
     /// The same. With a measure, a step whose facts are larger than a store takes fails in the place of being done.
     pub fn decide_measuring(
-        state: &'a mut RunState,
+        state: &mut RunState,
         input: Input,
-        around: &'a Surroundings<'a>,
+        around: &Surroundings<'_>,
         measure: Option<Measure>,
     ) -> (Vec<Fact>, Vec<Command>) {
-        let mut machine = Machine { state, around, facts: Vec::new(), commands: Vec::new(), measure };
+        // One handle for the whole of it: all threads count those of a flow in one place.
+        let flow = Arc::clone(&state.flow);
+        let mut machine = Machine { state, flow: &flow, around, facts: Vec::new(), commands: Vec::new(), measure };
         if machine.state.ended.is_none() || matches!(input, Input::Reopen) {
             machine.take(input);
         }
@@ -296,8 +300,7 @@ impl<'a> Machine<'a> {
 
     /// Begins a step. Breaks if the step has to be carried out before anything else is decided.
     fn begin_step(&mut self, lane: &Lane, number: StepNumber) -> std::ops::ControlFlow<()> {
-        let flow = std::sync::Arc::clone(&self.state.flow);
-        let step = flow.step(number);
+        let step = self.flow.step(number);
         if let Some(when) = &step.when {
             match self.condition(when, lane) {
                 Ok(true) => {}

@@ -30,12 +30,12 @@ impl RunState {
 
     /// What the jobs under way hold of the tables of dedup and cache.
     pub fn held(&mut self, around: &Surroundings<'_>) -> Vec<(JobId, Claim)> {
+        let flow = Arc::clone(&self.flow);
         let working = |active: &&ActiveJob| matches!(active.phase, JobPhase::Running | JobPhase::BackOff(_));
         let jobs: Vec<JobId> = self.jobs().filter(working).map(|active| active.job.id).collect();
-        let machine = Machine { state: self, around, facts: Vec::new(), commands: Vec::new(), measure: None };
+        let machine = Machine { state: self, flow: &flow, around, facts: Vec::new(), commands: Vec::new(), measure: None };
         let claim = |job: JobId| {
             let (_, lane, step) = machine.parts(job)?;
-            let flow = Arc::clone(&machine.state.flow);
             let Verb::Run(run) = &flow.step(step).verb else { return None };
             Some((job, machine.claim(&lane, run).ok()??))
         };

@@ -3,8 +3,6 @@
 //! The input of an undoing is fixed when its step ends, so that whatever happens later, the outputs of other branches included, does not
 //! change it.
 
-use std::sync::Arc;
-
 use crate::model::activation::RunOutcome;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::id::{JobId, StepId};
@@ -165,7 +163,7 @@ impl Machine<'_> {
     /// Begins to undo the step that was done last. Returns whether there was one.
     pub(super) fn undo_next(&mut self) -> bool {
         let Some((lane, step)) = self.state.saga.last() else { return false };
-        let flow = Arc::clone(&self.state.flow);
+        let flow = self.flow;
         let block = match &flow.step(step).verb {
             Verb::Run(run) => run.undo.map(|undo| undo.block),
             _ => None,

@@ -210,16 +210,18 @@ impl RunState {
     /// The next point in time at which something is due: a retry, a job's deadline, the end of a sleep, something of a wait,
     /// the run's deadline.
     pub fn next_due(&self) -> Option<Timestamp> {
-        let jobs = self.jobs.values().flat_map(|active| {
-            let retry = match active.phase {
-                JobPhase::BackOff(due) => Some(due),
-                _ => None,
-            };
-            retry.into_iter().chain(active.deadline)
-        });
         let own = self.unwinding.is_none().then_some(self.beginning.deadline).flatten();
-        let waits = self.waits().map(|wait| self.wait_due(wait));
-        jobs.chain(own).chain(self.lanes.next_rest()).chain(waits).min()
+        let mut next = earlier(own, self.lanes.next_rest());
+        for active in self.jobs.values() {
+            if let JobPhase::BackOff(due) = active.phase {
+                next = earlier(next, Some(due));
+            }
+            next = earlier(next, active.deadline);
+        }
+        for wait in self.waits() {
+            next = earlier(next, Some(self.wait_due(wait)));
+        }
+        next
     }
 
     /// Takes one fact into account.
@@ -434,6 +436,14 @@ impl RunState {
                 self.fail(active.lane, failure.at_step(&active.job.step));
             }
         }
+    }
+}
+
+/// The earlier of two points in time, of those that there are.
+fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }
 

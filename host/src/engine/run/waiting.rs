@@ -96,7 +96,10 @@ impl Machine<'_> {
     fn matching(&self, lane: &Lane, declared: &[(String, Template)]) -> Result<Vec<(String, Value)>, Failure> {
         let field = |(name, template): &(String, Template)| {
             let value = self.evaluate(template, lane)?;
-            key::text(&value).map_err(|failure| Failure { message: format!("match {name}: {}", failure.message), ..failure })?;
+            key::text(&value).map_err(|failure| {
+                let message = format!("match {name}: {}", failure.message);
+                failure.with_message(message)
+            })?;
             Ok((name.clone(), value))
         };
         declared.iter().map(field).collect()
@@ -146,7 +149,7 @@ impl Machine<'_> {
             if self.state.wait(wait.lane, wait.step).is_none() {
                 continue;
             }
-            let flow = Arc::clone(&self.state.flow);
+            let flow = self.flow;
             let Verb::Wait(declared) = &flow.step(wait.step).verb else { continue };
             if wait.due <= self.around.now {
                 self.end_wait(wait.lane, wait.step, None);

@@ -222,6 +222,11 @@ impl Shared {
                                 drop(shared.lock_door().withdraw(beginning.run));
                             }
                         }
+                        (Err(error), None, Some(shared)) if patient => {
+                            if shared.bury_part(&beginning, true, &refusal(error)).await {
+                                drop(shared.lock_door().withdraw(beginning.run));
+                            }
+                        }
                         (Err(_), ..) => {}
                     }
                     let _ = sender.send(result);

@@ -19,6 +19,10 @@ impl Shared {
                     self.left_behind.fetch_add(1, Ordering::SeqCst);
                     requester.iter().for_each(|requester| requester.left(guest.run));
                 }
+                // That it was sent on its way is recorded.
+                (None, None) if guest.ticket.beginning.part.is_some() && guest.ticket.flow.durable => {
+                    self.left_behind.fetch_add(1, Ordering::SeqCst);
+                }
                 (None, _) => self.never_run(guest.ticket, reason),
             }
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::Shared;
+use super::burying::is_without_its_part;
 use super::starting::Starting;
 use crate::engine::control::Control;
 use crate::engine::dead_letters::DeadLetter;
@@ -73,7 +74,7 @@ impl Shared {
         let once = Once { has_succeeded: *outcome == RunOutcome::Succeeded, although };
         if let Some(part) = &beginning.part {
             return match from {
-                None => self.send_part_again(&beginning, part).await,
+                None => self.send_part_again(&beginning, part, &facts).await,
                 Some(_) => {
                     Err(refuse(FailureKind::Invalid, format!("run {run} is one step that was dispatched: it has no steps to go on from")))
                 }
@@ -124,7 +125,7 @@ impl Shared {
                 match (beginning_of(&facts), event) {
                     (Some(_), _) if !is_over(&facts) => return Err(not_over(run)),
                     (Some(beginning), _) => match &beginning.part {
-                        Some(part) => Some(self.send_part_again(beginning, part).await?),
+                        Some(part) => Some(self.send_part_again(beginning, part, &facts).await?),
                         None => Some(self.begin_again(beginning, Vec::new(), Once::default()).await?),
                     },
                     (None, Some(event)) => Some(self.begin_of_event(&letter, event).await?),
@@ -265,12 +266,21 @@ impl Shared {
         Ok(Some(fan))
     }
 
-    async fn send_part_again(self: &Arc<Self>, before: &Beginning, part: &Arc<Part>) -> Result<RunId, Failure> {
+    async fn send_part_again(self: &Arc<Self>, before: &Beginning, part: &Arc<Part>, facts: &[Fact]) -> Result<RunId, Failure> {
+        if is_without_its_part(facts) {
+            let (run, by) = (before.run, before.parent.unwrap_or(before.run));
+            let message = format!(
+                "what run {run} was to do is more than the journal takes, and is not recorded: `pipehost runs retry {by}` does the run again that \
+                 dispatched it, and `pipehost dlq drop {run}` forgets it"
+            );
+            return Err(refuse(FailureKind::NotFound, message));
+        }
         let (installed, flow) = self.pinned_for(before).await?;
         let run = RunId::new(self.ports.random.id(self.ports.clock.now()));
         // It belongs to nobody who would send it again by itself.
         let by = Beginning { retry_of: Some(before.run), ..before.clone() };
-        self.send_off(&installed, &flow, &by, run, part).await;
+        // Once it is kept: what it does again may be forgotten then.
+        self.send_now(&installed, &flow, &by, run, part).await?;
         Ok(run)
     }
 

@@ -31,7 +31,7 @@ use crate::model::value::Value;
 use crate::policy::deadline;
 
 /// So long until a store that was full is asked again, where nobody who asked waits for the answer.
-const FULL: Duration = Duration::from_secs(1);
+pub(super) const FULL: Duration = Duration::from_secs(1);
 
 /// A run whose first facts are on their way into the store.
 pub(super) struct Starting {
@@ -62,7 +62,8 @@ impl Shared {
             if let Err(error) = queued {
                 // Whoever asked was told that it is not admitted.
                 shared.left(ticket.beginning.run);
-                if ticket.beginning.event.is_some() && matches!(error, StoreError::TooLarge { .. }) {
+                let is_buried = ticket.beginning.event.is_some() || ticket.beginning.part.is_some();
+                if is_buried && matches!(error, StoreError::TooLarge { .. }) {
                     // It was said with its dead letter.
                     return;
                 }
@@ -132,9 +133,11 @@ impl Shared {
         // Nothing was kept, so that nothing follows.
         drop(driver);
         self.left(beginning.run);
-        if let Some(receipt) = receipt
-            && self.bury(&beginning, is_durable, receipt, &error).await
-        {
+        let is_buried = match receipt {
+            Some(receipt) => self.bury(&beginning, is_durable, receipt, &error).await,
+            None => told.is_none() && self.bury_part(&beginning, is_durable, &refusal(&error)).await,
+        };
+        if is_buried {
             return;
         }
         self.not_begun(&beginning, requester.as_deref(), told, &error);

@@ -63,7 +63,7 @@ fn hearing(verbs: Vec<(&str, Verb)>) -> Pipeline {
     pipeline
 }
 
-fn outside() -> Outside {
+pub(super) fn outside() -> Outside {
     let caller = Caller { id: Some("ada".to_owned()), roles: Vec::new() };
     Outside { pipeline: "p".into(), event_type: EventType::new("Answer"), data: answer(7), caller, correlation_id: None }
 }
@@ -119,7 +119,7 @@ async fn a_full_store_refuses_an_event_and_one_that_nobody_hears_needs_no_room()
 
 /// A store in which little has room: 8,000 bytes of a fact, or of what is kept in a room.
 #[derive(Default)]
-struct Narrow(MemoryStore);
+pub(super) struct Narrow(MemoryStore);
 
 impl Narrow {
     fn checked(bytes: u64, give: impl FnOnce() -> Commit) -> Commit {
@@ -146,7 +146,7 @@ impl Store for Narrow {
 }
 
 /// Long enough for whatever may happen while somebody is at work and no time passes.
-async fn a_while() {
+pub(super) async fn a_while() {
     for _ in 0..200 {
         tokio::task::yield_now().await;
     }

@@ -13,8 +13,9 @@ use crate::engine::fixture::{Shape, Sketch, SketchStep, pipeline as sketched};
 use crate::journal::memory::{Bounds, MemoryStore};
 use crate::model::activation::RunOutcome;
 use crate::model::id::RunId;
-use crate::model::port::{Commit, Store, forward_store};
+use crate::model::port::{Answer, Commit, Store, forward_store};
 use crate::model::record::{Batch, Fact, end_of};
+use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::plan::pipeline::Concurrency;
 
@@ -91,6 +92,46 @@ async fn the_run_that_ends_its_host_is_given_up_and_the_49_beside_it_go_on() {
 }
 
 #[tokio::test]
+async fn of_those_that_were_cut_off_too_often_the_one_that_began_last_is_given_up() {
+    let (store, pipeline) = (MemoryStore::new(), sketched(&many(Sketch::of(1))));
+    let hangs = scripted(|_, _| std::future::pending().boxed());
+    let first = World::on(Arc::new(store.clone()), Arc::clone(&pipeline), &hangs, 1);
+    let runs = [first.ask("main").await.0, first.ask("main").await.0];
+    let known = async |run: RunId| store.facts(run).await.expect("never broken");
+    let job_of = async |run: RunId| {
+        loop {
+            let job = known(run).await.iter().find_map(|fact| match fact {
+                Fact::AttemptStarted { job, .. } => Some(*job),
+                _ => None,
+            });
+            match job {
+                Some(job) => break job,
+                None => tokio::task::yield_now().await,
+            }
+        }
+    };
+    let jobs = [job_of(runs[0]).await, job_of(runs[1]).await];
+    drop(first);
+    // Each of these hosts let the first begin, and after ten seconds the second, with which it ended.
+    for host in 1..26 {
+        for (place, (run, job)) in runs.into_iter().zip(jobs).enumerate() {
+            let at = Timestamp::EPOCH + Duration::from_secs(host * 60 + 10 * place as u64);
+            let fact = Fact::AttemptStarted { job, attempt: 1, at };
+            let batch = Batch::of(run, known(run).await.len() as u64, Arc::new(vec![fact]));
+            store.commit(batch).await.expect("it follows");
+        }
+    }
+    let done = scripted(|_, _| async { Ok(Value::string("ok")) }.boxed());
+    let last = World::on(Arc::new(store.clone()), pipeline, &done, 2);
+    last.engine.recover().await.expect("the store is good");
+    last.clock.advance(Duration::from_secs(600)).await;
+    let letters = last.engine.dead_letters().await.expect("the store is good");
+    assert_eq!(letters.iter().map(|letter| letter.run).collect::<Vec<_>>(), [Some(runs[1])]);
+    let ends = [end_of(&known(runs[0]).await).cloned(), end_of(&known(runs[1]).await).cloned()];
+    assert_eq!(ends, [Some(RunOutcome::Succeeded), None]);
+}
+
+#[tokio::test]
 async fn what_sleeps_is_not_counted_however_often_a_host_dies() {
     let (store, pipeline) = (
         MemoryStore::new(),
@@ -115,4 +156,71 @@ async fn what_sleeps_is_not_counted_however_often_a_host_dies() {
     for run in runs {
         assert_eq!(end_of(&store.facts(run).await.expect("never broken")), Some(&RunOutcome::Succeeded));
     }
+}
+
+/// A store that takes its time to count that a run is taken up.
+struct SlowToCount(MemoryStore);
+
+impl Store for SlowToCount {
+    fn commit(&self, batch: Batch) -> Commit {
+        self.0.commit(batch)
+    }
+
+    fn claim(&self, run: RunId) -> Answer<u32> {
+        let claimed = self.0.claim(run);
+        Box::pin(async move {
+            for _ in 0..200 {
+                tokio::task::yield_now().await;
+            }
+            claimed.await
+        })
+    }
+
+    forward_store!(only 0: facts, write, published, rest, pending, has_taken, kept, first_kept, bundle, runs, health);
+}
+
+#[tokio::test]
+async fn a_run_that_is_due_waits_for_the_key_that_another_holds_which_is_taken_up_later() {
+    const HOUR: u64 = 3_600;
+    let nap = SketchStep { shape: Shape::Sleep(HOUR), ..SketchStep::default() };
+    let guarded = SketchStep { dedup: true, ..SketchStep::default() };
+    let pipeline = sketched(&many(Sketch { steps: vec![nap, guarded], ..Sketch::default() }));
+    let store = MemoryStore::with_bounds(Bounds { ended_runs: 99, ..Bounds::default() });
+    let hangs = scripted(|_, _| std::future::pending().boxed());
+    let first = World::on(Arc::new(store.clone()), Arc::clone(&pipeline), &hangs, 1);
+    let (holds, _) = first.ask("main").await;
+    first.clock.advance(Duration::from_secs(HOUR / 2)).await;
+    let (due, _) = first.ask("main").await;
+    // The first is at work from here on, which keeps the time from passing.
+    let clock = first.clock.clone();
+    let mut passing = std::pin::pin!(clock.advance(Duration::from_secs(HOUR / 2)));
+    let known = async |run: RunId| store.facts(run).await.expect("never broken");
+    while !known(holds).await.iter().any(|fact| matches!(fact, Fact::AttemptStarted { .. })) {
+        assert!((&mut passing).now_or_never().is_none());
+        tokio::task::yield_now().await;
+    }
+    drop(first);
+    let go = Arc::new(Notify::new());
+    let inside = Arc::clone(&go);
+    let executor = scripted(move |_, _| {
+        let go = Arc::clone(&inside);
+        async move {
+            go.notified().await;
+            Ok(Value::string("ok"))
+        }
+        .boxed()
+    });
+    let second = World::on(Arc::new(SlowToCount(store.clone())), pipeline, &executor, 2);
+    second.clock.advance(Duration::from_secs(2 * HOUR)).await;
+    second.engine.recover().await.expect("the store is good");
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(executor.calls.load(Ordering::SeqCst), 1, "it is done once for both");
+    go.notify_one();
+    second.clock.settle().await;
+    for run in [holds, due] {
+        assert_eq!(end_of(&known(run).await), Some(&RunOutcome::Succeeded));
+    }
+    assert_eq!(executor.calls.load(Ordering::SeqCst), 1);
 }

@@ -262,7 +262,7 @@ async fn a_run_whose_pipeline_is_not_loaded_is_stalled_and_goes_on_by_itself_onc
     let [view] = &views[..] else { panic!("{views:?}") };
     assert_eq!((view.run, view.target.as_str(), view.status.as_str()), (run, "p.main", "stalled"));
     second.clock.advance(Duration::from_secs(600)).await;
-    assert_eq!(outcome(&store, run).await, None);
+    assert_eq!((outcome(&store, run).await, second.diary.count("stalled")), (None, 1), "it is told once");
     second.engine.install(vec![Arc::new(Bound { pipeline, executors: vec![Arc::clone(&executor) as Arc<dyn Executor>] })]);
     second.clock.settle().await;
     assert_eq!(outcome(&store, run).await, Some(RunOutcome::Succeeded));

@@ -70,7 +70,7 @@ async fn a_parked_run_is_resumed_and_only_what_could_not_be_undone_is_tried_agai
     assert_eq!(*done.lock().unwrap(), ["s0 \"back\"", "s0 \"back\""], "nothing else of its end was repeated");
     let failure = second.engine.resume(run).await.expect_err("it has ended");
     assert_eq!(
-        (failure.code.as_deref(), failure.message),
+        (failure.code.as_deref(), failure.message.clone()),
         (Some("E0754"), format!("run {run} has failed, and only a parked run is resumed; `pipehost runs retry {run}` does it again"))
     );
 }
@@ -117,7 +117,7 @@ async fn a_step_that_was_not_reached_or_is_not_there_is_refused_with_the_reason(
     world.clock.settle().await;
     let why = |from: &'static str| {
         let engine = world.engine.clone();
-        async move { engine.retry(run, Some(&StepId::new(from))).await.expect_err("it cannot").message }
+        async move { engine.retry(run, Some(&StepId::new(from))).await.expect_err("it cannot").into_particulars().message }
     };
     let not_done = format!("the step answer, which comes before save, was not done in run {run}; do it again from answer or before");
     assert_eq!(why("save").await, not_done);
@@ -185,7 +185,7 @@ async fn a_run_is_called_off_wherever_it_stands_and_one_that_has_ended_is_not() 
     let failure = second.engine.call_off(left).await.expect_err("nobody knows how it is undone");
     let why = "its pipeline is not loaded; start the host with its file";
     assert_eq!(
-        (failure.code.as_deref(), failure.message),
+        (failure.code.as_deref(), failure.message.clone()),
         (
             Some("E0754"),
             format!(

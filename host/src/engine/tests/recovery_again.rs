@@ -8,11 +8,10 @@ use super::meeting::World;
 use super::recovery::{Ending, outcomes, rich, worker};
 use crate::journal::memory::MemoryStore;
 use crate::model::activation::RunOutcome;
-use crate::model::bundle::Bundle;
-use crate::model::id::{Digest, EventId, RunId};
+use crate::model::id::RunId;
 use crate::model::job::CancelReason;
-use crate::model::port::{Answer, Commit, Health, Page, Pending, RunQuery, RunRecord, Store, StoreError};
-use crate::model::record::{Batch, Fact, InboxKey, Kept, Room, Write};
+use crate::model::port::{Answer, Commit, Page, Pending, RunQuery, Store, StoreError, forward_store};
+use crate::model::record::{Batch, Fact, InboxKey, Room};
 
 /// A store of which each thing that is read when a host starts is refused so often at first.
 struct Reluctant {
@@ -48,10 +47,6 @@ impl Store for Reluctant {
         self.inner.commit(batch)
     }
 
-    fn write(&self, writes: Vec<Write>) -> Commit {
-        self.inner.write(writes)
-    }
-
     fn facts(&self, run: RunId) -> Answer<Vec<Fact>> {
         self.answer("facts", || self.inner.facts(run))
     }
@@ -60,45 +55,19 @@ impl Store for Reluctant {
         self.answer("facts_of", || self.inner.facts_of(runs))
     }
 
-    fn rest(&self, run: RunId) {
-        self.inner.rest(run);
-    }
-
     fn pending(&self) -> Answer<Pending> {
         self.answer("pending", || self.inner.pending())
-    }
-
-    fn claim(&self, run: RunId) -> Answer<u32> {
-        self.inner.claim(run)
     }
 
     fn has_taken(&self, key: InboxKey) -> Answer<bool> {
         self.answer("has_taken", || self.inner.has_taken(key))
     }
 
-    fn published(&self, events: Vec<EventId>) {
-        self.inner.published(events);
-    }
-
-    fn kept(&self, room: Room) -> Answer<Vec<Kept>> {
-        self.inner.kept(room)
-    }
-
     fn first_kept(&self, room: Room, most: usize) -> Answer<Page> {
         self.answer("first_kept", || self.inner.first_kept(room, most))
     }
 
-    fn bundle(&self, revision: Digest) -> Answer<Option<Arc<Bundle>>> {
-        self.inner.bundle(revision)
-    }
-
-    fn runs(&self, query: RunQuery) -> Answer<Vec<RunRecord>> {
-        self.inner.runs(query)
-    }
-
-    fn health(&self) -> Health {
-        self.inner.health()
-    }
+    forward_store!(only inner: write, rest, claim, published, kept, bundle, runs, health);
 }
 
 /// What a host leaves in a store that ends after so many commits; `None` if it comes to its end before.

@@ -1,4 +1,5 @@
-//! The engine under chance: flows of many shapes, hosts that die at any commit and start again on the same store, at once or when timers are long overdue,
+//! The engine under chance: flows of many shapes, hosts that die at any commit, or some turns after their disk stood still, and start again on the same
+//! store, at once or when timers are long overdue, steps that only compute and go ahead of their records,
 //! acknowledgements that come late and in another order, work that takes its time and fails before or after it was done, events and answers that come
 //! again and after later ones. Whatever happens, the same things hold at the end.
 //!
@@ -20,6 +21,7 @@ use futures_util::FutureExt;
 use super::super::dispatcher::planted::{Defect, plant};
 use crate::bus::Bus;
 use crate::clock::{Activity, SeededRandom, VirtualClock};
+use crate::engine::fixture::description;
 use crate::engine::{Engine, Outside, Ports};
 use crate::journal::memory::{Bounds, MemoryStore};
 use crate::model::activation::{Activation, Admission};
@@ -57,24 +59,16 @@ struct Scene {
     store: MemoryStore,
     ledger: Arc<Ledger>,
     acknowledged: Mutex<Vec<RunId>>,
-    seen: Arc<Seen>,
+    /// The events that were seen to go out of runs.
+    published: Arc<Mutex<Vec<EventId>>>,
     tally: Arc<Tally>,
     now: Timestamp,
-}
-
-/// What was seen from outside.
-#[derive(Default)]
-struct Seen {
-    /// What must never be.
-    wrong: Mutex<Vec<String>>,
-    /// The events that went out of runs.
-    published: Mutex<Vec<EventId>>,
 }
 
 /// Finds attempts of a run that has ended, and notes what goes out.
 struct Watch {
     ledger: Arc<Ledger>,
-    seen: Arc<Seen>,
+    published: Arc<Mutex<Vec<EventId>>>,
 }
 
 impl Sink for Watch {
@@ -83,12 +77,11 @@ impl Sink for Watch {
             (What::RunEnded { .. }, Some(label)) => {
                 let running = self.ledger.running(label.run);
                 if running > 0 {
-                    let wrong = format!("run {} has ended, and {running} of its attempts go on", label.run);
-                    self.seen.wrong.lock().unwrap().push(wrong);
+                    self.ledger.is_wrong(format!("run {} has ended, and {running} of its attempts go on", label.run));
                 }
             }
             (What::Published { published }, _) if published.causation != Causation::Outside => {
-                self.seen.published.lock().unwrap().push(published.id);
+                self.published.lock().unwrap().push(published.id);
             }
             _ => {}
         }
@@ -115,7 +108,7 @@ impl Host {
         let activity = Activity::new();
         let clock = VirtualClock::starting_at(scene.now, activity.clone());
         let shared_clock: Arc<dyn Clock> = Arc::new(clock.clone());
-        let sink: Arc<dyn Sink> = Arc::new(Watch { ledger: Arc::clone(&scene.ledger), seen: Arc::clone(&scene.seen) });
+        let sink: Arc<dyn Sink> = Arc::new(Watch { ledger: Arc::clone(&scene.ledger), published: Arc::clone(&scene.published) });
         let bus = Bus::counted_by(Arc::clone(&shared_clock), Arc::clone(&sink), activity.clone());
         let engine = Engine::new(Ports {
             store: Arc::clone(store) as Arc<dyn Store>,
@@ -126,8 +119,18 @@ impl Host {
             bus: bus.clone(),
             activity: activity.clone(),
         });
-        let worker = Worker::new(&scene.ledger, &clock, &activity, scene.seed);
-        let executors = scene.pipeline.executors.iter().map(|_| Arc::clone(&worker) as Arc<dyn Executor>).collect();
+        let worker = |computes| Worker {
+            computes,
+            ledger: Arc::clone(&scene.ledger),
+            clock: clock.clone(),
+            activity: activity.clone(),
+            seed: scene.seed,
+            unsaid: store.unsaid().clone(),
+            tally: Arc::clone(&scene.tally),
+            description: description(),
+        };
+        let of_name = |name: &str| Arc::new(worker(name == "sums")) as Arc<dyn Executor>;
+        let executors = scene.pipeline.executors.iter().map(|executor| of_name(executor.reference.name.as_str())).collect();
         engine.install(vec![Arc::new(Bound { pipeline: Arc::clone(&scene.pipeline), executors })]);
         Self { engine, bus, clock }
     }
@@ -205,7 +208,7 @@ fn simulate(seed: u64, tally: &Arc<Tally>) -> Result<(), String> {
         store: MemoryStore::with_bounds(bounds),
         ledger: Arc::default(),
         acknowledged: Mutex::default(),
-        seen: Arc::default(),
+        published: Arc::default(),
         tally: Arc::clone(tally),
         now: Timestamp::EPOCH,
     };
@@ -220,7 +223,7 @@ fn simulate(seed: u64, tally: &Arc<Tally>) -> Result<(), String> {
             let host = Host::new(&scene, life, &store);
             tokio::select! {
                 biased;
-                () = store.over.notified() => {}
+                () = store.over() => {}
                 () = host.live(&scene, (life, is_last), &draw) => {}
             }
             let state = host.engine.state(&"p".into(), None).expect("the pipeline is there");
@@ -237,15 +240,15 @@ fn simulate(seed: u64, tally: &Arc<Tally>) -> Result<(), String> {
         }
         if is_last {
             let (state, running) = last;
-            if let Some(wrong) = scene.seen.wrong.lock().unwrap().first() {
-                return Err(wrong.clone());
+            if let Some(wrong) = scene.ledger.wrong() {
+                return Err(wrong);
             }
             let runs = all_facts(&scene.store);
             let acknowledged = scene.acknowledged.lock().unwrap();
             if running > 0 {
                 return Err(format!("{running} runs have no end"));
             }
-            let published = scene.seen.published.lock().unwrap();
+            let published = scene.published.lock().unwrap();
             let left =
                 Left { pipeline: &scene.pipeline, runs, acknowledged: &acknowledged, published: &published, ledger: &scene.ledger, state };
             return left.check();
@@ -304,6 +307,7 @@ fn a_host_that_does_it_wrong_is_found_out() {
         (Defect::KeepsNoResults, "what `dedup` guards was done"),
         (Defect::KeepsNoOutbox, "was heard by nobody"),
         (Defect::TakesTwice, "was heard twice by one flow"),
+        (Defect::OnlySeemsToCompute, "began before that was recorded"),
     ];
     for (defect, expected) in wrong {
         let (seed, broken) = first_failure(0..FEW, Some(defect), &Arc::default()).expect("one of these seeds shows it");

@@ -96,7 +96,10 @@ impl Http {
     /// more than ten redirects; what is wrong with the body's file. A status is no error here.
     pub(in crate::executor) async fn send(&self, request: &Request, folder: Option<&Arc<Folder>>) -> Result<Answer, Failure> {
         let sent = self.follow(request, folder).await;
-        sent.map_err(|failure| Failure { message: request.without_secrets(&failure.message), ..failure })
+        sent.map_err(|failure| {
+            let message = request.without_secrets(&failure.message);
+            failure.with_message(message)
+        })
     }
 
     async fn follow(&self, request: &Request, folder: Option<&Arc<Folder>>) -> Result<Answer, Failure> {

@@ -264,7 +264,9 @@ fn problem(name: &ResourceName, failure: Failure) -> CatalogProblem {
 /// What an index holds is made of files, so that the way out of a damaged one is shorter.
 fn index_problem(name: &ResourceName, path: &Path, failure: Failure) -> CatalogProblem {
     match failure.code.as_deref() {
-        Some("documents") => CatalogProblem { code: DOCUMENTS_UNREADABLE, message: failure.message, place: None, help: None },
+        Some("documents") => {
+            CatalogProblem { code: DOCUMENTS_UNREADABLE, message: failure.into_particulars().message, place: None, help: None }
+        }
         Some(CORRUPT) => {
             let help = format!("delete {}: the documents are read anew; only texts that index.put added are lost", path.display());
             CatalogProblem { help: Some(help), ..problem(name, failure) }

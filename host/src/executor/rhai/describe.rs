@@ -22,7 +22,7 @@ pub(super) fn describe(loaded: &Loaded, reference: &ExecutorReference) -> Result
     let options = CallFnOptions::new();
     let said = loaded.engine.call_fn_with_options::<Dynamic>(options, &mut Scope::new(), &loaded.ast, "describe", ()).map_err(|error| {
         let failed = failure::of_error(*error, &loaded.source, &reference.limits, "it");
-        let why = failed.map_or_else(|| "it was stopped".to_owned(), |failed| failed.message);
+        let why = failed.map_or_else(|| "it was stopped".to_owned(), |failed| failed.into_particulars().message);
         problem("E0514", format!("describe() failed: {why}"), place.clone(), help)
     })?;
     let Tree::Map(said) = tree_of(&said) else {

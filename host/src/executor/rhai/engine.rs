@@ -73,14 +73,14 @@ pub(super) fn running(slot: &Slot) -> Option<Arc<Running>> {
 
 /// An engine with the slot of the job that it runs.
 pub(super) struct Instance {
-    /// Boxed: it is large, and taken and given back for every job.
+    /// Boxed, as is what was found: they are large, and taken and given back for every job.
     engine: Box<Engine>,
     slot: Slot,
     /// The slot as the engine carries it along: made once, a handle of it for each job.
     tag: Dynamic,
     /// Which functions the calls of the script mean, if that is the same for each job. Finding them again would be a good part of what a small
     /// script takes.
-    found: Option<Caches>,
+    found: Option<Box<Caches>>,
 }
 
 impl Instance {
@@ -88,7 +88,7 @@ impl Instance {
     pub(super) fn new(limits: &Limits, config: Shared<Module>, ast: &AST) -> Self {
         let slot = Slot::default();
         let mut engine = engine(limits);
-        let found = has_only_functions(ast).then(Caches::new);
+        let found = has_only_functions(ast).then(|| Box::new(Caches::new()));
         if found.is_some() {
             engine.set_max_call_levels(engine.max_call_levels() + LEVELS);
         }
@@ -130,7 +130,7 @@ impl Instance {
         let result =
             EvalContext::new(&self.engine, &mut global, found, &mut scope, None).call_fn_raw("process", false, false, &mut [&mut job]);
         if result.is_err() || found.fn_resolution_cache_mut().dict.len() > FOUND {
-            *found = Caches::new();
+            **found = Caches::new();
         }
         result
     }

@@ -46,8 +46,9 @@ pub(super) fn register(module: &mut Module) {
     for kind in FailureKind::ALL {
         module.set_native_fn(kind.as_str(), move |about: Dynamic| Ok(Thrown(construct(kind, &about))));
         module.set_native_fn(kind.as_str(), move |about: Dynamic, retry_after: Dynamic| {
-            let failure = construct(kind, &about);
-            Ok(Thrown(Failure { retry_after: seconds(&tree_of(&retry_after)).or(failure.retry_after), ..failure }))
+            let mut failure = construct(kind, &about);
+            failure.retry_after = seconds(&tree_of(&retry_after)).or(failure.retry_after);
+            Ok(Thrown(failure))
         });
     }
     for name in ["kind", "code", "message", "status", "retry_after", "retryable", "step", "cause"] {

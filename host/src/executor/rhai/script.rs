@@ -20,7 +20,7 @@ use crate::model::executor::Description;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::grant::Limits;
 use crate::model::job::Job;
-use crate::model::port::{Attempt, Clock, Executor, Processing};
+use crate::model::port::{AtOnce, Attempt, Clock, Executor, Processing};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::script::{Unfit, dynamic_of, output_of};
@@ -111,19 +111,18 @@ impl Executor for Script {
         !self.shared.waits
     }
 
+    fn process_at_once(&self, job: &Arc<Job>, attempt: Attempt) -> AtOnce {
+        if self.shared.may_run_here() { self.shared.run_here(job, attempt) } else { Err(attempt) }
+    }
+
     fn process(&self, job: Arc<Job>, attempt: Attempt) -> Processing<'_> {
         Box::pin(async move {
-            let shared = &self.shared;
-            let attempt = match shared.may_run_here() {
-                true => match shared.run_here(&job, attempt) {
-                    Ok(result) => return result,
-                    Err(attempt) => attempt,
-                },
-                false => attempt,
+            let attempt = match self.process_at_once(&job, attempt) {
+                Ok(result) => return result,
+                Err(attempt) => attempt,
             };
-            let began = shared.clock.now();
-            // Boxed, so that the call of a quick script does not carry its room about.
-            Box::pin(shared.run_apart(job, attempt, began)).await
+            let began = self.shared.clock.now();
+            self.shared.run_apart(job, attempt, began).await
         })
     }
 }
@@ -158,14 +157,14 @@ impl Shape {
     }
 
     /// Runs the script in the caller's own task. Now and then it is timed: one that has become slow does not stay here.
-    fn run_here(self: &Arc<Self>, job: &Job, attempt: Attempt) -> Result<Result<Value, Failure>, Attempt> {
+    fn run_here(self: &Arc<Self>, job: &Job, attempt: Attempt) -> AtOnce {
         let timed = self.runs_here.fetch_add(1, Ordering::Relaxed).is_multiple_of(TIMED_EACH);
         let started = timed.then(|| self.clock.now());
         self.run(job, Running::here(attempt, Arc::clone(self) as _), started)
     }
 
     /// Runs the script. Gives the attempt back if it takes too long for the caller's own task.
-    fn run(&self, job: &Job, running: Running, started: Option<Timestamp>) -> Result<Result<Value, Failure>, Attempt> {
+    fn run(&self, job: &Job, running: Running, started: Option<Timestamp>) -> AtOnce {
         let running = Arc::new(running);
         let instance = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut instance = instance.unwrap_or_else(|| Instance::new(&self.limits, self.config.clone(), &self.ast));

@@ -188,7 +188,7 @@ async fn dropping_the_work_stops_it_also_while_it_waits() {
 async fn a_loop_ends_with_its_deadline_its_wall_clock_or_its_operations() {
     let bench = Bench::of(&reference(conformance()), 1_000_000);
     let failure = bench.process(r#"{"do":"loop"}"#, Some(Timestamp::from_nanos(90_000_000))).await.expect_err("it ends");
-    assert_eq!((failure.kind, failure.code), (FailureKind::Timeout, None));
+    assert_eq!((failure.kind, failure.into_particulars().code), (FailureKind::Timeout, None));
     bench.next_job_runs().await;
 
     let limits = Limits { wall: Duration::from_millis(50), ..Limits::default() };

@@ -50,16 +50,16 @@ pub(super) fn failure_of_guest(failure: types::Failure) -> Failure {
         types::FailureKind::Permanent => FailureKind::Permanent,
         types::FailureKind::Bug => FailureKind::Bug,
     };
-    Failure {
-        code: failure.code.map(|code| cut(code, LONGEST_CODE)),
-        status: failure.status,
-        retry_after: failure.retry_after.map(Duration::from_millis),
-        ..Failure::new(kind, cut(failure.message, LONGEST_MESSAGE))
-    }
+    let mut made = Failure::new(kind, cut(failure.message, LONGEST_MESSAGE));
+    made.code = failure.code.map(|code| cut(code, LONGEST_CODE));
+    made.status = failure.status;
+    made.retry_after = failure.retry_after.map(Duration::from_millis);
+    made
 }
 
 /// A host's failure as a guest is told of it.
 pub(super) fn failure_for_guest(failure: Failure) -> types::Failure {
+    let failure = failure.into_particulars();
     types::Failure {
         kind: match failure.kind {
             FailureKind::Transient => types::FailureKind::Transient,

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::model::event::Event;
 use crate::model::job::JobOutcome;
 use crate::model::port::StoreError;
-use crate::model::record::{Fact, LaneResult, Write};
+use crate::model::record::{Fact, LaneResult, Part, Write};
 use crate::model::size::{self, MOST, MOST_TOGETHER};
 use crate::model::value::{Tree, Value};
 
@@ -45,10 +45,10 @@ pub(super) fn weigh_facts(facts: &[Fact]) -> Result<usize, StoreError> {
 /// [`StoreError::TooLarge`] if one value takes more than [`MOST`].
 pub(super) fn check_writes(writes: &[Write]) -> Result<(), StoreError> {
     for write in writes {
-        if let Write::Keep(kept) = write
-            && weigh(&kept.value) > SMALL_ENOUGH
-        {
-            fitting(&kept.value)?;
+        match write {
+            Write::Keep(kept) if weigh(&kept.value) > SMALL_ENOUGH => drop(fitting(&kept.value)?),
+            Write::Emit(event) if weigh_event(event) > SMALL_ENOUGH => drop(fitting(&**event)?),
+            Write::Keep(_) | Write::Emit(_) | Write::Forget { .. } | Write::Bundle(_) => {}
         }
     }
     Ok(())
@@ -66,7 +66,8 @@ fn fitting(what: &impl Serialize) -> Result<u64, StoreError> {
 fn weigh_fact(fact: &Fact) -> usize {
     let data = match fact {
         Fact::Began(beginning) | Fact::Queued(beginning) => {
-            weigh(&beginning.input) + weigh(&beginning.trigger) + beginning.event.as_ref().map_or(0, weigh_event) + FACT
+            let part = beginning.part.as_deref().map_or(0, weigh_part);
+            weigh(&beginning.input) + weigh(&beginning.trigger) + beginning.event.as_ref().map_or(0, weigh_event) + part + FACT
         }
         Fact::StepDone { output, .. } | Fact::StepHealed { output, .. } => weigh(output),
         Fact::JobDispatched { input, .. } | Fact::UndoPlanned { input, .. } => weigh(input),
@@ -79,12 +80,18 @@ fn weigh_fact(fact: &Fact) -> usize {
         Fact::Emitted { events, .. } => events.iter().map(weigh_event).sum(),
         Fact::WaitBegan { matching, .. } => matching.iter().map(|(name, value)| name.len() + weigh(value)).sum(),
         Fact::WaitEnded { event: Some(event), .. } | Fact::AnswerRefused { event, .. } => weigh_event(event),
-        Fact::Dispatched { part, .. } => weigh(&part.input) + part.outputs.iter().map(|(_, output)| weigh(output)).sum::<usize>(),
+        Fact::Dispatched { part, .. } => weigh_part(part),
         Fact::Replied { reply } => weigh(reply),
+        Fact::Migrated { facts, .. } => facts.iter().map(weigh_fact).sum(),
         Fact::StepFailed { failure, .. } | Fact::Retrying { failure, .. } => failure.message.len(),
         _ => 0,
     };
     FACT + data
+}
+
+fn weigh_part(part: &Part) -> usize {
+    let outputs: usize = part.outputs.iter().map(|(_, output)| weigh(output)).sum();
+    weigh(&part.input) + outputs + part.locals.iter().map(|(name, value)| name.len() + weigh(value)).sum::<usize>()
 }
 
 fn weigh_event(event: &Event) -> usize {

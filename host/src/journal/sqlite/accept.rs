@@ -107,8 +107,8 @@ fn make(folder: &Path, copy: &Path, draft: &Path, found: &Findings, now: Timesta
         Ok(Reading::Mark(mark)) => mark.commits,
         _ => 0,
     };
-    let mut into = connection::writer(draft, true).map_err(|failure| failure.message)?;
-    schema::prepare(&mut into, draft, &payloads).map_err(|failure| failure.message)?;
+    let mut into = connection::writer(draft, true).map_err(|failure| failure.into_particulars().message)?;
+    schema::prepare(&mut into, draft, &payloads).map_err(|failure| failure.into_particulars().message)?;
     let transaction = into.transaction_with_behavior(TransactionBehavior::Immediate).map_err(text)?;
     let salvaged = match connection::reader(&copy.join(FILE)) {
         Ok(from) => salvage(&from, &transaction, &payloads).map_err(|trouble| StoreError::from(trouble).to_string())?,

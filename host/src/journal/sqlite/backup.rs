@@ -90,6 +90,10 @@ fn copy_files(folder: &Path, target: &Path, names: &[String]) -> Result<bool, (S
             copied => copied.map_err(|error| (to.join(name).display().to_string(), error))?,
         }
     }
+    if !names.is_empty() {
+        // Their names last too.
+        File::open(&to).and_then(|folder| folder.sync_all()).map_err(|error| (to.display().to_string(), error))?;
+    }
     Ok(whole)
 }
 

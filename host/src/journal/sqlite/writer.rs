@@ -273,6 +273,18 @@ impl Writer {
         Ok((self.guard.committed(), done))
     }
 
+    /// Waits until all that was committed lasts.
+    fn wait_for_disk(&self) -> Result<(), Trouble> {
+        let (answer, answered) = oneshot::channel();
+        self.syncing.begin();
+        self.hand_over(Committed { answers: vec![(answer, Written::Done)], ..Committed::default() });
+        match answered.blocking_recv() {
+            Ok(Written::Refused(error)) => Err(Trouble::Broken(error.to_string())),
+            Ok(Written::Done | Written::Claimed(_)) => Ok(()),
+            Err(_) => Err(Trouble::Broken("nobody makes the journal last any more".to_owned())),
+        }
+    }
+
     fn hand_over(&self, committed: Committed) {
         self.around.queue.committed(committed.answers.len());
         self.syncing.give(committed);
@@ -286,6 +298,10 @@ impl Writer {
             self.places.clear();
             if !std::mem::replace(&mut self.swept, true) {
                 tidied.files.extend(self.around.payloads.names());
+            }
+            if !tidied.files.is_empty() {
+                // Rows that a power cut brings back must find their files.
+                self.wait_for_disk()?;
             }
             retention::collect(&self.connection, &self.around.payloads, tidied.files)?;
             Ok(tidied.more)
@@ -336,5 +352,68 @@ fn refuse(work: &mut Work, which: impl Fn(&Waiting) -> bool, error: &StoreError)
     for Waiting { answer, .. } in refused {
         // Whoever does not listen any more wants no answer.
         let _ = answer.send(Written::Refused(error.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::{Activity, VirtualClock};
+    use crate::journal::sqlite::ballast::Ballast;
+    use crate::journal::sqlite::encode::Change;
+    use crate::journal::sqlite::marking::{Integrity, Marking};
+    use crate::journal::sqlite::opening::{self, Opening};
+    use crate::journal::sqlite::payload::Content;
+    use crate::journal::sqlite::{FILE, Options};
+    use crate::model::record::Room;
+    use crate::model::time::Timestamp;
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn the_file_of_a_row_that_went_stays_until_the_disk_has_it_that_the_row_went() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let virtual_clock = VirtualClock::new(Activity::new());
+        let (clock, queue): (Arc<dyn Clock>, _) = (Arc::new(virtual_clock.clone()), Arc::new(Queue::new()));
+        let payloads = Payloads::of(folder.path(), false);
+        let options = Options { lasting: false, ..Options::default() };
+        let Ok(Opening::Good(parts)) = opening::open(&folder.path().join(FILE), options, &payloads) else { panic!("it is good") };
+        let around = Around {
+            queue: Arc::clone(&queue),
+            payloads: payloads.clone(),
+            shortage: Shortage::new(Ballast::of(folder.path(), 0), Arc::clone(&clock), None),
+            retention: options.retention,
+            clock: Arc::clone(&clock),
+        };
+        let mut writer = Writer::new(*parts, around, false).expect("it can be written");
+        let keep = |writer: &mut Writer, key: &str, until| {
+            let value = Content::new(key.repeat(100_000));
+            let change = Change::Keep { room: Room::Cache, owner: "p".to_owned(), key: key.to_owned(), value, until: Some(until) };
+            let waiting = Waiting { order: Order::Write(vec![change]), answer: oneshot::channel().0 };
+            writer.carry_out(&mut Work { orders: vec![waiting], ..Work::default() });
+        };
+        let minute = |minutes: u64| Timestamp::EPOCH + Duration::from_secs(minutes * 60);
+        keep(&mut writer, "a", minute(1));
+        keep(&mut writer, "b", minute(3));
+        virtual_clock.advance(Duration::from_secs(120)).await;
+        // On a thread of its own, as it may wait.
+        let tidied = |mut writer: Writer| {
+            std::thread::spawn(move || {
+                writer.tidy();
+                writer
+            })
+        };
+        let mut writer = tidied(writer).join().expect("no panic");
+        assert_eq!(payloads.names().len(), 1, "the file of the row that went is gone");
+        // What cannot be made to last: the system refuses it.
+        let log = Some(OpenOptions::new().write(true).open("/dev/null").expect("it is there"));
+        let marking = Marking::start(&folder.path().join("other.mark"), Mark::default(), Integrity::Usual, false).expect("it can be made");
+        writer.syncing = Syncing::start(Disk { log, marking, queue: Arc::clone(&queue), clock }).expect("a thread");
+        virtual_clock.advance(Duration::from_secs(120)).await;
+        drop(tidied(writer).join().expect("no panic"));
+        assert_eq!(payloads.names().len(), 1, "a power cut may bring its row back");
+        assert!(matches!(queue.health(), Health::Broken(_)));
     }
 }

@@ -18,6 +18,9 @@ use super::outbox::{OutboxTable, Outgoing};
 /// The work on one attempt. Dropping it stops the work soon, also while it waits inside a host call.
 pub type Processing<'a> = BoxFuture<'a, Result<Value, Failure>>;
 
+/// What came of an attempt that was to be worked on at once; or the attempt again, of which nothing has been done.
+pub type AtOnce = Result<Result<Value, Failure>, Attempt>;
+
 /// Handles jobs. It never retries and never times itself: policies do.
 pub trait Executor: Send + Sync {
     /// What it says of itself.
@@ -25,6 +28,18 @@ pub trait Executor: Send + Sync {
 
     /// Works on one attempt of a job.
     fn process(&self, job: Arc<Job>, attempt: Attempt) -> Processing<'_>;
+
+    /// Works on one attempt of a job within this very call, if it is known to take no waiting and next to no time; else gives the attempt back, for
+    /// [`process`](Self::process). Gives it back by default.
+    ///
+    /// A future has to be made, boxed and polled, which costs as much as the work of a small script. Refused is a `process` that gives either a result
+    /// or a future: the future borrows the executor, and whoever keeps both would have to box them together before it is known which it is.
+    ///
+    /// # Errors
+    /// The attempt, of which nothing has been done.
+    fn process_at_once(&self, _job: &Arc<Job>, attempt: Attempt) -> AtOnce {
+        Err(attempt)
+    }
 
     /// Whether an attempt only computes: beside its result, and what it tells through its channel, nothing of it is left, wherever it is broken off.
     /// Such a one may begin before it is recorded that it does. False by default.

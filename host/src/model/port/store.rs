@@ -307,7 +307,7 @@ impl fmt::Display for StoreError {
 impl std::error::Error for StoreError {}
 
 /// The methods of [`Store`] that a store round another one leaves to it: `facts`, `write` and `published` where they are named, and all others
-/// but `commit`; without `kept` and `first_kept` if that is said.
+/// but `commit`; without `kept` and `first_kept` if that is said. With `only` those that are named, and no others.
 #[cfg(test)]
 macro_rules! forward_store {
     ($inner:tt: $($named:ident),*) => {
@@ -315,44 +315,58 @@ macro_rules! forward_store {
         $crate::model::port::forward_store!(@ rooms $inner);
     };
     (without rooms $inner:tt: $($named:ident),*) => {
+        $crate::model::port::forward_store!(only $inner: $($named,)* rest, pending, claim, has_taken, bundle, runs, health);
+    };
+    (only $inner:tt: $($named:ident),*) => {
         $($crate::model::port::forward_store!(@ $named $inner);)*
-
+    };
+    (@ rest $inner:tt) => {
         fn rest(&self, run: $crate::model::id::RunId) {
             self.$inner.rest(run);
         }
-
+    };
+    (@ pending $inner:tt) => {
         fn pending(&self) -> $crate::model::port::Answer<$crate::model::port::Pending> {
             self.$inner.pending()
         }
-
+    };
+    (@ claim $inner:tt) => {
         fn claim(&self, run: $crate::model::id::RunId) -> $crate::model::port::Answer<u32> {
             self.$inner.claim(run)
         }
-
+    };
+    (@ has_taken $inner:tt) => {
         fn has_taken(&self, key: $crate::model::record::InboxKey) -> $crate::model::port::Answer<bool> {
             self.$inner.has_taken(key)
         }
-
+    };
+    (@ bundle $inner:tt) => {
         fn bundle(
             &self,
             revision: $crate::model::id::Digest,
         ) -> $crate::model::port::Answer<Option<std::sync::Arc<$crate::model::bundle::Bundle>>> {
             self.$inner.bundle(revision)
         }
-
+    };
+    (@ runs $inner:tt) => {
         fn runs(&self, query: $crate::model::port::RunQuery) -> $crate::model::port::Answer<Vec<$crate::model::port::RunRecord>> {
             self.$inner.runs(query)
         }
-
+    };
+    (@ health $inner:tt) => {
         fn health(&self) -> $crate::model::port::Health {
             self.$inner.health()
         }
     };
     (@ rooms $inner:tt) => {
+        $crate::model::port::forward_store!(only $inner: kept, first_kept);
+    };
+    (@ kept $inner:tt) => {
         fn kept(&self, room: $crate::model::record::Room) -> $crate::model::port::Answer<Vec<$crate::model::record::Kept>> {
             self.$inner.kept(room)
         }
-
+    };
+    (@ first_kept $inner:tt) => {
         fn first_kept(&self, room: $crate::model::record::Room, most: usize) -> $crate::model::port::Answer<$crate::model::port::Page> {
             self.$inner.first_kept(room, most)
         }

@@ -1,147 +1,168 @@
 //! Whether JSON text is of a type as it stands. Nothing of it is kept: most values need no filling in, and a tree built only to learn that
 //! costs more than all the rest of an activation.
-
-use std::fmt;
-
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+//!
+//! The text is known to be JSON, so that it is only walked along and not parsed a second time: names are compared as they are written, texts and what nobody
+//! has declared are stepped over. Refused is serde's parser, which takes four times as long to check again what was checked when the value came.
 
 use super::{Field, Type};
 
 /// Fields of one record that are looked for; a record with more is checked by its tree.
 const MOST_FIELDS: usize = 64;
 
+/// Numbers that are written longer are left to the tree: they may be larger than any number is.
+const LONGEST_NUMBER: usize = 32;
+
 /// Whether this JSON is of the type and nothing has to be filled in or converted. `false` says only that the tree has to be looked at.
 pub(super) fn text_fits(declared: &Type, json: &str) -> bool {
-    let mut deserializer = serde_json::Deserializer::from_str(json);
-    Check { declared, takes_null: true }.deserialize(&mut deserializer).and_then(|()| deserializer.end()).is_ok()
+    Walk { left: json.as_bytes() }.fits(declared, true).is_some()
 }
 
-/// A check of one value.
-#[derive(Clone, Copy)]
-struct Check<'a> {
-    declared: &'a Type,
-    /// Not where a default would take the place of null.
-    takes_null: bool,
+/// What is left of valid JSON. Each step is `None` if the tree has to be looked at.
+struct Walk<'a> {
+    left: &'a [u8],
 }
 
-impl<'a> Check<'a> {
-    /// What it must be if it is not null.
-    fn wanted(self) -> &'a Type {
-        let mut wanted = self.declared;
+impl<'a> Walk<'a> {
+    /// The next byte that is no space.
+    fn peek(&mut self) -> Option<u8> {
+        loop {
+            match self.left {
+                [b' ' | b'\t' | b'\n' | b'\r', left @ ..] => self.left = left,
+                [byte, ..] => return Some(*byte),
+                [] => return None,
+            }
+        }
+    }
+
+    fn skip(&mut self, bytes: usize) -> Option<&'a [u8]> {
+        let (skipped, left) = self.left.split_at_checked(bytes)?;
+        self.left = left;
+        Some(skipped)
+    }
+
+    /// Steps over that byte.
+    fn expect(&mut self, byte: u8) -> Option<()> {
+        (self.peek()? == byte).then(|| self.skip(1)).flatten().map(drop)
+    }
+
+    /// Steps over a value, which is of the type. `takes_null` is false where a default would take the place of null.
+    fn fits(&mut self, declared: &Type, takes_null: bool) -> Option<()> {
+        let mut wanted = declared;
         while let Type::Nullable(inner) = wanted {
             wanted = inner;
         }
-        wanted
-    }
-
-    fn is<E: Error>(self, fits: impl FnOnce(&'a Type) -> bool) -> Result<(), E> {
-        if fits(self.wanted()) { Ok(()) } else { Err(unlike()) }
-    }
-}
-
-/// That the tree has to be looked at; nobody reads it.
-fn unlike<E: Error>() -> E {
-    E::custom("unlike")
-}
-
-impl<'de> DeserializeSeed<'de> for Check<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        match self.wanted() {
-            Type::Any if self.takes_null => deserializer.deserialize_ignored_any(IgnoredAny).map(drop),
-            _ => deserializer.deserialize_any(self),
+        match (self.peek()?, wanted) {
+            (b'n', _) => (takes_null && declared.takes_null()).then(|| self.skip(4)).flatten().map(drop),
+            (_, Type::Any) => self.value(),
+            (b'"', Type::String) => self.text().filter(|text| is_readable(text)).map(drop),
+            (b'"', Type::Bytes | Type::Time | Type::Duration) => {
+                let text = self.text().filter(|text| !text.contains(&b'\\'))?;
+                wanted.reads(str::from_utf8(text).ok()?).then_some(())
+            }
+            (b't', Type::Bool) => self.skip(4).map(drop),
+            (b'f', Type::Bool) => self.skip(5).map(drop),
+            (b'-' | b'0'..=b'9', Type::Int | Type::Float) => (self.number()? == *wanted).then_some(()),
+            (b'[', Type::List(item)) => self.items(|walk| walk.fits(item, true)),
+            (b'{', Type::Record(fields)) if fields.len() <= MOST_FIELDS => self.record(fields),
+            _ => None,
         }
     }
-}
 
-impl<'de> Visitor<'de> for Check<'_> {
-    type Value = ();
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self.declared, formatter)
+    /// Steps over what stands between brackets, or braces, with commas between.
+    fn items(&mut self, mut item: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
+        self.skip(1)?;
+        if matches!(self.peek()?, b']' | b'}') {
+            return self.skip(1).map(drop);
+        }
+        loop {
+            item(self)?;
+            match self.peek()? {
+                b',' => self.skip(1)?,
+                _ => return self.skip(1).map(drop),
+            };
+            self.peek()?;
+        }
     }
 
-    fn visit_unit<E: Error>(self) -> Result<(), E> {
-        if self.takes_null && self.declared.takes_null() { Ok(()) } else { Err(unlike()) }
-    }
-
-    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
-        self.is(|wanted| matches!(wanted, Type::Bool | Type::Any))
-    }
-
-    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
-        self.is(|wanted| matches!(wanted, Type::Int | Type::Any))
-    }
-
-    fn visit_u64<E: Error>(self, number: u64) -> Result<(), E> {
-        if i64::try_from(number).is_ok() { self.visit_i64(0) } else { self.visit_f64(0.0) }
-    }
-
-    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
-        self.is(|wanted| matches!(wanted, Type::Float | Type::Any))
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
-        self.is(|wanted| match wanted {
-            Type::String | Type::Any => true,
-            Type::Bytes | Type::Time | Type::Duration => wanted.reads(text),
-            _ => false,
-        })
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        let item = match self.wanted() {
-            Type::List(item) => item,
-            any @ Type::Any => any,
-            _ => return Err(unlike()),
-        };
-        while items.next_element_seed(Check { declared: item, takes_null: true })?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let fields = match self.wanted() {
-            Type::Record(fields) if fields.len() <= MOST_FIELDS => fields.as_slice(),
-            Type::Any => &[],
-            _ => return Err(unlike()),
-        };
+    fn record(&mut self, fields: &[Field]) -> Option<()> {
         let mut missing = u64::MAX.checked_shr(MOST_FIELDS as u32 - fields.len() as u32).unwrap_or(0);
-        while let Some(index) = map.next_key_seed(Name(fields))? {
-            match index.and_then(|index| Some((index, fields.get(index)?))) {
+        self.items(|walk| {
+            // A name with escapes may be any other, spelt so.
+            let name = walk.text().filter(|name| !name.contains(&b'\\'))?;
+            walk.expect(b':')?;
+            match fields.iter().position(|field| field.name.as_bytes() == name) {
                 // Of a field that comes twice the last counts; here each has to fit, so that it does not matter which.
-                Some((index, field)) => {
+                Some(index) => {
+                    let field = fields.get(index)?;
                     missing &= !(1 << index);
-                    map.next_value_seed(Check { declared: &field.value_type, takes_null: field.default.is_none() })?;
+                    walk.fits(&field.value_type, field.default.is_none())
                 }
-                None => drop(map.next_value::<IgnoredAny>()?),
+                None => {
+                    walk.peek()?;
+                    walk.value()
+                }
+            }
+        })?;
+        (missing == 0).then_some(())
+    }
+
+    /// Steps over a text, and gives it as it is written.
+    fn text(&mut self) -> Option<&'a [u8]> {
+        let inside = self.left.get(1..)?;
+        let mut at = 0;
+        loop {
+            match inside.get(at)? {
+                b'"' => break,
+                b'\\' => at += 2,
+                _ => at += 1,
             }
         }
-        if missing == 0 { Ok(()) } else { Err(unlike()) }
+        self.left = inside.get(at + 1..)?;
+        inside.get(..at)
+    }
+
+    /// Steps over a number, and says whether it is a whole one. What is neither for sure is left to the tree.
+    fn number(&mut self) -> Option<Type> {
+        let length = self.left.iter().position(|byte| !matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E'));
+        let digits = self.skip(length.unwrap_or(self.left.len())).filter(|digits| digits.len() <= LONGEST_NUMBER)?;
+        match digits {
+            _ if digits.iter().any(|byte| matches!(byte, b'e' | b'E')) => None,
+            // JSON has one zero that is negative, and it is no whole number.
+            _ if digits.contains(&b'.') || digits == b"-0" => Some(Type::Float),
+            _ => str::from_utf8(digits).ok()?.parse::<i64>().ok().map(|_| Type::Int),
+        }
+    }
+
+    /// Steps over a value, whatever it is.
+    fn value(&mut self) -> Option<()> {
+        let mut depth = 0_usize;
+        loop {
+            match self.left.first()? {
+                b'"' => drop(self.text().filter(|text| is_readable(text))?),
+                b'-' | b'0'..=b'9' => drop(self.number()?),
+                b'[' | b'{' => {
+                    depth += 1;
+                    self.skip(1)?;
+                }
+                b']' | b'}' => {
+                    depth = depth.checked_sub(1)?;
+                    self.skip(1)?;
+                }
+                b',' | b':' | b' ' | b'\t' | b'\n' | b'\r' => drop(self.skip(1)?),
+                b'f' => drop(self.skip(5)?),
+                _ => drop(self.skip(4)?),
+            }
+            if depth == 0 {
+                return Some(());
+            }
+        }
     }
 }
 
-/// Which of the declared fields a name is.
-struct Name<'a>(&'a [Field]);
-
-impl<'de> DeserializeSeed<'de> for Name<'_> {
-    type Value = Option<usize>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<usize>, D::Error> {
-        deserializer.deserialize_identifier(self)
-    }
-}
-
-impl Visitor<'_> for Name<'_> {
-    type Value = Option<usize>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a name")
-    }
-
-    fn visit_str<E>(self, name: &str) -> Result<Option<usize>, E> {
-        Ok(self.0.iter().position(|field| field.name == name))
-    }
+/// Whether each escaped character of a text is one, for sure: half a character is found out only when it is read.
+fn is_readable(text: &[u8]) -> bool {
+    let is_half = |escape: &[u8]| matches!(escape, [b'\\', b'u', b'd' | b'D', b'8' | b'9' | b'a'..=b'f' | b'A'..=b'F']);
+    !text.contains(&b'\\') || !text.windows(4).any(is_half)
 }
 
 #[cfg(test)]
@@ -187,9 +208,14 @@ mod tests {
             Just("1.5".to_owned()),
             Just("\"x\"".to_owned()),
             Just("\"5s\"".to_owned()),
+            Just(r#""a \\ b \" c ] } , ""#.to_owned()),
+            Just(r#""\ud800""#.to_owned()),
+            Just("1e999".to_owned()),
+            Just("9".repeat(400)),
+            Just(" [ 1 , { \"a\" : [ ] } ] ".to_owned()),
         ];
         leaf.prop_recursive(3, 16, 4, |inner| {
-            let fields = prop::collection::vec(("[abcd]", inner.clone()), 0..5);
+            let fields = prop::collection::vec(("[abcd]|\\\\u0061", inner.clone()), 0..5);
             prop_oneof![
                 prop::collection::vec(inner, 0..3).prop_map(|items| format!("[{}]", items.join(","))),
                 fields.prop_map(|fields| {

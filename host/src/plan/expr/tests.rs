@@ -296,7 +296,7 @@ proptest! {
         if compile(&source, &names(), Wanted::Value).is_ok() {
             match (evaluate(&source), with_rhai(&source)) {
                 (Ok(fast), Ok(slow)) => prop_assert_eq!(fast, slow),
-                (Err(fast), Err(slow)) => prop_assert_eq!((fast.kind, fast.code), (slow.kind, slow.code)),
+                (Err(fast), Err(slow)) => prop_assert_eq!((fast.kind, &fast.code), (slow.kind, &slow.code)),
                 (fast, slow) => prop_assert!(false, "{source}: {fast:?} and {slow:?}"),
             }
         }

@@ -36,7 +36,7 @@ fn the_fifth_failure_inside_the_window_opens_it() {
     }
     let refused = state.admit("p/api", &SETTINGS, NOW + SECOND * 6).expect_err("open");
     assert_eq!((refused.kind, refused.code.as_deref()), (FailureKind::Rejected, Some("breaker_open")));
-    assert_eq!(refused.cause.map(|cause| cause.message).as_deref(), Some("busy"));
+    assert_eq!(refused.cause.as_ref().map(|cause| cause.message.as_str()), Some("busy"));
     assert_eq!(refused.message, "the breaker of `p/api` is open after 5 failures and tries again in 29s");
 }
 
@@ -49,7 +49,7 @@ fn with_a_probe_no_call_tries_it_and_the_probes_success_closes_it() {
     assert_eq!(refused.retry_after, Some(SECOND * 10));
     state.probed(Err(Failure::new(FailureKind::NotFound, "gone")));
     let refused = state.admit("p/api", &settings, NOW + SECOND * 999).expect_err("a failure of any kind keeps it open");
-    assert_eq!(refused.cause.map(|cause| cause.message).as_deref(), Some("gone"));
+    assert_eq!(refused.cause.as_ref().map(|cause| cause.message.as_str()), Some("gone"));
     state.probed(Ok(()));
     assert!(state.admit("p/api", &settings, NOW + SECOND * 999).is_ok());
     state.probed(Err(Failure::new(FailureKind::Failed, "late")));

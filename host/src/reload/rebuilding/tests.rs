@@ -96,7 +96,7 @@ impl Bench {
         bound.executors[number]
             .process(Arc::new(job), fixture::attempt())
             .await
-            .map_or_else(|failure| failure.message, |value| value.text().to_owned())
+            .map_or_else(|failure| failure.into_particulars().message, |value| value.text().to_owned())
     }
 }
 
@@ -173,7 +173,7 @@ async fn refusal(bench: &Bench, bundle: Bundle) -> (String, String) {
     let revision = bundle.revision.short();
     let failure = bench.rebuild(&Arc::new(bundle)).await.err().expect("it is refused");
     let message = failure.message.replace(&bench.folder.path().display().to_string(), "…").replace(&revision, "R");
-    (failure.code.expect("it has one"), message)
+    (failure.into_particulars().code.expect("it has one"), message)
 }
 
 #[tokio::test]

@@ -119,7 +119,7 @@ impl World<'_> {
             } else if is_real || works_on_its_host(reference) {
                 let opened = match self.own_registry() {
                     Ok(registry) => registry.open(reference).await.map_err(|problem| problem.message),
-                    Err(failure) => Err(failure.message),
+                    Err(failure) => Err(failure.into_particulars().message),
                 };
                 Otherwise::Real(opened.map_err(|why| self.cannot_open(place, reference.name.as_str(), &why))?)
             } else if let Some(why) = reaches_outside(reference) {

@@ -77,6 +77,7 @@ impl Left<'_> {
                     && !self.is_call(facts, *job)
                     && !by_step.values().any(|done| done == job)
                     && !self.is_shared(facts, *job)
+                    && !self.ledger.is_computed(*job)
                 {
                     return Err(format!("job {job} succeeded and was never done"));
                 }

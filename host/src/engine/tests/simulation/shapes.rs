@@ -35,16 +35,19 @@ impl Draw {
     }
 }
 
-/// Knows one executor, of which it knows nothing.
-struct OneWorker;
+/// So many of a hundred steps are done by an executor that only computes.
+const COMPUTES: u64 = 40;
 
-impl Catalog for OneWorker {
+/// Knows two executors, of which it knows nothing.
+struct TwoWorkers;
+
+impl Catalog for TwoWorkers {
     fn describe(&self, _: &ExecutorReference) -> Result<Description, CatalogProblem> {
         Ok(description())
     }
 
     fn builtins(&self) -> Vec<(&'static str, bool)> {
-        vec![("sim.work", false)]
+        vec![("sim.work", false), ("sim.sum", false)]
     }
 }
 
@@ -81,7 +84,7 @@ const OTHERS: &str = "
 ";
 
 /// How many shapes [`step`] knows.
-const SHAPES: u64 = 14;
+const SHAPES: u64 = 15;
 
 fn step(shape: u64, number: usize) -> String {
     let n = number;
@@ -133,6 +136,7 @@ fn step(shape: u64, number: usize) -> String {
         each: {{ in: '[1, 2, 3]', as: item, steps: [{{ id: ei{n}, run: work, retry: {{ max_retries: 9 }} }}] }}
 "
         ),
+        13 => ["x", "y", "z"].map(|id| format!("      - {{ id: {id}{n}, run: work, retry: {{ max_retries: 9 }} }}\n")).concat(),
         _ => "      - emit: { Noted: { by: '${run.id}' } }\n      - sleep: 2m\n".to_owned(),
     }
 }
@@ -145,7 +149,7 @@ pub fn pipeline(seed: u64) -> Arc<Pipeline> {
         "pipeline: p
 state: {{ initial: {{ count: 0, promised: 0, noted: 0 }} }}
 events: {{ Asked: {{ request: string }}, Answer: {{ request: string }}, Noted: {{ by: string }} }}
-executors: {{ work: {{ builtin: sim.work }} }}
+executors: {{ work: {{ builtin: sim.work }}, sums: {{ builtin: sim.sum }} }}
 policies: {{ order: {{ retry: {{ max_retries: 9 }}, dedup: {{ key: order, while: 24h }} }} }}
 flows:
   main:
@@ -156,10 +160,13 @@ flows:
       - reply: {{ done: true }}
 {OTHERS}"
     );
+    let mut steps = text.split("run: work");
+    let first = steps.next().unwrap_or_default().to_owned();
+    let text = steps.fold(first, |text, rest| text + if draw.chance(COMPUTES) { "run: sums" } else { "run: work" } + rest);
     let file = PathBuf::from("/simulated.yaml");
     let files = vec![(file.clone(), Arc::from(text.as_bytes()))];
     let bundle = Bundle { format: FORMAT, revision: Digest::of(text.as_bytes()), pipeline: "p".into(), file, files };
-    let loaded = load_bundle(&Arc::new(bundle), &OneWorker, &Environment::default());
+    let loaded = load_bundle(&Arc::new(bundle), &TwoWorkers, &Environment::default());
     let plan = loaded.plan.unwrap_or_else(|| panic!("{:#?}\n{text}", loaded.diagnostics));
     plan.pipelines.into_values().next().expect("there is one")
 }

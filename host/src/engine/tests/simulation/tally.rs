@@ -17,6 +17,8 @@ pub struct Tally {
     pub answers: AtomicU64,
     /// Hosts that began after a while in which nobody was there for what came due.
     pub overdue: AtomicU64,
+    /// Attempts that only compute and began before it was known that what they follow from is kept.
+    pub ahead: AtomicU64,
 }
 
 impl Tally {
@@ -29,6 +31,7 @@ impl Tally {
             ("duplicate", &self.repeated),
             ("answers beside others", &self.answers),
             ("overdue timers", &self.overdue),
+            ("steps ahead of their records", &self.ahead),
         ];
         all.into_iter().filter(|(_, count)| count.load(Ordering::Relaxed) == 0).map(|(name, _)| name).collect()
     }

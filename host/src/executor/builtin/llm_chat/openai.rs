@@ -79,11 +79,7 @@ impl OpenAi {
     /// what the HTTP status or an error in the stream amounts to. None of them holds the key.
     pub(super) async fn answer(&self, question: &Question, passages: &[Passage], channel: &dyn JobChannel) -> Result<Value, Failure> {
         let answered = self.ask(question, passages, channel).await;
-        answered.map_err(|failure| Failure {
-            message: self.without_key(&failure.message),
-            code: failure.code.map(|code| self.without_key(&code)),
-            ..failure
-        })
+        answered.map_err(|failure| failure.with_texts(&|text| self.without_key(text)))
     }
 
     async fn ask(&self, question: &Question, passages: &[Passage], channel: &dyn JobChannel) -> Result<Value, Failure> {

@@ -53,11 +53,8 @@ impl OpenAi {
     pub(super) async fn embed(&self, texts: &[&str]) -> Result<Embedded, Failure> {
         let mut embedded = Embedded { vectors: Vec::with_capacity(texts.len()), model: self.config.model.clone() };
         for texts in texts.chunks(self.config.batch) {
-            self.ask(texts, &mut embedded).await.map_err(|failure| Failure {
-                message: self.request.without_secrets(&failure.message),
-                code: failure.code.map(|code| self.request.without_secrets(&code)),
-                ..failure
-            })?;
+            let asked = self.ask(texts, &mut embedded).await;
+            asked.map_err(|failure| failure.with_texts(&|text| self.request.without_secrets(text)))?;
         }
         Ok(embedded)
     }
@@ -77,7 +74,8 @@ impl OpenAi {
                 FailureKind::NotFound => "; check base_url, which usually ends in /v1, and model",
                 _ => "",
             };
-            return Err(Failure { message: format!("{}{way_out}", failure.message), ..failure });
+            let message = format!("{}{way_out}", failure.message);
+            return Err(failure.with_message(message));
         }
         let page = answer.whole(&self.http, MAX_ANSWER).await?;
         let page = page.ok_or_else(|| no_embedding(&answer, "has more than 64 MiB; make batch smaller"))?;
