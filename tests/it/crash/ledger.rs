@@ -72,7 +72,10 @@ impl Ledger {
     /// What was noted so far.
     pub(super) fn effects(&self) -> Effects {
         let mut effects = Effects::new();
-        for line in fs::read_to_string(&self.log).expect("it has a log").lines() {
+        let log = fs::read_to_string(&self.log).expect("it has a log");
+        // What is being written at this moment is noted when all of it is there.
+        let noted = log.rsplit_once('\n').map_or("", |(noted, _)| noted);
+        for line in noted.lines() {
             let [effect, order, key] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line:?} is no effect") };
             *effects.entry((effect.to_owned(), order.to_owned())).or_default().entry(key.to_owned()).or_default() += 1;
         }
