@@ -92,6 +92,8 @@ pub struct Driver {
     setting: Option<(LaneId, StepNumber)>,
     labels: Labels,
     inputs: VecDeque<Input>,
+    /// What was commanded is gone from here: room for what is commanded next.
+    room: Vec<Command>,
     /// What the run went ahead of and the store has yet to be given.
     gathered: Gathered,
     /// Whether each decision is kept before the next, whatever that is.
@@ -139,7 +141,7 @@ pub struct Driving {
 
 /// What the store did not take.
 struct Refused {
-    given: Given,
+    given: Box<Given>,
     error: StoreError,
 }
 
@@ -175,6 +177,7 @@ impl Driver {
             setting: None,
             labels: Labels::default(),
             inputs: VecDeque::new(),
+            room: Vec::new(),
             gathered: Gathered::default(),
             one_by_one: false,
             waited: Duration::ZERO,
@@ -257,10 +260,11 @@ impl Driver {
             .map_or_else(Value::null, |cell| cell.view(&self.installed.bound.pipeline.state, self.installed.bound.pipeline.revision))
     }
 
-    fn obey(&mut self, commands: Vec<Command>) {
-        for command in commands {
+    fn obey(&mut self, mut commands: Vec<Command>) {
+        for command in commands.drain(..) {
             self.carry_out(command);
         }
+        self.room = commands;
     }
 
     /// The terminal event shuts the job's gate, before anybody can hear of it. Work that others wait for too goes on with one of them.

@@ -119,7 +119,7 @@ struct Ticket {
     installed: Arc<Installed>,
     flow: Arc<Flow>,
     control: Arc<Control>,
-    beginning: Beginning,
+    beginning: Arc<Beginning>,
     requester: Option<Arc<dyn Requester>>,
     door: DoorKey,
     limits: Limits,
@@ -401,7 +401,7 @@ impl Shared {
             limits: limits(&flow),
             installed,
             flow,
-            beginning,
+            beginning: Arc::new(beginning),
             door,
             cancel_keys,
             idempotency,
@@ -423,7 +423,7 @@ impl Shared {
         }
         let now = self.ports.clock.now();
         for ticket in tickets {
-            ticket.beginning.at = now;
+            Arc::make_mut(&mut ticket.beginning).at = now;
             self.register(ticket);
         }
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::Driver;
-use super::giving::{Changes, Given, Next};
+use super::giving::{Changes, Decided, Given, Next};
 use crate::engine::gate::handles_progress;
 use crate::engine::run::{Command, Input};
 use crate::model::happening::What;
@@ -22,12 +22,16 @@ use crate::plan::pipeline::{Verb, Worker};
 /// So many decisions of a run wait at most to be given to the store: so much is done again at most if the host dies.
 const MOST: usize = 16;
 
+/// So many facts a chain of a few small steps comes to: there is room for them from the beginning.
+pub(super) const USUAL_FACTS: usize = 16;
+
 /// What was decided and is not given to the store yet.
 #[derive(Default)]
 pub(super) struct Gathered {
     /// How many facts the run had before.
     first: u64,
-    facts: Vec<Fact>,
+    /// What is decided next comes behind them.
+    pub(super) facts: Vec<Fact>,
     decisions: Vec<Decision>,
 }
 
@@ -46,27 +50,11 @@ impl Gathered {
         self.decisions.is_empty()
     }
 
-    /// The facts of the last decision, before which the run had so many, behind what was gathered.
-    pub(super) fn followed_by(self, first: u64, own: Vec<Fact>) -> Together {
-        let Self { first: first_of_all, mut facts, decisions } = self;
-        if decisions.is_empty() {
-            return Together { first, facts: own, own: 0, before: decisions };
-        }
-        let count = facts.len();
-        facts.extend(own);
-        Together { first: first_of_all, facts, own: count, before: decisions }
+    /// How many facts the run had before all of this and a last decision, before which alone it had so many; and the decisions before that.
+    pub(super) fn before(self, first: u64) -> (u64, Vec<Decision>) {
+        let first = if self.is_empty() { first } else { self.first };
+        (first, self.decisions)
     }
-}
-
-/// The facts of several decisions, for one batch.
-pub(super) struct Together {
-    /// How many facts the run had before.
-    pub(super) first: u64,
-    pub(super) facts: Vec<Fact>,
-    /// How many of them stand before those of the last decision.
-    pub(super) own: usize,
-    /// The decisions before the last.
-    pub(super) before: Vec<Decision>,
 }
 
 impl Driver {
@@ -100,16 +88,14 @@ impl Driver {
     }
 
     /// Goes on without these facts being kept. They have been noted.
-    pub(super) fn gather(&mut self, on: Next, first: u64, facts: Vec<Fact>, commands: Vec<Command>) {
-        let told = facts.iter().filter_map(|fact| self.follow_ahead(fact)).collect();
-        let from = self.gathered.facts.len();
+    pub(super) fn gather(&mut self, on: Next, first: u64, decided: Decided) {
+        let told = decided.own().iter().filter_map(|fact| self.follow_ahead(fact)).collect();
         if self.gathered.is_empty() {
-            (self.gathered.first, self.gathered.facts) = (first, facts);
-        } else {
-            self.gathered.facts.extend(facts);
+            self.gathered.first = first;
         }
-        self.gathered.decisions.push(Decision { on, from, told });
-        self.obey(commands);
+        self.gathered.decisions.push(Decision { on, from: decided.own, told });
+        self.gathered.facts = decided.facts;
+        self.obey(decided.commands);
     }
 
     /// What follows from a fact for the run itself. Returns what is to be told of it.
@@ -122,15 +108,15 @@ impl Driver {
     }
 
     /// Gives to the store what was gathered.
-    pub(super) fn give_gathered(&mut self) -> Given {
-        let Together { first, facts, own, before } = std::mem::take(&mut self.gathered).followed_by(0, Vec::new());
-        let facts = Arc::new(facts);
+    pub(super) fn give_gathered(&mut self) -> Box<Given> {
+        let Gathered { first, facts, decisions: before } = std::mem::take(&mut self.gathered);
+        let (own, facts) = (facts.len(), Arc::new(facts));
         let commit = self.commit(first, &facts, self.beside(&facts), &[]);
-        Given { first, facts, before, on: None, own, commands: Vec::new(), commit, changes: Changes::default() }
+        Box::new(Given { first, facts, before, on: None, own, commands: Vec::new(), commit, changes: Changes::default() })
     }
 
     /// Goes on for as long as nothing has to be waited for, and gives all of it to the store.
-    pub(super) fn compute(&mut self, context: &mut Context<'_>) -> Given {
+    pub(super) fn compute(&mut self, context: &mut Context<'_>) -> Box<Given> {
         let mut sleep = None;
         while let Poll::Ready(input) = self.poll_wait(context, &mut sleep) {
             let next = Next::Input(input);

@@ -15,7 +15,7 @@ use crate::telemetry::failpoint;
 
 impl Driver {
     /// Waits until what was given to the store is kept, then does what follows from it. What the store does not take is seen to.
-    pub(super) async fn keep_or_go_on(&mut self, given: Given) -> After {
+    pub(super) async fn keep_or_go_on(&mut self, given: Box<Given>) -> After {
         match self.keep(given).await {
             Ok(()) => After::Next,
             Err(refused) => Box::pin(self.goes_on(refused)).await,
@@ -23,7 +23,7 @@ impl Driver {
     }
 
     /// Waits until what was given to the store is kept, then does what follows from it, then what was commanded.
-    pub(super) async fn keep(&mut self, mut given: Given) -> Result<(), Refused> {
+    pub(super) async fn keep(&mut self, mut given: Box<Given>) -> Result<(), Refused> {
         let Some(commit) = given.commit.take() else {
             if self.meets {
                 self.tell_asker(&[]);
@@ -54,7 +54,7 @@ impl Driver {
     }
 
     /// Does what follows from facts that are kept, and then what was commanded.
-    pub(super) async fn follow_all(&mut self, mut given: Given) {
+    pub(super) async fn follow_all(&mut self, mut given: Box<Given>) {
         self.tell_before(&given);
         let changes = std::mem::take(&mut given.changes);
         self.act(given.own(), changes).await;

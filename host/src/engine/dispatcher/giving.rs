@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::ahead::{Decision, Together};
+use super::ahead::Decision;
 #[cfg(test)]
 use super::planted;
 use super::publishing::wait_keys;
@@ -33,7 +33,24 @@ pub(super) enum Next {
     Set(LaneId, StepNumber),
 }
 
-/// What was decided and is on its way: one decision, behind those that the run went ahead of.
+/// What was decided, before anybody was given it.
+pub(super) struct Decided {
+    /// Those that the run went ahead of, and behind them what was decided now.
+    pub(super) facts: Vec<Fact>,
+    /// How many of them stand before those of this decision.
+    pub(super) own: usize,
+    pub(super) commands: Vec<Command>,
+}
+
+impl Decided {
+    /// The facts of this decision.
+    pub(super) fn own(&self) -> &[Fact] {
+        self.facts.get(self.own..).unwrap_or_default()
+    }
+}
+
+/// What was decided and is on its way: one decision, behind those that the run went ahead of. Boxed wherever it goes: one future hands it to the
+/// next, and each would hold it once more.
 pub(super) struct Given {
     /// How many facts the run had before these.
     pub(super) first: u64,
@@ -70,17 +87,17 @@ pub(super) struct Changes {
 
 impl Driver {
     /// Decides, and gives to the store what comes of it; `None` if the run goes on without that.
-    pub(super) fn give(&mut self, next: Next) -> Option<Given> {
+    pub(super) fn give(&mut self, next: Next) -> Option<Box<Given>> {
         let (first, on) = (self.state.facts(), next.clone());
         let (lane, step) = match next {
             Next::Input(input) => {
-                let (facts, commands) = self.decide(input);
-                if self.may_go_ahead(&facts, &commands) {
-                    self.take_note(&facts);
-                    self.gather(on, first, facts, commands);
+                let decided = self.decide(input);
+                if self.may_go_ahead(decided.own(), &decided.commands) {
+                    self.take_note(decided.own());
+                    self.gather(on, first, decided);
                     return None;
                 }
-                return Some(self.give_decided((facts, commands), first, on, None));
+                return Some(self.give_decided(decided, first, on, None));
             }
             Next::Set(lane, step) => (lane, step),
         };
@@ -88,7 +105,7 @@ impl Driver {
     }
 
     /// Decides, and gives that to the store. A step that comes to more than a store takes fails.
-    pub(super) fn give_measuring(&mut self, next: Next) -> Given {
+    pub(super) fn give_measuring(&mut self, next: Next) -> Box<Given> {
         let (first, on, measure) = (self.state.facts(), next.clone(), Some(Measure::default()));
         match next {
             Next::Input(input) => {
@@ -101,7 +118,7 @@ impl Driver {
     }
 
     /// Sets fields of the state, decides what follows, and gives both to the store.
-    fn give_set(&mut self, lane: LaneId, step: StepNumber, first: u64, on: Next, measure: Option<Measure>) -> Given {
+    fn give_set(&mut self, lane: LaneId, step: StepNumber, first: u64, on: Next, measure: Option<Measure>) -> Box<Given> {
         let Some(cell) = self.cell.clone() else {
             let decided = self.decide_seeing(Input::StateSet { lane, step, result: Err(no_state()) }, &Value::null(), measure);
             return self.give_decided(decided, first, on, None);
@@ -134,25 +151,28 @@ impl Driver {
     }
 
     /// Decides, with the state as it is at this moment.
-    pub(super) fn decide(&mut self, input: Input) -> (Vec<Fact>, Vec<Command>) {
+    pub(super) fn decide(&mut self, input: Input) -> Decided {
         let pipeline_state = self.pipeline_state();
         self.decide_seeing(input, &pipeline_state, None)
     }
 
-    fn decide_seeing(&mut self, input: Input, pipeline_state: &Value, measure: Option<Measure>) -> (Vec<Fact>, Vec<Command>) {
+    fn decide_seeing(&mut self, input: Input, pipeline_state: &Value, measure: Option<Measure>) -> Decided {
         let around = Surroundings { now: self.shared.ports.clock.now(), random: &*self.shared.ports.random, state: pipeline_state };
-        Machine::decide_measuring(&mut self.state, input, &around, measure)
+        let behind = std::mem::take(&mut self.gathered.facts);
+        let (own, room) = (behind.len(), std::mem::take(&mut self.room));
+        let (facts, commands) = Machine::decide_behind(&mut self.state, input, &around, measure, (behind, room));
+        Decided { facts, own, commands }
     }
 
     /// `set` is the state, if it is held already, and what was set in it.
     pub(super) fn give_decided(
         &mut self,
-        (facts, commands): (Vec<Fact>, Vec<Command>),
+        Decided { facts, own, commands }: Decided,
         first: u64,
         on: Next,
         set: Option<(HeldState<'_>, Option<Change>)>,
-    ) -> Given {
-        let Together { first, facts, own, before } = std::mem::take(&mut self.gathered).followed_by(first, facts);
+    ) -> Box<Given> {
+        let (first, before) = std::mem::take(&mut self.gathered).before(first);
         let facts = Arc::new(facts);
         let (held, set) = set.unzip();
         let mut changes = Changes { set: set.flatten(), ..Changes::default() };
@@ -168,7 +188,7 @@ impl Driver {
         });
         let commit = self.commit(first, &facts, writes, &commands);
         drop(held);
-        Given { first, facts, before, on: Some(on), own, commands, commit, changes }
+        Box::new(Given { first, facts, before, on: Some(on), own, commands, commit, changes })
     }
 
     /// What stands or falls with these facts and is in no state and no table of dedup and cache.
@@ -320,7 +340,7 @@ impl Driver {
             cell.refused(change.version, &change.before);
         }
         // A success that is not kept is none: what it promised is settled by what the job comes to instead.
-        let Given { facts, changes, .. } = &mut refused.given;
+        let Given { facts, changes, .. } = &mut *refused.given;
         self.promised.append(&mut changes.stay);
         for (job, claim, _) in facts.iter().filter_map(|fact| self.claimed_end(fact)) {
             self.shared.flights.take_back(job, claim);

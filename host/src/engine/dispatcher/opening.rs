@@ -6,7 +6,8 @@ use std::task::Context;
 use futures_util::FutureExt;
 
 use super::Driver;
-use super::giving::{Given, Next};
+use super::ahead::USUAL_FACTS;
+use super::giving::{Decided, Given, Next};
 use crate::clock::Busy;
 use crate::engine::run::Input;
 use crate::model::port::{Commit, StoreError};
@@ -15,12 +16,12 @@ use crate::model::time::Timestamp;
 
 /// The first facts of a run on their way into the store.
 pub struct Opening {
-    given: Given,
+    given: Box<Given>,
     commit: Commit,
     /// Since when it waits for a store that takes time.
     since: Option<Timestamp>,
     /// What is decided once more when the first decision is kept, as the store did not take both together.
-    again: Option<Next>,
+    again: Option<Box<Next>>,
 }
 
 impl Opening {
@@ -42,21 +43,24 @@ impl Driver {
         let first = self.state.facts() - 1;
         let input = if copied.is_empty() { Input::Start } else { Input::Resume };
         copied.iter().for_each(|fact| self.state.apply(fact));
-        let (decided, commands) = self.decide(input.clone());
-        let mut facts = Vec::with_capacity(1 + copied.len() + decided.len());
+        // A run that waits after its first decision may wait for long: it holds no room that it does not need.
+        let room = if context.is_some() { USUAL_FACTS } else { 4 };
+        let mut facts = Vec::with_capacity(copied.len() + room);
         facts.push(Fact::Began(Arc::clone(self.state.beginning())));
         facts.extend(copied);
-        facts.extend(decided);
-        self.take_note(&facts);
+        self.gathered.facts = facts;
+        // It is all one decision, from its first fact on.
+        let decided = Decided { own: 0, ..self.decide(input.clone()) };
+        self.take_note(decided.own());
         let on = Next::Input(input);
         let given = match context {
-            Some(context) if self.may_go_ahead(&facts, &commands) => {
-                self.gather(on, first, facts, commands);
+            Some(context) if self.may_go_ahead(decided.own(), &decided.commands) => {
+                self.gather(on, first, decided);
                 let given = self.compute(context);
                 self.take_note(given.own());
                 given
             }
-            _ => self.give_decided((facts, commands), first, on, None),
+            _ => self.give_decided(decided, first, on, None),
         };
         self.opening(given)
     }
@@ -65,12 +69,12 @@ impl Driver {
     pub fn reopen(&mut self) -> Opening {
         let first = self.state.facts();
         let decided = self.decide(Input::Reopen);
-        self.take_note(&decided.0);
+        self.take_note(decided.own());
         let given = self.give_decided(decided, first, Next::Input(Input::Reopen), None);
         self.opening(given)
     }
 
-    fn opening(&self, mut given: Given) -> Opening {
+    fn opening(&self, mut given: Box<Given>) -> Opening {
         // A beginning is never nothing.
         let commit = given.commit.take().unwrap_or_else(|| std::future::ready(Ok(())).boxed());
         Opening { given, commit, since: self.since(), again: None }
@@ -83,14 +87,14 @@ impl Driver {
 
     /// Gives the same to the store again, which had no room for it.
     pub fn offer_again(&self, opening: &mut Opening) {
-        let Given { first, facts, commands, .. } = &opening.given;
+        let Given { first, facts, commands, .. } = &*opening.given;
         opening.commit = self.hand_over(self.batch(*first, facts, self.beside(facts)), commands);
     }
 
     /// Gives the first decision alone to the store, for which all of them were too large; false if there is but one.
     pub fn offer_alone(&mut self, opening: &mut Opening) -> bool {
         let Some((alone, again)) = self.alone(&mut opening.given) else { return false };
-        *opening = Opening { again: Some(again), ..self.opening(alone) };
+        *opening = Opening { again: Some(Box::new(again)), ..self.opening(alone) };
         true
     }
 
@@ -101,7 +105,7 @@ impl Driver {
         self.installed.bundle_is_kept();
         self.follow_all(given).await;
         let next = match again {
-            Some(again) => self.once_more(again).await,
+            Some(again) => self.once_more(*again).await,
             None => self.next(&mut busy).await,
         };
         if let Some(next) = next {

@@ -52,7 +52,8 @@ impl Driver {
                 Err(error) => refused = error,
             }
         }
-        let Refused { given: Given { first, facts, .. }, error } = refused;
+        let Refused { given, error } = refused;
+        let Given { first, facts, .. } = *given;
         match error {
             StoreError::TooLarge { .. } => self.give_up(first, &facts, &error).await,
             // Of memory there may be no more for this run, and its end is what makes room.
@@ -64,7 +65,7 @@ impl Driver {
 
     /// The first of several decisions, given to the store by itself, and what the one behind it was decided on; `None` if there is but one. From here
     /// on the run has each of them kept before the next, so that it is known which is too large.
-    pub(super) fn alone(&mut self, given: &mut Given) -> Option<(Given, Next)> {
+    pub(super) fn alone(&mut self, given: &mut Given) -> Option<(Box<Given>, Next)> {
         let mut decisions = std::mem::take(&mut given.before).into_iter();
         let (alone, behind) = (decisions.next()?, decisions.next());
         let (again, count) = match behind {
@@ -75,7 +76,8 @@ impl Driver {
         let facts = Arc::new(given.facts.get(..count)?.to_vec());
         let commit = self.commit(given.first, &facts, self.beside(&facts), &[]);
         let (first, on, before) = (given.first, Some(alone.on.clone()), vec![alone]);
-        Some((Given { first, own: facts.len(), facts, before, on, commands: Vec::new(), commit, changes: Changes::default() }, again))
+        let alone = Given { first, own: facts.len(), facts, before, on, commands: Vec::new(), commit, changes: Changes::default() };
+        Some((Box::new(alone), again))
     }
 
     /// What the run went ahead to has come to nothing: it stands again as it is recorded, and decides this anew. `None` if it is over for this host.

@@ -21,7 +21,7 @@ use super::scope::{Extra, RunScope};
 use super::state::RunState;
 use crate::engine::shareable;
 
-/// So many facts of one decision at most, give or take those of one step: a run with a hundred thousand small steps must not keep all of them
+/// So many facts of one batch at most, give or take those of one step: a run with a hundred thousand small steps must not keep all of them
 /// in memory before the first is kept, and has to hear that it is cancelled between them.
 const MOST_FACTS: usize = 1_000;
 
@@ -197,19 +197,21 @@ pub struct Machine<'a> {
 impl Machine<'_> {
     /// Decides what follows from an input. Returns the facts, which the state has taken in already, and what has to be done once they are kept.
     pub fn decide(state: &mut RunState, input: Input, around: &Surroundings<'_>) -> (Vec<Fact>, Vec<Command>) {
-        Self::decide_measuring(state, input, around, None)
+        Self::decide_behind(state, input, around, None, (Vec::new(), Vec::new()))
     }
 
-    /// The same. With a measure, a step whose facts are larger than a store takes fails in the place of being done.
-    pub fn decide_measuring(
+    /// The same, behind facts that are given to the store together with these, so that none is moved. With a measure, a step whose facts are larger than
+    /// a store takes fails in the place of being done.
+    pub fn decide_behind(
         state: &mut RunState,
         input: Input,
         around: &Surroundings<'_>,
         measure: Option<Measure>,
+        (facts, commands): (Vec<Fact>, Vec<Command>),
     ) -> (Vec<Fact>, Vec<Command>) {
         // One handle for the whole of it: all threads count those of a flow in one place.
         let flow = Arc::clone(&state.flow);
-        let mut machine = Machine { state, flow: &flow, around, facts: Vec::new(), commands: Vec::new(), measure };
+        let mut machine = Machine { state, flow: &flow, around, facts, commands, measure };
         if machine.state.ended.is_none() || matches!(input, Input::Reopen) {
             machine.take(input);
         }

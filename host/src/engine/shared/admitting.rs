@@ -190,7 +190,7 @@ impl Shared {
         }
         let receipt = ticket.receipt.take();
         let patient = receipt.is_some() || !ticket.waits;
-        let beginning = Arc::new(ticket.beginning.clone());
+        let beginning = Arc::clone(&ticket.beginning);
         let facts = Arc::new(vec![Fact::Queued(Arc::clone(&beginning))]);
         let (run, writes) = (ticket.beginning.run, ticket.installed.bundle_write());
         let batch = move || Batch { writes: writes.clone(), ..Batch::of(run, 0, Arc::clone(&facts)) };
@@ -261,7 +261,7 @@ impl Shared {
         let mut writes = if durable { ticket.installed.bundle_write() } else { Vec::new() };
         let receipt = ticket.receipt.take();
         let is_asked = ticket.requester.is_some();
-        let beginning = Arc::new(ticket.beginning);
+        let beginning = ticket.beginning;
         if durable && !is_asked {
             writes.extend(self.dead_letters.of_run(&beginning, &outcome, at));
         }

@@ -57,7 +57,7 @@ impl Shared {
         let opening = driver.reopen();
         let (told, kept) = oneshot::channel();
         let busy = self.ports.activity.enter();
-        let starting = Starting { driver, opening, beginning, requester: None, receipt: None, told: Some(told), busy };
+        let starting = Box::new(Starting { driver, opening, beginning, requester: None, receipt: None, told: Some(told), busy });
         self.tasks.spawn(Arc::clone(self).kept_first(starting, None));
         kept.await.unwrap_or_else(|_| Err(refuse(FailureKind::Bug, "pipehost made a mistake; please report it".to_owned())))
     }
@@ -220,7 +220,7 @@ impl Shared {
         if let Some(failure) = ticket.circles.take() {
             return Err(failure);
         }
-        ticket.beginning.retry_of = before;
+        Arc::make_mut(&mut ticket.beginning).retry_of = before;
         let fan = self.takes_over_request(&mut ticket, once)?;
         let admission = if copied.is_empty() {
             self.admit(ticket, Patience::AsDeclared).await

@@ -177,7 +177,7 @@ impl Shared {
             installed,
             flow,
             control: Arc::new(Control::default()),
-            beginning: (*beginning).clone(),
+            beginning,
             requester,
             door: door.clone(),
             limits,

@@ -78,7 +78,7 @@ impl Shared {
             installed: Arc::clone(installed),
             flow: Arc::clone(flow),
             control: Arc::new(Control::default()),
-            beginning,
+            beginning: Arc::new(beginning),
             requester: None,
             door: DoorKey { pipeline: by.pipeline.clone(), flow: name, key: None },
             limits: Limits { max_concurrent, max_queue, when_full },

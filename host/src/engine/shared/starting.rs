@@ -33,7 +33,7 @@ use crate::policy::deadline;
 /// So long until a store that was full is asked again, where nobody who asked waits for the answer.
 pub(super) const FULL: Duration = Duration::from_secs(1);
 
-/// A run whose first facts are on their way into the store.
+/// A run whose first facts are on their way into the store. Boxed wherever it goes: one future hands it to the next.
 pub(super) struct Starting {
     pub(super) driver: Box<Driver>,
     pub(super) opening: Opening,
@@ -108,7 +108,7 @@ impl Shared {
     }
 
     /// Waits until its first facts are kept, and drives it.
-    async fn keep_first(&self, mut starting: Starting, first: Option<Result<(), StoreError>>) {
+    async fn keep_first(&self, mut starting: Box<Starting>, first: Option<Result<(), StoreError>>) {
         let mut result = match first {
             Some(result) => result,
             None => starting.opening.kept().await,
@@ -128,7 +128,7 @@ impl Shared {
             }
             return self.carry_on(starting).await;
         };
-        let Starting { driver, beginning, requester, receipt, told, .. } = starting;
+        let Starting { driver, beginning, requester, receipt, told, .. } = *starting;
         let is_durable = driver.is_durable();
         // Nothing was kept, so that nothing follows.
         drop(driver);
@@ -171,7 +171,7 @@ impl Shared {
     }
 
     /// Drives a run in a task of its own.
-    fn drive(&self, starting: Starting) {
+    fn drive(&self, starting: Box<Starting>) {
         let Some(shared) = self.weak.upgrade() else { return };
         self.tasks.spawn(shared.carried_on(starting));
     }
@@ -180,7 +180,7 @@ impl Shared {
     ///
     /// Only for flows whose runs are short by experience: making a task and going over to it costs as much as such a run's work, while
     /// the others are worth another thread.
-    async fn drive_here(&self, starting: Starting) {
+    async fn drive_here(&self, starting: Box<Starting>) {
         let Some(shared) = self.weak.upgrade() else { return };
         let mut task = shared.carried_on(starting);
         // Who waits for all tasks waits for this one too.
@@ -196,16 +196,16 @@ impl Shared {
     }
 
     /// Boxed: spawning moves a future about several times.
-    pub(super) fn kept_first(self: Arc<Self>, starting: Starting, first: Option<Result<(), StoreError>>) -> BoxFuture<'static, ()> {
+    pub(super) fn kept_first(self: Arc<Self>, starting: Box<Starting>, first: Option<Result<(), StoreError>>) -> BoxFuture<'static, ()> {
         Box::pin(async move { self.keep_first(starting, first).await })
     }
 
-    fn carried_on(self: Arc<Self>, starting: Starting) -> BoxFuture<'static, ()> {
+    fn carried_on(self: Arc<Self>, starting: Box<Starting>) -> BoxFuture<'static, ()> {
         Box::pin(async move { self.carry_on(starting).await })
     }
 
-    async fn carry_on(&self, starting: Starting) {
-        let Starting { driver, opening, beginning, requester, busy, .. } = starting;
+    async fn carry_on(&self, starting: Box<Starting>) {
+        let Starting { driver, opening, beginning, requester, busy, .. } = *starting;
         if AssertUnwindSafe(driver.drive(opening, busy)).catch_unwind().await.is_err() {
             self.broke_off(&beginning, requester.as_deref());
         }
@@ -213,16 +213,18 @@ impl Shared {
 
     /// Decides how a run that has its place begins, and gives that to the store; a run that is short by experience goes on before, as far as it only
     /// computes. Waits for nothing. `None` if that panicked, which is told.
-    async fn open(&self, ticket: Box<Ticket>, told: Option<oneshot::Sender<Result<(), Failure>>>, busy: Busy) -> Option<Starting> {
+    async fn open(&self, ticket: Box<Ticket>, told: Option<oneshot::Sender<Result<(), Failure>>>, busy: Busy) -> Option<Box<Starting>> {
         let shared = self.weak.upgrade()?;
         let is_quick = ticket.installed.is_quick(&ticket.flow.name);
         let due = deadline::earliest(ticket.beginning.at, ticket.own_deadline, ticket.beginning.deadline);
-        let beginning = Beginning { deadline: due, ..ticket.beginning };
+        let mut beginning = ticket.beginning;
+        if beginning.deadline != due {
+            Arc::make_mut(&mut beginning).deadline = due;
+        }
         let control = ticket.control;
         if self.stopping.load(Ordering::SeqCst) {
             control.cancel(CancelReason::Shutdown);
         }
-        let beginning = Arc::new(beginning);
         let pipeline = &ticket.installed.bound.pipeline;
         let cancel_keys = ticket.cancel_keys;
         if ticket.installed.meets(&beginning.flow) {
@@ -252,7 +254,7 @@ impl Shared {
             self.broke_off(&beginning, requester.as_deref());
             return None;
         };
-        Some(Starting { driver, opening, beginning, requester, receipt: ticket.receipt, told, busy })
+        Some(Box::new(Starting { driver, opening, beginning, requester, receipt: ticket.receipt, told, busy }))
     }
 }
 
