@@ -7,6 +7,7 @@
 mod again;
 mod alone;
 mod classify;
+mod holding;
 mod insisting;
 mod known;
 mod stalled;
@@ -238,8 +239,9 @@ impl Shared {
     }
 
     async fn take_up_held(self: &Arc<Self>, held: Held, unknown: Unknown<'_>, recovered: &mut Recovered) {
-        let Held { working, queued, called, claimed, suspects, .. } = held;
+        let Held { working, queued, called, claimed, mut suspects, .. } = held;
         self.set_going(working, &called, recovered, &TaskTracker::new()).await;
+        suspects.iter_mut().for_each(|revived| self.hold_claims(revived));
         drop(unknown);
         recovered.queued += queued.len();
         for waiting in queued {

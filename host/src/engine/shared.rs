@@ -54,7 +54,7 @@ pub mod resting;
 mod refusing;
 mod repeating;
 mod restoring;
-mod reviving;
+pub mod reviving;
 mod sending;
 mod starting;
 mod viewing;

@@ -48,6 +48,7 @@ mod acknowledged;
 mod due;
 mod unreadable;
 mod going_on;
+mod standing_still;
 mod people;
 mod keeping;
 mod late;

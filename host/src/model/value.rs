@@ -41,6 +41,11 @@ pub trait Native: Any + Send + Sync {
         self.to_tree().holds_secret()
     }
 
+    /// About how many bytes its JSON takes, escapes not counted, without writing it; `None` if that cannot be said.
+    fn weight(&self) -> Option<usize> {
+        None
+    }
+
     /// Itself, for [`Value::native`].
     fn as_any(&self) -> &dyn Any;
 }
@@ -184,6 +189,11 @@ impl Value {
     /// What [`Native::fits`] says; `None` if the value has no form of an executor.
     pub fn native_fits(&self, declared: &Type) -> Option<bool> {
         self.0.as_ref()?.native.get().map(|native| native.fits(declared))
+    }
+
+    /// What [`Native::weight`] says; `None` too if the value has no form of an executor.
+    pub fn native_weight(&self) -> Option<usize> {
+        self.0.as_ref()?.native.get()?.weight()
     }
 
     /// The JSON text if the value already has it, without making it.

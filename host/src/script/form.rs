@@ -15,6 +15,8 @@ pub struct Form {
     dynamic: Dynamic,
     /// Whether it is known that no secret stands in it; it is looked for where it is not.
     is_plain: bool,
+    /// About how many bytes its JSON takes; 0 if nobody has looked.
+    bytes: u32,
 }
 
 impl Form {
@@ -26,7 +28,7 @@ impl Form {
         };
         // Text never holds a secret: it is sealed there.
         let is_plain = parsed.is_some();
-        Self { dynamic: parsed.unwrap_or_else(|| dynamic_of_tree(value.tree())), is_plain }
+        Self { dynamic: parsed.unwrap_or_else(|| dynamic_of_tree(value.tree())), is_plain, bytes: 0 }
     }
 
     /// The value as Rhai has it.
@@ -59,6 +61,15 @@ impl Native for Form {
 
     fn holds_secret(&self) -> bool {
         !self.is_plain && holds_secret(&self.dynamic)
+    }
+
+    fn weight(&self) -> Option<usize> {
+        if self.bytes > 0 {
+            return Some(self.bytes as usize);
+        }
+        let mut look = Look { left: usize::MAX, is_plain: true };
+        look.at(&self.dynamic).ok()?;
+        Some(usize::MAX - look.left)
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -117,11 +128,11 @@ pub fn form_of(value: &Value) -> Option<&Form> {
 
 /// A value that Rhai made.
 pub fn value_of(dynamic: Dynamic) -> Value {
-    kept_as(dynamic.flatten(), false)
+    kept_as(dynamic.flatten(), false, 0)
 }
 
-fn kept_as(dynamic: Dynamic, is_plain: bool) -> Value {
-    if dynamic.is_unit() { Value::null() } else { Value::from_native(Form { dynamic, is_plain }) }
+fn kept_as(dynamic: Dynamic, is_plain: bool, bytes: u32) -> Value {
+    if dynamic.is_unit() { Value::null() } else { Value::from_native(Form { dynamic, is_plain, bytes }) }
 }
 
 /// A tree in Rhai's form. Null becomes `()`, maps are sorted by name.
@@ -242,7 +253,7 @@ pub fn output_of(dynamic: Dynamic, most: usize) -> Result<Value, Unfit> {
     let dynamic = dynamic.flatten();
     let mut look = Look { left: most, is_plain: true };
     look.at(&dynamic)?;
-    Ok(kept_as(dynamic, look.is_plain))
+    Ok(kept_as(dynamic, look.is_plain, u32::try_from(most - look.left).unwrap_or(0)))
 }
 
 /// What was seen of an output so far.
@@ -412,5 +423,15 @@ mod tests {
             let straight = value_of(dynamic_of(&Value::from_text(text.clone()).expect("it is JSON")));
             prop_assert_eq!(straight.text(), &text);
         }
+    }
+
+    #[test]
+    fn a_value_weighs_what_its_json_takes_whether_it_was_looked_at_before_or_not() {
+        let map = || dynamic_of_tree(&Tree::Map([("text".to_owned(), Tree::Text("x".repeat(5_000)))].into_iter().collect()));
+        let weight = |value: &Value| value.native_weight().expect("only Rhai has it");
+        let (looked_at, new) = (output_of(map(), 10_000).expect("it is data"), value_of(map()));
+        assert_eq!(weight(&looked_at), weight(&new));
+        let text = looked_at.text().len();
+        assert!((text - 10..text + 10).contains(&weight(&looked_at)), "{} of {text}", weight(&looked_at));
     }
 }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use super::giving::{Changes, Given, Next};
 use super::{Driver, Refused};
+use crate::engine::refusal::stops;
 use crate::engine::run::{Input, RunState, too_large, unfolded};
 use crate::model::activation::RunOutcome;
-use crate::model::failure::{Failure, FailureKind};
 use crate::model::id::JobId;
 use crate::model::job::{CancelReason, JobOutcome};
 use crate::model::port::StoreError;
@@ -108,8 +108,7 @@ impl Driver {
     async fn give_up(&mut self, first: u64, refused: &[Fact], error: &StoreError) {
         self.settle_all();
         self.works.clear();
-        let failure = Failure::new(FailureKind::Permanent, error.to_string()).with_code("store");
-        let outcome = RunOutcome::Failed { failure };
+        let outcome = RunOutcome::Failed { failure: stops(error) };
         let at = self.shared.ports.clock.now();
         let is_new = |job: JobId| refused.iter().any(|fact| matches!(fact, Fact::JobDispatched { job: other, .. } if *other == job));
         let cancelled =

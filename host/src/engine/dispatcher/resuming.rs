@@ -8,7 +8,8 @@ use super::giving::Next;
 use super::{Driver, Driving};
 use crate::clock::Busy;
 use crate::engine::flights::Claimed;
-use crate::engine::run::{Input, RunState, Surroundings, Verdict};
+use crate::engine::run::{Claim, Input, RunState, Surroundings, Verdict};
+use crate::model::id::JobId;
 use crate::model::job::CancelReason;
 use crate::model::port::Activate;
 use crate::model::record::Fact;
@@ -48,6 +49,11 @@ impl Driver {
             driver.listen(wait.lane, wait.step, &wait.matching);
         }
         driver
+    }
+
+    /// What its jobs hold of the tables of dedup and cache.
+    pub fn claims(&self) -> &[(JobId, Claim)] {
+        &self.claims
     }
 
     /// Lets go of this once it has got so far.

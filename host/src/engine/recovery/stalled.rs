@@ -8,13 +8,13 @@ use crate::engine::calls::Callee;
 use crate::engine::dead_letters::DeadLetters;
 use crate::engine::dispatcher::TakenUp;
 use crate::engine::recovery::CLAIMS;
-use crate::engine::run::unfolded;
+use crate::engine::run::{Claim, unfolded};
 use crate::engine::shared::Shared;
 use crate::engine::view::{RunStatus, RunView};
 use crate::model::activation::Requester;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::happening::What;
-use crate::model::id::{IdMap, RunId};
+use crate::model::id::{IdMap, JobId, RunId};
 use crate::model::job::CancelReason;
 use crate::model::port::Activate;
 use crate::model::record::{Beginning, beginning_of};
@@ -113,11 +113,17 @@ impl Reason {
 
 /// All stalled runs.
 #[derive(Default)]
-pub struct Stalled(Mutex<Table>);
+pub struct Stalled {
+    table: Mutex<Table>,
+    /// Held from where one is taken out until others find it under way, so that nobody who decides about it at once finds it nowhere.
+    leaving: Mutex<()>,
+}
 
 #[derive(Default)]
 struct Table {
     runs: IdMap<RunId, (Reason, Option<Arc<Callee>>)>,
+    /// What they hold of the tables of dedup and cache.
+    claims: IdMap<RunId, Vec<(JobId, Claim)>>,
     /// Whether a task tries them again.
     watched: bool,
 }
@@ -146,6 +152,23 @@ impl Stalled {
     /// Takes one out; `None` if it is not stalled. What comes back is who hears it.
     pub fn take(&self, run: RunId) -> Option<Option<Arc<Callee>>> {
         self.lock().runs.remove(&run).map(|(_, callee)| callee)
+    }
+
+    /// It holds this of the tables of dedup and cache.
+    pub(super) fn hold(&self, run: RunId, claims: Vec<(JobId, Claim)>) {
+        if !claims.is_empty() {
+            self.lock().claims.insert(run, claims);
+        }
+    }
+
+    /// What it held.
+    pub(super) fn let_go(&self, run: RunId) -> Vec<(JobId, Claim)> {
+        self.lock().claims.remove(&run).unwrap_or_default()
+    }
+
+    /// As long as this is held no other is taken out.
+    fn leaving(&self) -> MutexGuard<'_, ()> {
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Those that are worth another try.
@@ -180,7 +203,7 @@ impl Stalled {
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -294,7 +317,10 @@ impl Shared {
     pub(in crate::engine) async fn call_off_stalled(self: &Arc<Self>, run: RunId, taken_up: Option<TakenUp>) -> Result<(), String> {
         let unreadable = || "the store has no facts of it that can be read".to_owned();
         let found = self.found_again(run).await.ok_or_else(unreadable)?;
-        if let Found::Stalled(reason) | Found::Elsewhere(reason) = found {
+        let leaving = self.stalled.leaving();
+        if let Found::Stalled(reason) | Found::Elsewhere(reason) = &found
+            && self.stalled.contains(run)
+        {
             return Err(reason.text().to_owned());
         }
         let callee = self.stalled.take(run);
@@ -302,43 +328,55 @@ impl Shared {
             (Found::Working(revived), Some(callee)) => {
                 revived.control.cancel(CancelReason::Requested);
                 let driver = self.take_up(*revived, callee).counted_by(taken_up);
+                self.let_go_of_claims(run, Some(&driver));
                 self.go_on(driver);
                 return Ok(());
             }
-            (Found::Queued(waiting), Some(callee)) => self.put_in_line(waiting, callee),
+            (Found::Queued(waiting), Some(callee)) => {
+                self.let_go_of_claims(run, None);
+                self.put_in_line(waiting, callee);
+            }
+            (Found::Nothing, Some(_)) if !self.is_live(run) => self.let_go_of_claims(run, None),
             // Somebody else has had it go on meanwhile.
             _ => {}
         }
+        drop(leaving);
         self.cancel(run, CancelReason::Requested);
         Ok(())
     }
 
-    /// Takes up one that was stalled, if it can go on now. Returns whether it does. Lets go of `taken_up` when it has got so far, or has no task.
+    /// Takes up one that was stalled, if it can go on now. Returns whether it does, or somebody else has had it go on meanwhile. Lets go of `taken_up` when it
+    /// has got so far, or has no task.
     pub(in crate::engine) async fn try_again(self: &Arc<Self>, run: RunId, taken_up: Option<TakenUp>) -> bool {
         let was_stalled = self.stalled.contains(run);
         let Some(found) = self.found_again(run).await else { return false };
+        let _leaving = self.stalled.leaving();
         if let Found::Stalled(reason) | Found::Elsewhere(reason) = found {
-            if !was_stalled || self.stalled.contains(run) {
+            let goes_on_elsewhere = was_stalled && !self.stalled.contains(run);
+            if !goes_on_elsewhere {
                 self.stall(run, reason, None);
             }
-            return false;
+            return goes_on_elsewhere;
         }
         let taken = self.stalled.take(run);
         if was_stalled && taken.is_none() {
-            // Of several who try at once, the one who takes it out has it go on.
-            return self.is_live(run);
+            // Of several who try at once, the one who takes it out has it go on. It may have ended since.
+            return true;
         }
         let callee = taken.flatten().map(|callee| callee as Arc<dyn Requester>);
         match found {
             Found::Queued(waiting) => {
+                self.let_go_of_claims(run, None);
                 self.put_in_line(waiting, callee);
                 self.fill_places();
             }
             Found::Working(revived) => {
                 self.tell_of(revived.beginning(), What::Recovered);
                 let driver = self.take_up(*revived, callee).counted_by(taken_up);
+                self.let_go_of_claims(run, Some(&driver));
                 self.go_on(driver);
             }
+            Found::Nothing if !self.is_live(run) => self.let_go_of_claims(run, None),
             Found::Nothing | Found::Stalled(_) | Found::Elsewhere(_) => {}
         }
         true

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::bus::loop_guard;
 use crate::clock::Busy;
 use crate::engine::dead_letters::DeadLetter;
+use crate::engine::refusal::STORE_BROKEN;
 use crate::engine::shareable;
 use crate::engine::shared::Shared;
 use crate::engine::shared::offering::refusals;
@@ -111,7 +112,7 @@ async fn untaken(shared: &Shared, entry: &Entry, targets: Vec<(PipelineName, Flo
 
 fn may_pass(failure: &Failure) -> bool {
     // A flow that is full is a conflict where it counts by key; a store that takes nothing now may take it later.
-    let passes = matches!(failure.code.as_deref(), Some("concurrency" | "store"));
+    let passes = matches!(failure.code.as_deref(), Some("concurrency" | STORE_BROKEN));
     passes || failure.kind == FailureKind::Rejected || failure.kind.is_retryable()
 }
 

@@ -156,6 +156,21 @@ pub struct Claim {
     pub cache: Option<(PolicyIdentity, String, CacheSettings, Vec<String>)>,
 }
 
+impl Claim {
+    /// What of it the other one does not ask for too; `None` if that is nothing.
+    pub fn without(&self, other: &Self) -> Option<Self> {
+        let dedup = self
+            .dedup
+            .clone()
+            .filter(|(identity, key, _)| other.dedup.as_ref().is_none_or(|(other, same, _)| (other, same) != (identity, key)));
+        let cache = self
+            .cache
+            .clone()
+            .filter(|(identity, key, ..)| other.cache.as_ref().is_none_or(|(other, same, ..)| (other, same) != (identity, key)));
+        (dedup.is_some() || cache.is_some()).then_some(Self { dedup, cache })
+    }
+}
+
 /// What the tables of dedup and cache answer.
 #[derive(Clone, Debug)]
 pub enum Verdict {

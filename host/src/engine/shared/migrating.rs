@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Running, Shared, cancel_keys_of};
 use crate::engine::control::Control;
 use crate::engine::installed::Installed;
+use crate::engine::refusal::{is_doubtful, silent};
 use crate::engine::resting::{Held, Stub};
 use crate::engine::run::{Extra, Migration, RunScope, RunState, migrate, unfolded};
 use crate::engine::waits::keys;
@@ -65,7 +66,7 @@ impl Shared {
             Some(_) => RunQuery { run, ..RunQuery::default() },
             None => RunQuery { outcome: Some("open".to_owned()), ..RunQuery::default() },
         };
-        let records = self.ports.store.runs(query).await.map_err(of_store)?;
+        let records = self.ports.store.runs(query).await.map_err(|error| silent("no run goes over", &error))?;
         if let (Some(run), true) = (run, records.is_empty()) {
             return Err(Failure::new(FailureKind::NotFound, format!("there is no run {run}")).with_code("unknown_run"));
         }
@@ -118,7 +119,7 @@ impl Shared {
                 Migration::Already => Ok(MigrationOutcome::Already),
                 Migration::Hindered(why) => Ok(MigrationOutcome::Hindered(why)),
                 Migration::Possible(history) => match self.record_migration(run, count, &history, to).await {
-                    Err(error) => not_taken(error),
+                    Err(error) => not_taken(run, &error),
                     Ok(state) => {
                         due = state.next_due().unwrap_or(Timestamp::MAX);
                         self.adopt(run, (&facts, &history), &state, (&from, to), (&mut held, &on_hold.control));
@@ -150,7 +151,7 @@ impl Shared {
                         self.renumber_waits(run, (&facts, &history), &state, (&from, to));
                         state.ended().is_some()
                     }
-                    Err(error) => return not_taken(error),
+                    Err(error) => return not_taken(run, &error),
                 };
                 drop(turn);
                 if !has_ended {
@@ -281,7 +282,7 @@ impl Shared {
 
     /// The history that counts of a run, and how many facts the store has of it; `None` if it has forgotten it.
     async fn history(&self, run: RunId) -> Result<Option<(Vec<Fact>, u64)>, Failure> {
-        let facts = self.ports.store.facts(run).await.map_err(of_store)?;
+        let facts = self.ports.store.facts(run).await.map_err(|error| silent(&format!("run {run} does not go over"), &error))?;
         Ok((!facts.is_empty()).then(|| unfolded(facts)))
     }
 }
@@ -302,13 +303,10 @@ fn forgotten() -> MigrationOutcome {
 }
 
 /// A history that is too long to be kept once more concerns its run alone; whatever else is wrong with the store concerns all.
-fn not_taken(error: StoreError) -> Result<MigrationOutcome, Failure> {
+fn not_taken(run: RunId, error: &StoreError) -> Result<MigrationOutcome, Failure> {
     match error {
         StoreError::TooLarge { .. } => Ok(MigrationOutcome::Hindered(vec![format!("its history cannot be kept anew: {error}")])),
-        error => Err(of_store(error)),
+        error if is_doubtful(error) => Err(silent(&format!("it is not known whether run {run} goes over"), error)),
+        error => Err(silent(&format!("run {run} does not go over"), error)),
     }
-}
-
-fn of_store(error: StoreError) -> Failure {
-    Failure::new(FailureKind::Permanent, error.to_string()).with_code("store")
 }

@@ -8,7 +8,7 @@ use super::Shared;
 use crate::engine::control::{Letter, Posted};
 use crate::engine::handle::{Emitted, Outside};
 use crate::engine::installed::Installed;
-use crate::engine::refusal::refusal;
+use crate::engine::refusal::{refusal, silent};
 use crate::engine::shareable;
 use crate::engine::waits::Place;
 use crate::model::event::{Caller, Causation, Event, Scope};
@@ -127,7 +127,7 @@ impl Shared {
     /// The same for one run.
     pub async fn signal(&self, run: RunId, event_type: EventType, data: Value, caller: Caller) -> Result<Emitted, Failure> {
         let facts = self.ports.store.facts(run).await;
-        let facts = facts.map_err(|error| Failure::new(FailureKind::Permanent, error.to_string()).with_code("store"))?;
+        let facts = facts.map_err(|error| silent(&format!("run {run} did not get the answer"), &error))?;
         let Some(beginning) = beginning_of(&facts) else {
             return Err(Failure::new(FailureKind::NotFound, format!("there is no run {run}")).with_code("unknown_run"));
         };

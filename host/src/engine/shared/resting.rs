@@ -11,11 +11,11 @@ use crate::clock::Busy;
 use crate::engine::control::Control;
 use crate::engine::dispatcher::{Driver, Driving};
 use crate::engine::installed::Installed;
+use crate::engine::refusal::{forgotten, silent};
 use crate::engine::resting::{Held, Stub};
 use crate::engine::run::{RunState, unfolded};
 use crate::engine::view::{RunStatus, RunView};
 use crate::model::activation::{RunEnd, RunOutcome};
-use crate::model::failure::{Failure, FailureKind};
 use crate::model::happening::What;
 use crate::model::id::RunId;
 use crate::model::record::beginning_of;
@@ -107,8 +107,10 @@ impl Shared {
         let state = state.map(|state| state.counting(count));
         let (Some(beginning), Some(state)) = (beginning, state) else {
             let is_recorded = facts.is_err();
-            let reason = facts.err().map_or_else(|| "the store has forgotten it".to_owned(), |error| error.to_string());
-            let failure = Failure::new(FailureKind::Permanent, format!("a run that waited cannot go on: {reason}")).with_code("store");
+            let failure = match facts {
+                Err(error) => silent(&format!("run {run} waited and cannot go on before the next start"), &error),
+                Ok(_) => forgotten(run),
+            };
             self.tell(What::Stalled { reason: failure.to_string() });
             self.waits.stop_cancelling(run, &cancel_keys);
             self.waits.end(run);

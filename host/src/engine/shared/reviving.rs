@@ -17,10 +17,10 @@ use crate::engine::door::{DoorKey, Guest, Limits};
 use crate::engine::idempotency::{self, Fan};
 use crate::engine::installed::Installed;
 use crate::engine::recovery::{Revived, Waiting};
-use crate::engine::run::{Extra, RunScope, RunState};
+use crate::engine::run::{Claim, Extra, RunScope, RunState};
 use crate::model::activation::{Patience, Requester};
 use crate::model::event::Event;
-use crate::model::id::{Digest, FlowName, RunId};
+use crate::model::id::{Digest, FlowName, JobId, RunId};
 use crate::model::job::CancelReason;
 use crate::model::port::StoreError;
 use crate::model::record::{Beginning, Fact, InboxKey};
@@ -35,6 +35,11 @@ impl Resuming {
     /// What drives it, for who has it go on in another way.
     pub(super) fn into_driver(self) -> Box<Driver> {
         self.driver
+    }
+
+    /// What it holds of the tables of dedup and cache from now on.
+    pub(in crate::engine) fn claims(&self) -> &[(JobId, Claim)] {
+        self.driver.claims()
     }
 
     /// The same, which lets go of this once it has got so far.

@@ -231,7 +231,7 @@ async fn a_state_of_another_shape_keeps_what_fits_and_says_what_does_not() {
     assert_eq!(kept(&store, Room::State).await.iter().map(|kept| kept.owner.as_str()).collect::<Vec<_>>(), ["p", "not in force"]);
 }
 
-fn deduplicated(window: DedupWindow) -> Pipeline {
+pub fn deduplicated(window: DedupWindow) -> Pipeline {
     let mut once = work();
     if let Verb::Run(step) = &mut once {
         let identity = PolicyIdentity::Named { owner: "p".to_owned(), policy: "once".to_owned() };

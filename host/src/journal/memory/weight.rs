@@ -11,7 +11,7 @@ use crate::model::value::{Tree, Value};
 
 /// What a fact takes beside its data.
 const FACT: usize = 200;
-/// What a value is taken to hold that has only an executor's own form: to know better would mean converting it.
+/// What a value is taken to hold that has only an executor's own form, which cannot say how much it is: to know better would mean converting it.
 const NATIVE: usize = 1_024;
 
 /// What is estimated to hold less takes less than [`MOST`] as JSON, whatever is escaped in it, and is not measured.
@@ -102,7 +102,7 @@ fn weigh(value: &Value) -> usize {
     match (value.text_if_known(), value.tree_if_known()) {
         (Some(text), _) => text.len(),
         (None, Some(tree)) => weigh_tree(tree),
-        (None, None) => NATIVE,
+        (None, None) => value.native_weight().unwrap_or(NATIVE),
     }
 }
 
@@ -119,11 +119,42 @@ fn weigh_tree(tree: &Tree) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::value::Native;
 
     #[test]
     fn values_are_weighed_by_the_form_they_have() {
         let text = Value::from_text("[1,2,3]").expect("this is JSON");
         assert_eq!(weigh(&text), 7);
         assert!(weigh(&Value::string("x".repeat(100))) >= 100);
+    }
+
+    /// What only an executor can read, and what it says of its size.
+    struct Own(Option<usize>);
+
+    impl Native for Own {
+        fn to_tree(&self) -> Tree {
+            Tree::Text("x".repeat(self.0.unwrap_or_default()))
+        }
+
+        fn field(&self, _: &str) -> Option<Value> {
+            None
+        }
+
+        fn weight(&self) -> Option<usize> {
+            self.0
+        }
+
+        fn as_any(&self) -> &dyn std::any::Any {
+            self
+        }
+    }
+
+    #[test]
+    fn a_value_that_only_an_executor_has_weighs_what_that_says_and_is_refused_where_it_is_too_large() {
+        assert_eq!(weigh(&Value::from_native(Own(None))), NATIVE);
+        assert_eq!(weigh(&Value::from_native(Own(Some(70)))), 70);
+        let replied = |bytes: u64| Fact::Replied { reply: Value::from_native(Own(Some(bytes as usize))) };
+        assert!(weigh_facts(&[replied(MOST / 2)]).is_ok());
+        assert!(matches!(weigh_facts(&[replied(MOST + 1)]), Err(StoreError::TooLarge { .. })));
     }
 }

@@ -2,11 +2,13 @@
 //!
 //! A log that is written to without a pause is never taken over to its end that way, and only then it is begun anew. So whoever writes takes over the
 //! little that has come since, which holds it up for a fraction of the time.
+//!
+//! A log that cannot be opened for want of file descriptors harms nothing: it grows on, and is taken over some steps later.
 
 use std::io;
 use std::path::Path;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Error, ErrorCode};
 
 use super::connection::{self, Trouble};
 use super::serving::{Serving, Shared};
@@ -90,11 +92,7 @@ impl Shared<State> {
     fn take_over(&self, opened: &mut Option<Connection>, path: &Path, lasting: bool) -> Result<(), Trouble> {
         let connection = match opened.take() {
             Some(connection) => connection,
-            None => {
-                let connection = connection::reader(path)?;
-                connection.execute_batch(if lasting { "PRAGMA synchronous=NORMAL" } else { "PRAGMA synchronous=OFF" })?;
-                connection
-            }
+            None => open(path, lasting).map_err(|error| unopened(error, path))?,
         };
         take_over(opened.insert(connection)).map(drop)
     }
@@ -103,6 +101,23 @@ impl Shared<State> {
     fn is_asked(&self) -> bool {
         let idle = |state: &mut State| matches!(state, State::Idle | State::Ended(_));
         matches!(*self.wait_while(idle), State::Asked)
+    }
+}
+
+/// A connection that has all open that it needs: the log is opened with the first statement that reads the file.
+fn open(path: &Path, lasting: bool) -> Result<Connection, Error> {
+    let connection = connection::reader(path)?;
+    connection.execute_batch(if lasting { "PRAGMA synchronous=NORMAL" } else { "PRAGMA synchronous=OFF" })?;
+    connection.query_row("PRAGMA user_version", [], |_| Ok(()))?;
+    Ok(connection)
+}
+
+/// What it means that a file cannot be opened. The one that writes has it open already: as long as the file is there, what is wanting is a file descriptor
+/// or memory, and may be there later. A file that is gone is never taken over into: nothing of what is written then would be found again.
+fn unopened(error: Error, path: &Path) -> Trouble {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::CannotOpen | ErrorCode::OutOfMemory) if path.exists() => Trouble::Held(error.to_string()),
+        _ => Trouble::from(error),
     }
 }
 
@@ -150,5 +165,43 @@ mod tests {
         let checkpointing = Checkpointing::start(&folder.path().join("none.db"), false).expect("a thread");
         checkpointing.ask();
         assert!(matches!(ended(&checkpointing), Err(Trouble::Broken(_))));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_just_now_is_held_and_taken_over_the_next_time() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (path, aside) = (folder.path().join("file.db"), folder.path().join("aside.db"));
+        let writer = connection::writer(&path, false).expect("it can be made");
+        writer.execute_batch("CREATE TABLE t (a)").expect("it is right");
+        let checkpointing = Checkpointing::start(&path, false).expect("a thread");
+        // What is there and cannot be opened: to the one who opens it is as if there were no descriptor.
+        std::fs::rename(&path, &aside).expect("it can be moved");
+        std::fs::create_dir_all(&path).expect("it can be made");
+        checkpointing.ask();
+        assert!(matches!(ended(&checkpointing), Err(Trouble::Held(_))));
+        std::fs::remove_dir(&path).expect("it is empty");
+        std::fs::rename(&aside, &path).expect("it can be moved");
+        checkpointing.ask();
+        assert_eq!(ended(&checkpointing), Ok(()));
+        let (frames, taken) = take_over(&writer).expect("nobody holds it");
+        assert!(frames > 0 && taken == frames, "{taken} of {frames}");
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_opened_just_now_is_held_and_taken_over_the_next_time() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (path, log) = (folder.path().join("file.db"), folder.path().join("file.db-wal"));
+        let writer = connection::writer(&path, false).expect("it can be made");
+        writer.execute_batch("CREATE TABLE t (a)").expect("it is right");
+        let checkpointing = Checkpointing::start(&path, false).expect("a thread");
+        let aside = folder.path().join("aside");
+        std::fs::rename(&log, &aside).expect("it can be moved");
+        std::fs::create_dir_all(&log).expect("it can be made");
+        checkpointing.ask();
+        assert!(matches!(ended(&checkpointing), Err(Trouble::Held(_))));
+        std::fs::remove_dir(&log).expect("it is empty");
+        std::fs::rename(&aside, &log).expect("it can be moved");
+        checkpointing.ask();
+        assert_eq!(ended(&checkpointing), Ok(()));
     }
 }

@@ -23,6 +23,9 @@ const BYTES: usize = 4 << 20;
 /// So many events that everybody has taken wait to be marked so; then they are taken along without waiting for something else to be
 /// written. Up to then a mark costs no transaction of its own: after a crash the event is told again, and taken once.
 const MARKS: usize = 1_024;
+/// So many of them wait at most, while a transaction takes long or there is no room for one. What is over that is forgotten: such an event is told again by
+/// the next start, and taken once. To have whoever marks wait was refused: a disk without room would hold up runs that have nothing to write.
+const MOST_MARKS: usize = 65_536;
 
 /// One thing to be written.
 pub(super) enum Order {
@@ -149,12 +152,14 @@ impl Queue {
         Ok(answered)
     }
 
-    /// Marks events, with whatever is written next.
+    /// Marks events, with whatever is written next. While [`MOST_MARKS`] wait, and once nothing is written any more, that is forgotten.
     pub(super) fn publish(&self, events: Vec<EventId>) {
         let mut state = self.state();
-        if !state.closed {
-            state.published.extend(events);
+        if state.closed || matches!(state.health, Health::Broken(_)) {
+            return;
         }
+        let room = MOST_MARKS.saturating_sub(state.published.len());
+        state.published.extend(events.into_iter().take(room));
         if state.published.len() >= MARKS {
             drop(state);
             self.wake.notify_one();
@@ -298,6 +303,7 @@ impl Queue {
         state.health = Health::Broken(why.to_owned());
         self.broken.send_replace(Some(why.to_owned()));
         let waiting = std::mem::take(&mut state.waiting);
+        state.published = Vec::new();
         // Whoever waits for the end of a tidying hears that there is nobody who does it.
         state.tidied.clear();
         drop(state);
@@ -344,4 +350,44 @@ impl Order {
 /// What a store answers that has been closed.
 pub(super) fn closed() -> StoreError {
     StoreError::Broken("the store is closed".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn events(count: usize) -> Vec<EventId> {
+        (0..count as u128).map(|number| EventId::new(uuid::Uuid::from_u128(number))).collect()
+    }
+
+    /// How many marks there are to be written.
+    fn marks(queue: &Queue) -> usize {
+        queue.look();
+        queue.take(|| Timestamp::EPOCH).expect("it is not closed").published.len()
+    }
+
+    #[test]
+    fn marks_that_nobody_takes_for_want_of_room_are_bounded_and_those_over_it_are_forgotten() {
+        let queue = Queue::new();
+        queue.set_health(Health::Full("no room".to_owned()));
+        for event in events(MOST_MARKS - 1) {
+            queue.publish(vec![event]);
+        }
+        queue.publish(events(3));
+        queue.publish(events(1));
+        assert_eq!(queue.state().published.len(), MOST_MARKS);
+        // Once they are taken there is room for others.
+        assert_eq!(marks(&queue), MOST_MARKS);
+        queue.publish(events(2));
+        assert_eq!(marks(&queue), 2);
+    }
+
+    #[test]
+    fn a_broken_store_keeps_no_marks_and_takes_none() {
+        let queue = Queue::new();
+        queue.publish(events(2));
+        queue.break_down("fsync failed");
+        queue.publish(events(2));
+        assert_eq!(marks(&queue), 0);
+    }
 }
