@@ -472,7 +472,7 @@ impl Driver {
         if outcome != RunOutcome::Succeeded {
             self.shared.tell_gone_letters();
         }
-        self.installed.learn(&beginning.flow, now.since(beginning.at).saturating_sub(self.waited));
+        self.installed.learn(&beginning.flow, now.since(beginning.at).saturating_sub(self.waited), self.waited);
         self.shared.left(beginning.run);
         if let Some(requester) = &self.requester {
             requester.end(&RunEnd { run: beginning.run, outcome, degraded: self.state.is_degraded(), output: self.state.output() });

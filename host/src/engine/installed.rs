@@ -14,6 +14,8 @@ use super::waits::listens;
 
 /// A run that takes at most this from its beginning to its end is short.
 const SHORT: Duration = Duration::from_micros(100);
+/// So is one of its own time that is less than what it waited for its store, up to this: whoever asked waits once for a disk then, and not twice.
+const SHORT_BESIDE_A_DISK: Duration = Duration::from_millis(1);
 /// The credit with which a run begins in its caller's own task, and the most that a flow can have. Each short run gives one.
 const TRUSTED: u32 = 16;
 const MOST_CREDIT: u32 = 32;
@@ -99,11 +101,11 @@ impl Installed {
         self.flow(flow).is_some_and(|flow| flow.credit.load(Ordering::Relaxed) >= TRUSTED)
     }
 
-    /// A run of a flow took so long.
-    pub(super) fn learn(&self, flow: &FlowName, took: Duration) {
+    /// A run of a flow took so long, beside what it waited for its store.
+    pub(super) fn learn(&self, flow: &FlowName, took: Duration, waited: Duration) {
         let Some(flow) = self.flow(flow) else { return };
         let before = flow.credit.load(Ordering::Relaxed);
-        let after = if took <= SHORT { (before + 1).min(MOST_CREDIT) } else { before.saturating_sub(SLOW_RUN) };
+        let after = if is_short(took, waited) { (before + 1).min(MOST_CREDIT) } else { before.saturating_sub(SLOW_RUN) };
         // Written only when it changes: other threads read it.
         if after != before {
             flow.credit.store(after, Ordering::Relaxed);
@@ -116,5 +118,23 @@ impl Installed {
 
     fn flow(&self, name: &FlowName) -> Option<&OfFlow> {
         self.flows.iter().find(|flow| flow.flow.name == *name)
+    }
+}
+
+/// Whether a run is short that took so long, beside what it waited for its store.
+fn is_short(took: Duration, waited: Duration) -> bool {
+    took <= SHORT.max(waited.min(SHORT_BESIDE_A_DISK))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_short_by_its_own_time_or_beside_the_disk_for_which_it_waited() {
+        let short = |took, waited| is_short(Duration::from_micros(took), Duration::from_micros(waited));
+        assert!(short(100, 0) && !short(101, 0), "in memory");
+        assert!(short(101, 150) && !short(151, 150), "beside a quick disk");
+        assert!(short(1_000, 9_000) && !short(1_001, 9_000), "beside a slow one");
     }
 }

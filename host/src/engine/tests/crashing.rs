@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use tokio::sync::Notify;
 
 use super::meeting::World;
-use super::scripted;
+use super::{gated, scripted};
 use crate::engine::fixture::{Shape, Sketch, SketchStep, pipeline as sketched};
 use crate::journal::memory::{Bounds, MemoryStore};
 use crate::model::activation::RunOutcome;
@@ -201,15 +201,7 @@ async fn a_run_that_is_due_waits_for_the_key_that_another_holds_which_is_taken_u
     }
     drop(first);
     let go = Arc::new(Notify::new());
-    let inside = Arc::clone(&go);
-    let executor = scripted(move |_, _| {
-        let go = Arc::clone(&inside);
-        async move {
-            go.notified().await;
-            Ok(Value::string("ok"))
-        }
-        .boxed()
-    });
+    let executor = gated(&go, Ok(Value::string("ok")));
     let second = World::on(Arc::new(SlowToCount(store.clone())), pipeline, &executor, 2);
     second.clock.advance(Duration::from_secs(2 * HOUR)).await;
     second.engine.recover().await.expect("the store is good");

@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
 
 use super::meeting::{World, answer, flow, listening_flow, plan, text, wait, work};
-use super::{Asker, Scripted, scripted};
+use super::{Asker, Scripted, gated, scripted};
 use crate::engine::{Recovered, RunStatus};
 use crate::journal::memory::MemoryStore;
 use crate::model::activation::{Activation, Admission, Requester, RunOutcome};
@@ -344,16 +344,8 @@ async fn of_those_that_are_taken_up_alone_the_next_comes_as_soon_as_the_one_befo
     for run in runs.repeat(3) {
         store.claim(run).await.expect("never broken");
     }
-    let go = Arc::new(tokio::sync::Notify::new());
-    let inside = Arc::clone(&go);
-    let executor = scripted(move |_, _| {
-        let go = Arc::clone(&inside);
-        async move {
-            go.notified().await;
-            Ok(Value::string("ok"))
-        }
-        .boxed()
-    });
+    let go = Arc::new(Notify::new());
+    let executor = gated(&go, Ok(Value::string("ok")));
     let second = World::on(Arc::new(store.clone()), pipeline, &executor, 2);
     assert_eq!(second.engine.recover().await, Ok(Recovered { stalled: 2, ..Recovered::default() }));
     for (begun, run) in runs.into_iter().enumerate() {
