@@ -30,27 +30,24 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::clock::Busy;
 use crate::model::activation::{Requester, RunEnd, RunOutcome};
-use crate::model::cancel::CancelSignal;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::happening::What;
 use crate::model::id::{Digest, EventId, JobId};
 use crate::model::job::{CancelReason, JobOutcome};
-use crate::model::port::{Attempt, Sleep, StoreError};
+use crate::model::port::{Sleep, StoreError};
 use crate::model::record::{Fact, LaneId, RefusedAnswer, StepNumber};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
-use crate::plan::pipeline::Verb;
 
 use super::control::Control;
 use super::dead_letters::unheard;
 use super::flights::{self, Awaited, Claimed};
-use super::gate::Gate;
 use super::installed::Installed;
 use super::run::{Claim, Command, Input, RunState, Verdict};
 use super::shared::Shared;
 use super::states::StateCell;
 use super::telling::Labels;
-use super::work::{Call, Work};
+use super::work::Work;
 
 mod publishing;
 mod refreshing;
@@ -338,19 +335,6 @@ impl Driver {
         self.inputs.push_back(Input::Claimed { job, verdict });
     }
 
-    fn start_attempt(&mut self, job: JobId) {
-        if let Err(failure) = self.promise(job) {
-            let number = self.state.job(job).map_or(1, |active| active.job.attempt);
-            let (emissions, progressed, degraded) = (Vec::new(), false, false);
-            let result = Err(failure);
-            return self.inputs.push_back(Input::AttemptEnded { job, attempt: number, result, emissions, progressed, degraded });
-        }
-        if let Some(work) = self.prepare(job, false) {
-            self.works.retain(|other| other.job() != job);
-            self.works.push(work);
-        }
-    }
-
     /// The attempt that the job waited for is its own from now on.
     fn take_over(&mut self, job: JobId) {
         let handed = self.shared.flights.take_over(job);
@@ -358,21 +342,6 @@ impl Driver {
         self.tell(self.labels.get(job, &self.state).map(|job| What::Deduplicated { job, verdict: "take_over" }));
         work.adopt(job, 1, parts);
         self.works.push(work);
-    }
-
-    /// An attempt of a job, ready to be polled. A silent one tells nobody of its progress.
-    fn prepare(&self, job: JobId, silent: bool) -> Option<Work> {
-        let active = self.state.job(job)?;
-        let Verb::Run(step) = &self.state.flow().step(active.step).verb else { return None };
-        let (executor, degraded) = self.worker(job, step, silent)?;
-        let gate = Arc::new(Gate::open(self.parts(job, silent)?));
-        // Who joins has a deadline of their own, so that shared work is not told the leader's: it is stopped when the last one has gone.
-        let shared = silent || self.claims.iter().any(|(other, _)| *other == job);
-        let deadline = if shared { None } else { active.deadline };
-        let attempt = Attempt { deadline, cancel: CancelSignal::new(), channel: Arc::clone(&gate) as _ };
-        let stack = self.installed.stack(&active.job.flow, active.step);
-        let call = Call { executor, stack, job: Arc::clone(&active.job), attempt, activity: self.shared.ports.activity.clone() };
-        Some(Work::attempt(active.job.attempt, gate, call, degraded))
     }
 
     /// Waits for whatever comes first: a cancel, the end of some work, or something that is due. The run rests meanwhile.

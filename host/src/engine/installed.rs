@@ -112,8 +112,8 @@ impl Installed {
         }
     }
 
-    pub(super) fn stack(&self, flow: &FlowName, step: StepNumber) -> AttemptStack {
-        self.flow(flow).and_then(|flow| flow.stacks.get(step.0 as usize)).cloned().unwrap_or_default()
+    pub(super) fn stack(&self, flow: &FlowName, step: StepNumber) -> Option<&AttemptStack> {
+        self.flow(flow)?.stacks.get(step.0 as usize)
     }
 
     fn flow(&self, name: &FlowName) -> Option<&OfFlow> {

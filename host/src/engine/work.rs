@@ -13,7 +13,7 @@ use crate::model::cancel::CancelSignal;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::id::JobId;
 use crate::model::job::Job;
-use crate::model::port::{self, Executor};
+use crate::model::port::{self, AtOnce, Executor};
 use crate::model::value::Value;
 use crate::policy::AttemptStack;
 
@@ -39,15 +39,7 @@ struct Attempt {
     number: u32,
     /// Where a called flow says that it was degraded.
     degraded: Option<Arc<AtomicBool>>,
-    stage: Stage,
-}
-
-/// How far an attempt is.
-enum Stage {
-    /// Nobody has polled it yet.
-    Unbegun(Box<Call>),
-    UnderWay(BoxFuture<'static, Result<Value, Failure>>),
-    Over,
+    call: BoxFuture<'static, Result<Value, Failure>>,
 }
 
 /// Who is called in an attempt, behind which layers and with what.
@@ -60,19 +52,12 @@ pub struct Call {
     pub job: Arc<Job>,
     /// What the executor is given beside it.
     pub attempt: port::Attempt,
-    /// By which an attempt that takes a while counts as running.
+    /// By which an attempt counts as running.
     pub activity: Activity,
 }
 
 impl Call {
-    /// Makes the call, if the executor does its work at once; else what it is made of comes back. An executor may panic.
-    fn at_once(self) -> Result<Result<Value, Failure>, Self> {
-        let Self { executor, stack, job, attempt, activity } = self;
-        let called = catch_unwind(AssertUnwindSafe(|| stack.call_at_once(&*executor, &job, attempt)));
-        called.unwrap_or_else(|_| Ok(Err(panicked()))).map_err(|attempt| Self { executor, stack, job, attempt, activity })
-    }
-
-    /// Makes the call.
+    /// Makes the call, once somebody polls it.
     fn begin(self) -> BoxFuture<'static, Result<Value, Failure>> {
         let Self { executor, stack, job, attempt, activity } = self;
         let future = async move {
@@ -85,32 +70,27 @@ impl Call {
     }
 }
 
+/// Makes a call, if there are no layers and the executor does its work at once; else the attempt comes back. An executor may panic.
+pub fn call_at_once(executor: &dyn Executor, stack: &AttemptStack, job: &Arc<Job>, attempt: port::Attempt) -> AtOnce {
+    let called = catch_unwind(AssertUnwindSafe(|| stack.call_at_once(executor, job, attempt)));
+    called.unwrap_or_else(|_| Ok(Err(panicked())))
+}
+
 fn panicked() -> Failure {
     Failure::new(FailureKind::Bug, "the executor panicked; see the log").with_code("panic")
 }
 
-impl Attempt {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Value, Failure>> {
-        if let Stage::Unbegun(_) = self.stage
-            && let Stage::Unbegun(call) = std::mem::replace(&mut self.stage, Stage::Over)
-        {
-            match call.at_once() {
-                Ok(result) => return Poll::Ready(result),
-                Err(call) => self.stage = Stage::UnderWay(call.begin()),
-            }
-        }
-        let Stage::UnderWay(future) = &mut self.stage else { return Poll::Pending };
-        let result = std::task::ready!(future.poll_unpin(context));
-        self.stage = Stage::Over;
-        Poll::Ready(result)
-    }
+/// An attempt of a job is over: its gate is shut, and this comes of it.
+pub fn ended(job: JobId, attempt: u32, gate: &Gate, result: Result<Value, Failure>, degraded: bool) -> Input {
+    let (emissions, progressed) = gate.shut();
+    Input::AttemptEnded { job, attempt, result, emissions, progressed, degraded }
 }
 
 impl Work {
     /// An attempt of that number behind its gate. Nothing of it begins before it is polled.
     pub fn attempt(number: u32, gate: Arc<Gate>, call: Call, degraded: Option<Arc<AtomicBool>>) -> Self {
         let (job, cancel) = (call.job.id, call.attempt.cancel.clone());
-        Self { job, cancel, doing: Doing::Attempt(Attempt { gate, number, degraded, stage: Stage::Unbegun(Box::new(call)) }) }
+        Self { job, cancel, doing: Doing::Attempt(Attempt { gate, number, degraded, call: call.begin() }) }
     }
 
     /// A wait for what another job comes to.
@@ -167,10 +147,9 @@ impl Work {
             Doing::Attempt(attempt) => attempt,
             Doing::Wait(future) => return future.poll_unpin(context),
         };
-        let result = std::task::ready!(attempt.poll(context));
-        let (emissions, progressed) = attempt.gate.shut();
+        let result = std::task::ready!(attempt.call.poll_unpin(context));
         let degraded = attempt.degraded.as_ref().is_some_and(|degraded| degraded.load(Ordering::Relaxed));
-        Poll::Ready(Input::AttemptEnded { job: self.job, attempt: attempt.number, result, emissions, progressed, degraded })
+        Poll::Ready(ended(self.job, attempt.number, &attempt.gate, result, degraded))
     }
 }
 

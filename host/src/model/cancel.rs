@@ -1,21 +1,30 @@
 //! Telling work that nobody wants it any more.
 
 use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFuture, WaitForCancellationFutureOwned};
 
 /// A signal that is set once and stays set. Cloning gives another handle on the same one.
 ///
 /// Every attempt has one, and hardly any is ever waited for: so it is a flag, and becomes the runtime's token, which takes a lock for each
-/// clone, when somebody first waits or wants a child of it.
-#[derive(Clone, Debug, Default)]
-pub struct CancelSignal(Arc<Signal>);
+/// clone, when somebody first waits or wants a child of it. One that is [never](Self::never) set has not even the flag.
+#[derive(Clone, Debug)]
+pub struct CancelSignal(Option<Arc<Signal>>);
 
 #[derive(Debug, Default)]
 struct Signal {
     set: AtomicBool,
     token: OnceLock<CancellationToken>,
+}
+
+/// What is waited for by whoever waits for a signal that is never set.
+static NEVER: LazyLock<CancellationToken> = LazyLock::new(CancellationToken::new);
+
+impl Default for CancelSignal {
+    fn default() -> Self {
+        Self(Some(Arc::default()))
+    }
 }
 
 impl CancelSignal {
@@ -24,19 +33,26 @@ impl CancelSignal {
         Self::default()
     }
 
+    /// One that stays as it is, for what is over before anybody could want to set it.
+    pub const fn never() -> Self {
+        Self(None)
+    }
+
     /// Sets it, and its children.
     pub fn cancel(&self) {
-        self.0.set.store(true, Ordering::Release);
+        let Some(signal) = &self.0 else { return };
+        signal.set.store(true, Ordering::Release);
         // Either this sees the token of whoever begins to wait meanwhile, or that one sees the flag.
         fence(Ordering::SeqCst);
-        if let Some(token) = self.0.token.get() {
+        if let Some(token) = signal.token.get() {
             token.cancel();
         }
     }
 
     /// Whether it is set.
     pub fn is_cancelled(&self) -> bool {
-        self.0.set.load(Ordering::Acquire) || self.0.token.get().is_some_and(CancellationToken::is_cancelled)
+        let Some(signal) = &self.0 else { return false };
+        signal.set.load(Ordering::Acquire) || signal.token.get().is_some_and(CancellationToken::is_cancelled)
     }
 
     /// Waits until it is set; ends at once if it is.
@@ -56,19 +72,24 @@ impl CancelSignal {
 
     /// One that is set with this one, and can be set without it.
     pub fn child_token(&self) -> Self {
+        if self.0.is_none() {
+            return Self::new();
+        }
         let token = OnceLock::from(self.token().child_token());
-        Self(Arc::new(Signal { set: AtomicBool::new(false), token }))
+        Self(Some(Arc::new(Signal { set: AtomicBool::new(false), token })))
     }
 
     /// Sets it when the guard is dropped.
     pub fn drop_guard(self) -> DropGuard {
-        self.token().clone().drop_guard()
+        let token = if self.0.is_some() { self.token().clone() } else { CancellationToken::new() };
+        token.drop_guard()
     }
 
     fn token(&self) -> &CancellationToken {
-        let token = self.0.token.get_or_init(CancellationToken::new);
+        let Some(signal) = &self.0 else { return &NEVER };
+        let token = signal.token.get_or_init(CancellationToken::new);
         fence(Ordering::SeqCst);
-        if self.0.set.load(Ordering::Acquire) {
+        if signal.set.load(Ordering::Acquire) {
             token.cancel();
         }
         token
@@ -101,6 +122,17 @@ mod tests {
         parent.cancel();
         assert!(child.is_cancelled() && child.cancelled().now_or_never().is_some());
         assert!(parent.child_token().is_cancelled(), "a child of one that is set is set");
+    }
+
+    #[test]
+    fn one_that_is_never_set_stays_as_it_is_and_so_do_its_children() {
+        let never = CancelSignal::never();
+        let child = never.child_token();
+        never.cancel();
+        drop(never.clone().drop_guard());
+        assert!(!never.is_cancelled() && !child.is_cancelled() && never.cancelled().now_or_never().is_none());
+        child.cancel();
+        assert!(child.is_cancelled() && never.clone().cancelled_owned().now_or_never().is_none());
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

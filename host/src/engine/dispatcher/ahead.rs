@@ -89,22 +89,21 @@ impl Driver {
 
     /// Goes on without these facts being kept. They have been noted.
     pub(super) fn gather(&mut self, on: Next, first: u64, decided: Decided) {
-        let told = decided.own().iter().filter_map(|fact| self.follow_ahead(fact)).collect();
+        let told = match self.tells_of(decided.own()) {
+            true => decided.own().iter().filter_map(|fact| self.told(fact)).map(|told| *told).collect(),
+            false => Vec::new(),
+        };
+        for fact in decided.own() {
+            if let Fact::JobEnded { job, .. } = fact {
+                self.labels.forget(*job);
+            }
+        }
         if self.gathered.is_empty() {
             self.gathered.first = first;
         }
         self.gathered.decisions.push(Decision { on, from: decided.own, told });
         self.gathered.facts = decided.facts;
         self.obey(decided.commands);
-    }
-
-    /// What follows from a fact for the run itself. Returns what is to be told of it.
-    fn follow_ahead(&mut self, fact: &Fact) -> Option<What> {
-        let told = self.told(fact);
-        if let Fact::JobEnded { job, .. } = fact {
-            self.labels.forget(*job);
-        }
-        told.map(|told| *told)
     }
 
     /// Gives to the store what was gathered.
@@ -118,7 +117,14 @@ impl Driver {
     /// Goes on for as long as nothing has to be waited for, and gives all of it to the store.
     pub(super) fn compute(&mut self, context: &mut Context<'_>) -> Box<Given> {
         let mut sleep = None;
-        while let Poll::Ready(input) = self.poll_wait(context, &mut sleep) {
+        loop {
+            let input = match self.inputs.pop_front() {
+                Some(input) => input,
+                None => match self.poll_wait(context, &mut sleep) {
+                    Poll::Ready(input) => input,
+                    Poll::Pending => break,
+                },
+            };
             let next = Next::Input(input);
             if self.leaves(&next) {
                 break;

@@ -91,8 +91,9 @@ impl Driver {
     async fn act(&mut self, facts: &[Fact], mut changes: Changes) {
         self.confirm(&changes);
         self.tell_changes(&mut changes, None);
+        let tells = self.tells_of(facts);
         for fact in facts {
-            let told = self.told(fact);
+            let told = if tells { self.told(fact) } else { None };
             self.follow(fact, &mut changes);
             // Only here may it have to wait for room, and most facts have nothing that goes out.
             if goes_out(fact) {
@@ -109,6 +110,11 @@ impl Driver {
             self.follow_waits(facts);
             self.tell_asker(facts);
         }
+    }
+
+    /// Whether anybody wants to hear of any of these facts.
+    pub(super) fn tells_of(&self, facts: &[Fact]) -> bool {
+        self.shared.ports.sink.wants_routine() || facts.iter().any(Fact::is_trouble)
     }
 
     /// What a fact is told as, if anybody wants to hear it. Boxed: it is large, and mostly nobody does.
@@ -182,7 +188,7 @@ fn acts_early() -> bool {
 }
 
 /// Whether something of a fact is for others.
-const fn goes_out(fact: &Fact) -> bool {
+pub(super) const fn goes_out(fact: &Fact) -> bool {
     match fact {
         Fact::JobEnded { events, .. } => !events.is_empty(),
         Fact::Emitted { .. } | Fact::Dispatched { .. } => true,

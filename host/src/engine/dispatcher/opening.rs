@@ -7,6 +7,7 @@ use futures_util::FutureExt;
 
 use super::Driver;
 use super::ahead::USUAL_FACTS;
+use super::following::goes_out;
 use super::giving::{Decided, Given, Next};
 use crate::clock::Busy;
 use crate::engine::run::Input;
@@ -96,6 +97,22 @@ impl Driver {
         let Some((alone, again)) = self.alone(&mut opening.given) else { return false };
         *opening = Opening { again: Some(Box::new(again)), ..self.opening(alone) };
         true
+    }
+
+    /// Whether the run is over with its first facts, once they are kept, and then has nothing to wait for.
+    pub fn is_over(&self, opening: &Opening) -> bool {
+        self.state.ended().is_some() && opening.again.is_none() && !opening.given.facts.iter().any(goes_out)
+    }
+
+    /// Ends a run that [is over](Self::is_over) with its first facts, which are kept.
+    pub fn end_at_once(mut self: Box<Self>, opening: Opening) {
+        self.has_waited(opening.since);
+        self.installed.bundle_is_kept();
+        // Nothing of it goes out, so that it never waits.
+        let _ = self.follow_all(opening.given).now_or_never();
+        if let Some(outcome) = self.state.ended().cloned() {
+            self.end(outcome);
+        }
     }
 
     /// Drives a run whose first facts are kept to its end.

@@ -280,7 +280,7 @@ impl Machine<'_> {
     /// The job, the lane and the step it was dispatched in; `None` once it has ended.
     pub(super) fn parts(&self, job: JobId) -> Option<(ActiveJob, Lane, crate::model::record::StepNumber)> {
         let active = self.state.job(job)?.clone();
-        let lane = self.state.lane(active.lane)?.clone();
+        let lane = *self.state.lane(active.lane)?;
         let step = active.step;
         Some((active, lane, step))
     }

@@ -15,7 +15,7 @@ use super::round::Round;
 use super::waiting::OpenWait;
 
 /// One walk through a block.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Lane {
     /// Its id.
     pub id: LaneId,
@@ -27,16 +27,16 @@ pub struct Lane {
     pub parent: Option<(LaneId, StepNumber)>,
     /// How many of the block's steps are done.
     pub position: usize,
-    /// The last output: what the lane amounts to.
-    pub last: Value,
-    /// The failure that stopped its present step, until it is healed.
-    pub failed: Option<Failure>,
 }
 
 /// A lane with what belongs to it: kept apart from [`Lane`], which is copied for every step.
 #[derive(Clone, PartialEq, Debug)]
 struct Open {
     lane: Lane,
+    /// The last output: what the lane amounts to.
+    last: Value,
+    /// The failure that stopped its present step, until it is healed.
+    failed: Option<Failure>,
     /// The job that its present step waits for.
     job: Option<JobId>,
     /// When the sleep of its present step is over.
@@ -84,7 +84,8 @@ impl Lanes {
                 open.inside.insert(id);
             });
         }
-        let open = Open { lane, job: None, rest: None, held: false, inside: BTreeSet::new(), round: None, outputs: Vec::new() };
+        let (last, inside, outputs) = (Value::null(), BTreeSet::new(), Vec::new());
+        let open = Open { lane, last, failed: None, job: None, rest: None, held: false, inside, round: None, outputs };
         self.open.insert(id, Box::new(open));
         self.set_ready(id, true);
     }
@@ -142,6 +143,16 @@ impl Lanes {
         self.open.get(&id).map(|open| &open.lane)
     }
 
+    /// The last output of a lane: what it amounts to.
+    pub(super) fn last(&self, id: LaneId) -> Value {
+        self.open.get(&id).map_or_else(Value::null, |open| open.last.clone())
+    }
+
+    /// The failure that stopped the present step of a lane, until it is healed.
+    pub(super) fn failed(&self, id: LaneId) -> Option<&Failure> {
+        self.open.get(&id)?.failed.as_ref()
+    }
+
     /// The lane that was opened first.
     pub(super) fn outermost(&self) -> Option<&Lane> {
         self.open.first_key_value().map(|(_, open)| &open.lane)
@@ -149,12 +160,27 @@ impl Lanes {
 
     /// Every open lane, and whether its present step is under way.
     pub(super) fn all(&self) -> impl Iterator<Item = (LaneId, bool)> {
-        self.open.iter().map(|(id, open)| (*id, open.waits() || open.lane.failed.is_some()))
+        self.open.iter().map(|(id, open)| (*id, open.waits() || open.failed.is_some()))
     }
 
-    /// A lane to be changed in what does not say whether it waits.
-    pub(super) fn get_mut(&mut self, id: LaneId) -> Option<&mut Lane> {
-        self.open.get_mut(&id).map(|open| &mut open.lane)
+    /// The present step of a lane is done, or skipped, which leaves what it amounts to; the next one is its present step. Returns the lane.
+    pub(super) fn step_done(&mut self, id: LaneId, output: Option<&Value>) -> Option<Lane> {
+        self.finish_step(id);
+        let open = self.open.get_mut(&id)?;
+        open.lane.position += 1;
+        open.failed = None;
+        if let Some(output) = output {
+            open.last = output.clone();
+        }
+        Some(open.lane)
+    }
+
+    /// The present step of a lane has failed.
+    pub(super) fn step_failed(&mut self, id: LaneId, failure: Failure) {
+        self.finish_step(id);
+        if let Some(open) = self.open.get_mut(&id) {
+            open.failed = Some(failure);
+        }
     }
 
     /// The first lane that waits for nothing: branches and items begin in their order.
@@ -314,8 +340,6 @@ mod tests {
             block: BlockNumber(0),
             parent: parent.map(|parent| (LaneId(parent), StepNumber(0))),
             position: 0,
-            last: Value::null(),
-            failed: None,
         }
     }
 

@@ -296,11 +296,11 @@ impl Machine<'_> {
     /// Goes on in every lane until each waits for something or the run has ended.
     fn advance(&mut self) {
         while self.state.ended.is_none() {
-            let Some(lane) = self.state.lanes.ready().cloned() else { return };
+            let Some(lane) = self.state.lanes.ready().copied() else { return };
             if self.facts.len() >= MOST_FACTS || self.measure.as_ref().is_some_and(Measure::is_full) {
                 return self.commands.push(Command::GoOn);
             }
-            if let Some(failure) = lane.failed.clone() {
+            if let Some(failure) = self.state.lanes.failed(lane.id).cloned() {
                 self.lane_failed(&lane, failure);
                 continue;
             }

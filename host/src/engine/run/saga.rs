@@ -147,7 +147,7 @@ impl Machine<'_> {
         let active = self.state.job(job).filter(|_| self.state.unwinding.is_none())?;
         let Verb::Run(run) = &self.state.flow.step(active.step).verb else { return None };
         let undo = run.undo?;
-        Some((self.state.lane(active.lane)?.clone(), active.step, undo))
+        Some((*self.state.lane(active.lane)?, active.step, undo))
     }
 
     fn undo_input(&self, job: JobId, lane: &Lane, step: StepNumber, undo: Undo, output: &Value) -> Result<Value, Failure> {

@@ -60,7 +60,7 @@ impl RunState {
             LanePurpose::Case | LanePurpose::Branch(_) | LanePurpose::Item(_) | LanePurpose::OnTimeout | LanePurpose::Reminder(_) => {
                 self.handled(self.lane(lane.parent?.0)?)
             }
-            LanePurpose::Heal => self.lane(lane.parent?.0)?.failed.as_ref(),
+            LanePurpose::Heal => self.lanes.failed(lane.parent?.0),
             LanePurpose::Fallback => {
                 let job = self.lanes.job(lane.parent?.0)?;
                 match &self.jobs.get(&job)?.phase {

@@ -237,7 +237,7 @@ impl RunState {
             Fact::WaitBegan { .. } | Fact::Reminded { .. } | Fact::WaitEnded { .. } => self.apply_to_waits(fact),
             Fact::LaneOpened { lane, purpose, block, parent } => {
                 let (id, purpose, block, parent) = (*lane, *purpose, *block, *parent);
-                self.open_lane(Lane { id, purpose, block, parent, position: 0, last: Value::null(), failed: None });
+                self.open_lane(Lane { id, purpose, block, parent, position: 0 });
             }
             Fact::ItemsTaken { lane, items, .. } => {
                 if let Some(round) = self.lanes.round_mut(*lane) {
@@ -301,7 +301,7 @@ impl RunState {
     fn take_output(&mut self, outcome: &RunOutcome) {
         match self.lanes.outermost().filter(|lane| lane.purpose == LanePurpose::Main) {
             _ if *outcome != RunOutcome::Succeeded => self.output = Value::null(),
-            Some(main) => self.output = main.last.clone(),
+            Some(main) => self.output = self.lanes.last(main.id),
             None => {}
         }
     }
@@ -358,7 +358,7 @@ impl RunState {
     }
 
     fn end_lane(&mut self, id: LaneId, result: &LaneResult) {
-        let Some(lane) = self.lanes.get(id).cloned() else { return };
+        let Some(lane) = self.lanes.get(id).copied() else { return };
         match (lane.purpose, lane.parent) {
             (LanePurpose::Branch(place) | LanePurpose::Item(place), Some((parent, _))) => {
                 if let Some(round) = self.lanes.round_mut(parent) {
@@ -372,13 +372,7 @@ impl RunState {
     }
 
     fn complete(&mut self, id: LaneId, step: StepNumber, output: Value, counts: bool) {
-        self.lanes.finish_step(id);
-        let Some(lane) = self.lanes.get_mut(id) else { return };
-        lane.position += 1;
-        lane.failed = None;
-        if counts {
-            lane.last = output.clone();
-        }
+        let Some(lane) = self.lanes.step_done(id, counts.then_some(&output)) else { return };
         match lane.purpose {
             LanePurpose::Main | LanePurpose::OnError | LanePurpose::Finally => {
                 if let Some(known) = self.outputs.get_mut(step.0 as usize) {
@@ -390,10 +384,7 @@ impl RunState {
     }
 
     fn fail(&mut self, id: LaneId, failure: Failure) {
-        self.lanes.finish_step(id);
-        if let Some(lane) = self.lanes.get_mut(id) {
-            lane.failed = Some(failure);
-        }
+        self.lanes.step_failed(id, failure);
     }
 
     fn new_job(&self, lane: LaneId, step: StepNumber, id: JobId, input: Value, since: Timestamp, deadline: Option<Timestamp>) -> ActiveJob {

@@ -91,28 +91,32 @@ impl Machine<'_> {
     pub(super) fn lane_done(&mut self, lane: &Lane) {
         match (lane.purpose, lane.parent) {
             (LanePurpose::Heal, Some((parent, step))) => {
-                if let Err(failure) = self.fits(&lane.last) {
+                let output = self.state.lanes.last(lane.id);
+                if let Err(failure) = self.fits(&output) {
                     return self.lane_gave_up(lane, failure);
                 }
-                self.record(Fact::StepHealed { lane: parent, step, output: lane.last.clone() });
+                self.record(Fact::StepHealed { lane: parent, step, output });
             }
             (LanePurpose::Fallback, Some((parent, _))) => {
                 if let Some(job) = self.state.lanes.job(parent) {
-                    self.end_job(job, JobOutcome::Succeeded { output: lane.last.clone(), from: ResultSource::Fallback }, Vec::new());
+                    let output = self.state.lanes.last(lane.id);
+                    self.end_job(job, JobOutcome::Succeeded { output, from: ResultSource::Fallback }, Vec::new());
                 }
             }
             (LanePurpose::Case, Some((parent, step))) => {
-                self.record(Fact::StepDone { lane: parent, step, output: lane.last.clone() });
+                self.record(Fact::StepDone { lane: parent, step, output: self.state.lanes.last(lane.id) });
             }
-            (LanePurpose::Branch(_) | LanePurpose::Item(_), _) => self.lane_ended(lane, LaneResult::Succeeded(lane.last.clone())),
+            (LanePurpose::Branch(_) | LanePurpose::Item(_), _) => {
+                self.lane_ended(lane, LaneResult::Succeeded(self.state.lanes.last(lane.id)));
+            }
             (LanePurpose::OnTimeout, Some((parent, step))) => {
                 self.record(Fact::StepDone { lane: parent, step, output: Value::null() });
             }
             (LanePurpose::Reminder(_), _) => {
-                self.record(Fact::LaneEnded { lane: lane.id, result: LaneResult::Succeeded(lane.last.clone()) });
+                self.record(Fact::LaneEnded { lane: lane.id, result: LaneResult::Succeeded(self.state.lanes.last(lane.id)) });
             }
             (LanePurpose::Undo, _) => {
-                self.record(Fact::LaneEnded { lane: lane.id, result: LaneResult::Succeeded(lane.last.clone()) });
+                self.record(Fact::LaneEnded { lane: lane.id, result: LaneResult::Succeeded(self.state.lanes.last(lane.id)) });
                 self.wind_up();
             }
             (LanePurpose::OnError | LanePurpose::Finally, _) => self.wind_up(),
@@ -127,10 +131,10 @@ impl Machine<'_> {
         match (lane.purpose, lane.parent) {
             (LanePurpose::Heal, Some((parent, step))) => {
                 // The step that was to be healed fails with what its healing failed with, and is not healed again.
-                let cause = self.state.lane(parent).and_then(|lane| lane.failed.clone());
+                let cause = self.state.lanes.failed(parent).cloned();
                 let failure = cause.filter(|cause| *cause != failure).map_or(failure.clone(), |cause| failure.clone().with_cause(cause));
                 self.record(Fact::HealFailed { lane: parent, step, failure: failure.clone() });
-                if let Some(parent) = self.state.lane(parent).cloned() {
+                if let Some(parent) = self.state.lane(parent).copied() {
                     self.lane_gave_up(&parent, failure);
                 }
             }

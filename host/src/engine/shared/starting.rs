@@ -86,9 +86,10 @@ impl Shared {
         let first = starting.opening.poll_once();
         if first == Some(Ok(())) {
             settle(starting.receipt.take());
-            match is_quick {
-                true => self.drive_here(starting).await,
-                false => self.drive(starting),
+            match () {
+                () if starting.driver.is_over(&starting.opening) => self.end_here(*starting),
+                () if is_quick => self.drive_here(starting).await,
+                () => self.drive(starting),
             }
             return Admission::Started(run);
         }
@@ -167,6 +168,14 @@ impl Shared {
         self.ports.sink.accept(Happening { time: self.ports.clock.now(), run: Some(run_label(beginning)), what });
         if let Some(requester) = requester {
             requester.end(&RunEnd { run: beginning.run, outcome, degraded: false, output: Value::null() });
+        }
+    }
+
+    /// Ends a run that is over with its first facts: without a task, since there is nothing to wait for.
+    fn end_here(&self, starting: Starting) {
+        let Starting { driver, opening, beginning, requester, .. } = starting;
+        if catch_unwind(AssertUnwindSafe(|| driver.end_at_once(opening))).is_err() {
+            self.broke_off(&beginning, requester.as_deref());
         }
     }
 

@@ -5,6 +5,7 @@ use uuid::Uuid;
 use super::*;
 use crate::clock::{Activity, VirtualClock};
 use crate::journal::conformance::{self, ended, filler};
+use crate::model::record::{LaneId, StepNumber};
 
 fn run(number: u128) -> RunId {
     RunId::new(Uuid::from_u128(number))
@@ -74,6 +75,25 @@ async fn the_last_ended_runs_are_kept_and_all_that_go_on() {
     let known: Vec<_> = futures_util::future::join_all((0..5).map(|number| store.facts(run(number)))).await;
     let lengths: Vec<_> = known.into_iter().map(|facts| facts.expect("never broken").len()).collect();
     assert_eq!(lengths, [0, 0, 2, 2, 1]);
+}
+
+#[tokio::test]
+async fn nothing_is_kept_of_a_run_that_begins_and_ends_at_once_and_does_not_outlive_the_host() {
+    let store = MemoryStore::new();
+    let event = conformance::event(5);
+    let key = InboxKey { pipeline: "p".into(), flow: "main".into(), event: event.id };
+    let began = Fact::Began(Arc::new(conformance::began(1, Some(event))));
+    let whole = |number, durable| Batch { durable, ..Batch::of(run(number), 0, Arc::new(vec![began.clone(), ended()])) };
+    store.commit(whole(1, false)).await.expect("in order");
+    assert_eq!(store.count(), (0, 0));
+    assert_eq!(store.has_taken(key).await, Ok(true), "by which event it was begun is known");
+    let told = Fact::Emitted { lane: LaneId(0), step: StepNumber(0), events: vec![conformance::event(6)] };
+    let telling = Batch { durable: false, ..Batch::of(run(2), 0, Arc::new(vec![filler("x"), told, ended()])) };
+    store.commit(telling).await.expect("in order");
+    store.commit(whole(3, true)).await.expect("in order");
+    assert_eq!(store.count(), (2, 2), "who has told something may have to tell it again, and who outlives the host is asked for after it");
+    let again = store.commit(whole(3, false)).await;
+    assert_eq!(again, Err(StoreError::OutOfOrder { run: run(3), expected: 2, found: 0 }));
 }
 
 #[tokio::test]

@@ -111,10 +111,10 @@ impl<'a> Walk<'a> {
         let inside = self.left.get(1..)?;
         let mut at = 0;
         loop {
+            at += memchr::memchr2(b'"', b'\\', inside.get(at..)?)?;
             match inside.get(at)? {
                 b'"' => break,
-                b'\\' => at += 2,
-                _ => at += 1,
+                _ => at += 2,
             }
         }
         self.left = inside.get(at + 1..)?;
@@ -162,7 +162,7 @@ impl<'a> Walk<'a> {
 /// Whether each escaped character of a text is one, for sure: half a character is found out only when it is read.
 fn is_readable(text: &[u8]) -> bool {
     let is_half = |escape: &[u8]| matches!(escape, [b'\\', b'u', b'd' | b'D', b'8' | b'9' | b'a'..=b'f' | b'A'..=b'F']);
-    !text.contains(&b'\\') || !text.windows(4).any(is_half)
+    memchr::memchr(b'\\', text).is_none() || !text.windows(4).any(is_half)
 }
 
 #[cfg(test)]
