@@ -169,17 +169,17 @@ fn main() {
     let event = report::event();
     let (raw, unlimited, host) = (Raw::limited(), Raw::unlimited(), Host::new(&[("chain.yaml", pipeline().as_bytes())]));
     let tree = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("it is JSON");
-    let by_host = tree(host.run("chain", &event).text());
+    let by_host = tree(host.run(&event).text());
     assert!([&raw, &unlimited].iter().all(|raw| tree(&raw.run(&event)) == by_host), "all do the same");
 
     let mut criterion = Criterion::default().configure_from_args();
     criterion.bench_function("chain/raw", |bencher| bencher.iter(|| raw.run(&event)));
     criterion.bench_function("chain/raw without limits", |bencher| bencher.iter(|| unlimited.run(&event)));
-    criterion.bench_function("chain/pipehost", |bencher| bencher.iter(|| host.run("chain", &event)));
+    criterion.bench_function("chain/pipehost", |bencher| bencher.iter(|| host.run(&event)));
     criterion.final_summary();
     Comparison { name: "three Rhai steps", aim: 1.3 }.measure(
         ("raw parts", &mut || drop(raw.run(&event))),
-        ("pipehost", &mut || drop(host.run("chain", &event))),
+        ("pipehost", &mut || drop(host.run(&event))),
         [("raw without limits", &mut || drop(unlimited.run(&event)))],
     );
 }

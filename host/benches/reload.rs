@@ -51,7 +51,7 @@ fn component(number: usize) -> Vec<u8> {
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 #[expect(clippy::print_stdout, reason = "a benchmark prints what it measured")]
 fn measure(host: &Host, what: &str, file: &str, content: fn(usize) -> Vec<u8>) {
-    let revision = || host.run("reload", "{}").text().to_owned();
+    let revision = || host.run("{}").text().to_owned();
     let reload = |number: usize| {
         let before = revision();
         host.write(file, &content(number));

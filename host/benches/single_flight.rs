@@ -39,11 +39,11 @@ const SCRIPT: &[u8] = b"fn process(job) { let sum = 0; for number in 0..2000000 
 fn main() {
     let host = Host::new(&[("flight.yaml", PIPELINE), ("slow.rhai", SCRIPT)]);
     let began = Instant::now();
-    let alone = host.together("flight", r#"{"key":"alone"}"#, 1);
+    let alone = host.together(r#"{"key":"alone"}"#, 1);
     let one = began.elapsed();
     assert_eq!(alone.len(), 1);
     let began = Instant::now();
-    let answers = host.together("flight", r#"{"key":"all"}"#, READERS);
+    let answers = host.together(r#"{"key":"all"}"#, READERS);
     let all = began.elapsed();
     let calls: HashSet<&str> = answers.iter().map(|answer| answer.text()).collect();
     assert_eq!((answers.len(), calls.len()), (READERS, 1), "each has an answer, and it is the same");

@@ -95,15 +95,15 @@ fn main() {
         - { id: one, run: step, with: '${input}' }\n  - { id: two, run: step, with: '${steps.one}' }\n  \
         - { id: three, run: step, with: '${steps.two}' }\n  - reply: '${steps.three}'\n";
     let (raw, host) = (Raw::new(), Host::new(&[("chain.yaml", pipeline.as_bytes()), ("step.wasm", STEP)]));
-    let (by_raw, by_host) = (raw.run(&event), host.run("chain", &event).text().to_owned());
+    let (by_raw, by_host) = (raw.run(&event), host.run(&event).text().to_owned());
     let tree = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("it is JSON");
     assert_eq!(tree(&by_raw), tree(&by_host), "both do the same");
     assert_eq!(tree(&by_host).get("passed"), Some(&3.into()), "three steps were passed");
 
     let mut criterion = Criterion::default().configure_from_args();
     criterion.bench_function("wasm_chain/raw", |bencher| bencher.iter(|| raw.run(&event)));
-    criterion.bench_function("wasm_chain/pipehost", |bencher| bencher.iter(|| host.run("chain", &event)));
+    criterion.bench_function("wasm_chain/pipehost", |bencher| bencher.iter(|| host.run(&event)));
     criterion.final_summary();
     let comparison = Comparison { name: "three WASM steps", aim: 1.5 };
-    comparison.measure(("raw parts", &mut || drop(raw.run(&event))), ("pipehost", &mut || drop(host.run("chain", &event))), []);
+    comparison.measure(("raw parts", &mut || drop(raw.run(&event))), ("pipehost", &mut || drop(host.run(&event))), []);
 }

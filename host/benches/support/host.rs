@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use pipehost::app::{App, Settings};
 use pipehost::model::activation::{Activation, Admission, Requester, RunEnd};
+use pipehost::model::id::{FlowName, PipelineName};
 use pipehost::model::port::Activate;
 use pipehost::model::value::Value;
 use tempfile::TempDir;
@@ -18,6 +19,8 @@ use tokio::sync::oneshot;
 pub struct Host {
     runtime: Runtime,
     activate: Arc<dyn Activate>,
+    /// Its pipeline, and the flow `main` of that.
+    target: (PipelineName, FlowName),
     _app: App,
     folder: TempDir,
 }
@@ -66,13 +69,14 @@ impl Host {
             assert!(!app.pipelines().is_empty(), "the pipeline is refused: {report:?}");
             app
         });
-        Self { runtime, activate: app.activate(), _app: app, folder }
+        let target = (app.pipelines()[0].name.clone(), FlowName::from("main"));
+        Self { runtime, activate: app.activate(), target, _app: app, folder }
     }
 
-    /// One run of the pipeline's `main` with this event as JSON text; its reply as JSON text.
-    pub fn run(&self, pipeline: &str, event: &str) -> Value {
+    /// One run of its flow `main` with this event as JSON text; its reply as JSON text.
+    pub fn run(&self, event: &str) -> Value {
         let mut run = std::pin::pin!(async {
-            let reply = self.start_run(pipeline, event).await.await.expect("the run ends").expect("the run replies");
+            let reply = self.start_run(event).await.await.expect("the run ends").expect("the run replies");
             reply.text();
             reply
         });
@@ -85,11 +89,11 @@ impl Host {
     }
 
     /// So many runs of it at the same time; all their replies.
-    pub fn together(&self, pipeline: &str, event: &str, number: usize) -> Vec<Value> {
+    pub fn together(&self, event: &str, number: usize) -> Vec<Value> {
         self.runtime.block_on(async {
             let mut replies = Vec::with_capacity(number);
             for _ in 0..number {
-                replies.push(self.start_run(pipeline, event).await);
+                replies.push(self.start_run(event).await);
             }
             let mut values = Vec::with_capacity(number);
             for reply in replies {
@@ -101,11 +105,12 @@ impl Host {
         })
     }
 
-    async fn start_run(&self, pipeline: &str, event: &str) -> oneshot::Receiver<Option<Value>> {
+    async fn start_run(&self, event: &str) -> oneshot::Receiver<Option<Value>> {
         let (sender, reply) = oneshot::channel();
         let taker = Arc::new(Taker(Mutex::new((None, Some(sender)))));
-        let activation =
-            Activation { requester: Some(taker), ..Activation::new(pipeline, "main", Value::from_text(event).expect("the event is JSON")) };
+        let (pipeline, flow) = self.target.clone();
+        let input = Value::from_text(event).expect("the event is JSON");
+        let activation = Activation { requester: Some(taker), ..Activation::new(pipeline, flow, input) };
         let admission = self.activate.activate(activation).await;
         assert!(matches!(admission, Admission::Started(_)), "the run is not admitted: {admission:?}");
         reply

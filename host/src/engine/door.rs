@@ -153,7 +153,8 @@ impl<T> Door<T> {
             line.running.remove(index);
         }
         let start = line.fill();
-        if line.running.is_empty() && line.waiting.is_empty() {
+        // That of a flow without a key stays for its next run; there are no more of these than flows.
+        if line.is_empty() && entry.key().key.is_some() {
             entry.remove();
         }
         start
@@ -163,12 +164,14 @@ impl<T> Door<T> {
     /// who runs is sent away; the places are gone as they become free. A line of which nothing is said keeps its limits.
     pub fn adjust(&mut self, limits: impl Fn(&DoorKey) -> Option<Limits>) -> Vec<T> {
         let mut start = Vec::new();
-        for (key, line) in &mut self.lines {
-            if let Some(limits) = limits(key) {
+        self.lines.retain(|key, line| match limits(key) {
+            Some(limits) => {
                 line.set(limits);
                 start.extend(line.fill());
+                true
             }
-        }
+            None => !line.is_empty(),
+        });
         start
     }
 
@@ -197,6 +200,10 @@ impl<T> Door<T> {
 }
 
 impl<T> Line<T> {
+    fn is_empty(&self) -> bool {
+        self.running.is_empty() && self.waiting.is_empty()
+    }
+
     fn has_place(&self) -> bool {
         self.running.len() < self.limits.max_concurrent as usize
     }

@@ -105,6 +105,16 @@ enum Outbox {
     Written,
 }
 
+/// What has passed a gate until it was shut.
+pub struct Passed {
+    /// What was emitted.
+    pub emissions: Vec<Emission>,
+    /// Whether there was any progress.
+    pub progressed: bool,
+    /// Whether the event that the output becomes stands in an outbox of the executor's.
+    pub is_outboxed: bool,
+}
+
 impl Gate {
     /// An open gate.
     pub fn open(parts: Parts) -> Self {
@@ -148,11 +158,12 @@ impl Gate {
         self.lock().outbox == Outbox::Written
     }
 
-    /// Shuts it. Returns what was emitted and whether there was any progress.
-    pub fn shut(&self) -> (Vec<Emission>, bool) {
+    /// Shuts it. Returns what has passed it.
+    pub fn shut(&self) -> Passed {
         let mut inner = self.lock();
         inner.stage = Stage::Shut;
-        (std::mem::take(&mut inner.emissions), inner.progressed)
+        let (progressed, is_outboxed) = (inner.progressed, inner.outbox == Outbox::Written);
+        Passed { emissions: std::mem::take(&mut inner.emissions), progressed, is_outboxed }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -17,7 +17,7 @@ use crate::model::port::{self, AtOnce, Executor};
 use crate::model::value::Value;
 use crate::policy::AttemptStack;
 
-use super::gate::{Gate, Parts};
+use super::gate::{Gate, Parts, Passed};
 use super::run::Input;
 
 /// Something under way for a job. Dropping it gives it up.
@@ -80,9 +80,9 @@ fn panicked() -> Failure {
     Failure::new(FailureKind::Bug, "the executor panicked; see the log").with_code("panic")
 }
 
-/// An attempt of a job is over: its gate is shut, and this comes of it.
-pub fn ended(job: JobId, attempt: u32, gate: &Gate, result: Result<Value, Failure>, degraded: bool) -> Input {
-    let (emissions, progressed) = gate.shut();
+/// An attempt of a job is over, and its gate is shut: this comes of it.
+pub fn ended(job: JobId, attempt: u32, passed: Passed, result: Result<Value, Failure>, degraded: bool) -> Input {
+    let Passed { emissions, progressed, .. } = passed;
     Input::AttemptEnded { job, attempt, result, emissions, progressed, degraded }
 }
 
@@ -149,7 +149,7 @@ impl Work {
         };
         let result = std::task::ready!(attempt.call.poll_unpin(context));
         let degraded = attempt.degraded.as_ref().is_some_and(|degraded| degraded.load(Ordering::Relaxed));
-        Poll::Ready(ended(self.job, attempt.number, &attempt.gate, result, degraded))
+        Poll::Ready(ended(self.job, attempt.number, attempt.gate.shut(), result, degraded))
     }
 }
 

@@ -20,7 +20,11 @@ type Doing = (Arc<dyn Executor>, Option<Arc<AtomicBool>>);
 /// An attempt that has begun.
 enum Begun {
     /// It is over already.
-    Over(Input),
+    Over {
+        input: Input,
+        /// Whether its executor has written the event that its output becomes into an outbox of its own.
+        is_outboxed: bool,
+    },
     UnderWay(Work),
 }
 
@@ -33,7 +37,10 @@ impl Driver {
             return self.inputs.push_back(Input::AttemptEnded { job, attempt: number, result, emissions, progressed, degraded });
         }
         match self.begin_attempt(job) {
-            Some(Begun::Over(input)) => self.inputs.push_back(input),
+            Some(Begun::Over { input, is_outboxed }) => {
+                self.outboxed.extend(is_outboxed.then_some(job));
+                self.inputs.push_back(input);
+            }
             Some(Begun::UnderWay(work)) => {
                 self.works.retain(|other| other.job() != job);
                 self.works.push(work);
@@ -43,7 +50,7 @@ impl Driver {
     }
 
     /// Begins an attempt of a job. One that is over at once has nobody who could stop it or wait for it, and is spared what these need.
-    fn begin_attempt(&mut self, job: JobId) -> Option<Begun> {
+    fn begin_attempt(&self, job: JobId) -> Option<Begun> {
         let active = self.state.job(job)?;
         let Verb::Run(step) = &self.state.flow().step(active.step).verb else { return None };
         let quick = match step.worker {
@@ -61,11 +68,9 @@ impl Driver {
             Attempt { deadline: self.told_deadline(active, false), cancel: CancelSignal::never(), channel: Arc::clone(&gate) as _ };
         match call_at_once(&**executor, stack, &active.job, attempt) {
             Ok(result) => {
-                let input = ended(job, active.job.attempt, &gate, result, false);
-                if gate.is_outboxed() {
-                    self.outboxed.push(job);
-                }
-                Some(Begun::Over(input))
+                let passed = gate.shut();
+                let is_outboxed = passed.is_outboxed;
+                Some(Begun::Over { input: ended(job, active.job.attempt, passed, result, false), is_outboxed })
             }
             Err(attempt) => {
                 let attempt = Attempt { cancel: CancelSignal::new(), ..attempt };

@@ -81,6 +81,7 @@ pub(super) struct Instance {
     /// Which functions the calls of the script mean, if that is the same for each job. Finding them again would be a good part of what a small
     /// script takes.
     found: Option<Box<Caches>>,
+    turns: u32,
 }
 
 impl Instance {
@@ -105,12 +106,23 @@ impl Instance {
         let debugging = Arc::clone(&slot);
         engine.on_debug(move |text, _, _| log(&debugging, LogLevel::Debug, text.to_owned()));
         let tag = Dynamic::from(Tag(Arc::clone(&slot))).into_shared();
-        Self { engine: Box::new(engine), slot, tag, found }
+        Self { engine: Box::new(engine), slot, tag, found, turns: 0 }
     }
 
-    /// Takes the job in whose name the engine works from now on; `None` gives it back.
-    pub(super) fn set(&self, running: Option<Arc<Running>>) {
-        *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = running;
+    /// Takes the job in whose name the engine works from now on.
+    pub(super) fn take(&mut self, running: Arc<Running>) {
+        self.turns = self.turns.wrapping_add(1);
+        *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(running);
+    }
+
+    /// Gives the job back.
+    pub(super) fn give_back(&self) {
+        *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// How many jobs it has had.
+    pub(super) const fn turns(&self) -> u32 {
+        self.turns
     }
 
     /// Calls `process` of its script.

@@ -55,8 +55,6 @@ struct Shape {
     places: Arc<Semaphore>,
     idle: Mutex<Vec<Instance>>,
     short_runs: AtomicU32,
-    /// How often it was run in the caller's own task.
-    runs_here: AtomicU32,
 }
 
 /// What a script under way needs of its home, behind one handle.
@@ -96,7 +94,6 @@ impl Script {
             places,
             idle: Mutex::default(),
             short_runs: AtomicU32::new(0),
-            runs_here: AtomicU32::new(0),
         };
         Self { description, shared: Arc::new(shared) }
     }
@@ -112,7 +109,11 @@ impl Executor for Script {
     }
 
     fn process_at_once(&self, job: &Arc<Job>, attempt: Attempt) -> AtOnce {
-        if self.shared.may_run_here() { self.shared.run_here(job, attempt) } else { Err(attempt) }
+        if self.shared.may_run_here() {
+            self.shared.run(job, Running::here(attempt, Arc::clone(&self.shared) as _), None)
+        } else {
+            Err(attempt)
+        }
     }
 
     fn process(&self, job: Arc<Job>, attempt: Attempt) -> Processing<'_> {
@@ -156,19 +157,14 @@ impl Shape {
         }
     }
 
-    /// Runs the script in the caller's own task. Now and then it is timed: one that has become slow does not stay here.
-    fn run_here(self: &Arc<Self>, job: &Job, attempt: Attempt) -> AtOnce {
-        let timed = self.runs_here.fetch_add(1, Ordering::Relaxed).is_multiple_of(TIMED_EACH);
-        let started = timed.then(|| self.clock.now());
-        self.run(job, Running::here(attempt, Arc::clone(self) as _), started)
-    }
-
-    /// Runs the script. Gives the attempt back if it takes too long for the caller's own task.
+    /// Runs the script. Gives the attempt back if it takes too long for the caller's own task. It is timed if it is said since when, and now and then
+    /// otherwise: one that has become slow does not stay in its caller's task.
     fn run(&self, job: &Job, running: Running, started: Option<Timestamp>) -> AtOnce {
         let running = Arc::new(running);
         let instance = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut instance = instance.unwrap_or_else(|| Instance::new(&self.limits, self.config.clone(), &self.ast));
-        instance.set(Some(Arc::clone(&running)));
+        let started = started.or_else(|| instance.turns().is_multiple_of(TIMED_EACH).then(|| self.clock.now()));
+        instance.take(Arc::clone(&running));
         let ended = catch_unwind(AssertUnwindSafe(|| instance.process(&self.ast, self.argument(job))));
         if let Some(started) = started {
             self.learn(self.clock.now().since(started));
@@ -204,7 +200,7 @@ impl Shape {
     }
 
     fn keep(&self, instance: Instance) {
-        instance.set(None);
+        instance.give_back();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < KEPT {
             idle.push(instance);
