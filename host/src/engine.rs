@@ -38,3 +38,6 @@ pub use handle::{Emitted, Engine, Left, Migrated, MigrationOutcome, Outside, Por
 pub use recovery::Recovered;
 pub use view::{RunStatus, RunView};
 pub use waits::listens;
+
+/// The code of an answer that leaves out what the run will ask for, where nobody can say yet what that is.
+pub const ANSWER_LACKS: &str = "E0776";

@@ -78,6 +78,11 @@ fn a_graph_is_drawn_in_either_language_and_always_the_same() {
         }
         assert_eq!(bench.run(&["graph", CHATBOT, "--format", format], b"").out, drawn.out);
     }
+    // The first step fails only where it should: its condition is to be seen, and where it goes on.
+    let drawn = bench.run(&["graph", CHATBOT], b"").out;
+    let first = drawn.lines().find(|line| line.contains("p0f0s0[")).expect("the first step is drawn");
+    assert!(first.contains("fail<br>when "), "{first}");
+    assert!(drawn.contains("p0f0s0 -- \"else\" --> "), "{drawn}");
 }
 
 #[test]

@@ -18,6 +18,9 @@ pub const NOT_AWAITED: &str = "E0769";
 /// The code of an answer that was refused.
 pub const REFUSED: &str = "E0770";
 
+/// The code of an answer whose data is not what its event declares, or may not leave a run.
+pub const WRONG_DATA: &str = "E0777";
+
 /// An answer to a run.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -65,8 +68,8 @@ impl Commands {
     /// Answers a run, and returns what came of it once the run has decided and that is recorded.
     ///
     /// # Errors
-    /// As [`Views::find`](super::views::Views::find); `invalid` with [`NOT_AWAITED`] if no wait of its flow takes such an event; `invalid` if the data is not what the event
-    /// declares, `not_found` if the pipeline is not in force.
+    /// As [`Views::find`](super::views::Views::find); `invalid` with [`NOT_AWAITED`] if no wait of its flow takes such an event; `invalid` with
+    /// [`WRONG_DATA`] if the data is not what the event declares, with [`ANSWER_LACKS`](crate::engine::ANSWER_LACKS) if it leaves out what cannot be put in, `not_found` if the pipeline is not in force.
     pub async fn signal(&self, signal: Signal) -> Result<Signalled, Failure> {
         let story = self.views.run(&signal.run).await?;
         let run = story.row.run;
@@ -77,7 +80,7 @@ impl Commands {
         }
         let data = completed(&signal.data, &waits(&story, &signal.event));
         let caller = Caller { id: Some(signal.caller.clone()), roles: Vec::new() };
-        let emitted = self.engine.signal(run, signal.event.clone(), data, caller).await?;
+        let emitted = self.engine.signal(run, signal.event.clone(), data, caller).await.map_err(with_code)?;
         let refused = emitted.refused.iter().find(|(other, _)| *other == run).map(|(_, reason)| *reason);
         let verdict = match refused {
             Some(reason) => Verdict::Refused { reason: reason.as_str().to_owned(), message: why(reason, &story, &signal) },
@@ -92,6 +95,14 @@ impl Commands {
     async fn took(&self, run: RunId, answer: EventId) -> Result<bool, Failure> {
         let (facts, _) = self.views.history(run).await?;
         Ok(facts.iter().any(|fact| matches!(fact, Fact::WaitEnded { event: Some(event), .. } if event.id == answer)))
+    }
+}
+
+/// What is said of data in a word among programs, with the code that people look up.
+fn with_code(failure: Failure) -> Failure {
+    match failure.code.as_deref() {
+        Some("event_type" | "secret" | "too_deep") => failure.with_code(WRONG_DATA),
+        _ => failure,
     }
 }
 

@@ -124,7 +124,9 @@ async fn as_talk(client: &mut Client, waits: bool, typed: &Typed) -> Result<Exit
             }
             Answer::Lost { .. } => talk.show(Said::Tokens("…".to_owned()))?,
             Answer::Reply { reply } => talk.show(Said::Reply(reply))?,
-            Answer::Ended { run, degraded, outcome } => talk.show(Said::Ended(RunEnd { run, outcome, degraded, output: Value::null() }))?,
+            Answer::Ended { run, degraded, outcome } => {
+                talk.show(Said::Ended { line: 1, end: RunEnd { run, outcome, degraded, output: Value::null() } })?;
+            }
             Answer::Left { run } => {
                 talk.show(Said::Left(run))?;
                 talk.beside(&typed.text(&format!("pipehost runs show {run} tells how it stands")))?;

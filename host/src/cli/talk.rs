@@ -107,7 +107,7 @@ impl<Out: Write, Aside: Write> Talk<Out, Aside> {
             Said::Ready => self.ask(),
             Said::Tokens(tokens) => self.tokens(&tokens),
             Said::Reply(reply) => self.reply(&reply),
-            Said::Ended(end) => self.end(&end),
+            Said::Ended { line, end } => self.end(line, &end),
             Said::Left(run) => self.left(run),
             Said::NotTaken { line, refusal } => self.mistake(&self.on_line("not taken", line, &refusal.to_string())),
             Said::NotStarted { line, failure } => self.mistake(&self.on_line("not started", line, &failure.message)),
@@ -195,7 +195,7 @@ impl<Out: Write, Aside: Write> Talk<Out, Aside> {
     }
 
     /// The final fragment, whatever came before.
-    fn end(&mut self, end: &RunEnd) -> io::Result<()> {
+    fn end(&mut self, line: u64, end: &RunEnd) -> io::Result<()> {
         let told_error = self.told_error.take();
         self.streamed = false;
         let words = self.manner != Manner::Lines;
@@ -216,25 +216,25 @@ impl<Out: Write, Aside: Write> Talk<Out, Aside> {
                 if words {
                     self.cut_off(text)?;
                 } else {
-                    self.mistake(&format!("run {}: {text}", end.run))?;
+                    self.mistake(&self.of_line(line, &format!("run {}: {text}", end.run)))?;
                 }
             }
             RunOutcome::Failed { failure } | RunOutcome::TimedOut { failure } => {
                 self.failed = true;
                 if !words || told_error.as_deref() != Some(&failure.message) {
-                    self.mistake(&failed(failure))?;
+                    self.mistake(&self.of_line(line, &failed(failure)))?;
                 }
             }
             RunOutcome::Parked { because, left } => {
                 self.failed = true;
                 match because.failure() {
-                    Some(failure) => self.mistake(&failed(failure))?,
+                    Some(failure) => self.mistake(&self.of_line(line, &failed(failure)))?,
                     None if words => self.cut_off("cancelled")?,
                     None => {}
                 }
                 let what = format!("run {} {}; {}", end.run, notice::parked(left), notice::resumes(end.run));
                 let what = self.typed.as_ref().map_or_else(|| what.clone(), |typed| typed.text(&what).into_owned());
-                self.mistake(&what)?;
+                self.mistake(&self.of_line(line, &what))?;
             }
         }
         if words {
@@ -279,6 +279,15 @@ impl<Out: Write, Aside: Write> Talk<Out, Aside> {
             Manner::Words { prompt: true } => format!("{what}: {why}"),
             _ if self.single => format!("{what}: {why}"),
             _ => format!("line {line} {what}: {why}"),
+        }
+    }
+
+    /// What came of a line: which one it was can be seen only where somebody types.
+    fn of_line(&self, line: u64, text: &str) -> String {
+        match self.manner {
+            Manner::Words { prompt: true } => text.to_owned(),
+            _ if self.single => text.to_owned(),
+            _ => format!("line {line}: {text}"),
         }
     }
 

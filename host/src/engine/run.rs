@@ -32,4 +32,4 @@ pub use retrying::taken_over;
 pub use scope::{Extra, RunScope};
 pub use state::{ActiveJob, JobPhase, RunState};
 pub use summary::summary;
-pub use waiting::OpenWait;
+pub use waiting::{LeftOut, OpenWait};

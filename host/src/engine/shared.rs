@@ -56,6 +56,7 @@ mod repeating;
 mod restoring;
 pub mod reviving;
 mod sending;
+mod signalling;
 mod starting;
 mod viewing;
 

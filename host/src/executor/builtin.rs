@@ -31,8 +31,7 @@ use crate::model::port::{CatalogProblem, Clock, Executor};
 use crate::model::types::{Origin, Type};
 use crate::model::value::{Map, Tree, Value};
 
-/// There is no built-in of that name.
-pub const UNKNOWN_BUILTIN: &str = "E0540";
+pub use crate::model::port::UNKNOWN_BUILTIN;
 /// A built-in's `config` is not what it takes.
 pub const WRONG_CONFIG: &str = "E0541";
 

@@ -35,6 +35,11 @@ pub const MAX_DATA: usize = 64 << 10;
 /// The longest id of a text that is put in, in bytes.
 pub const MAX_ID: usize = 1 << 10;
 
+/// Whether any file matches a pattern beneath a folder; a pattern that is none is said elsewhere, and has what it needs here.
+pub fn has_documents(folder: &Path, pattern: &str) -> bool {
+    Documents::new(folder, pattern).map_or(true, |documents| documents.any())
+}
+
 /// An open index.
 pub struct Index {
     name: String,

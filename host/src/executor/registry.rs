@@ -2,12 +2,13 @@
 
 mod open;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use self::open::Resources;
 use super::builtin::{Builtins, Caches};
 use super::host_api::HostApi;
+use super::index;
 use super::redact::Redacting;
 use super::rhai::Rhai;
 use super::wasm::{self, Wasm};
@@ -168,6 +169,10 @@ impl Catalog for Registry {
 
     fn builtins(&self) -> Vec<(&'static str, bool)> {
         self.homes.builtin.names()
+    }
+
+    fn has_documents(&self, folder: &Path, pattern: &str) -> bool {
+        index::has_documents(folder, pattern)
     }
 }
 

@@ -11,6 +11,7 @@ mod load;
 mod objects;
 mod running;
 mod script;
+mod slips;
 
 use std::sync::Arc;
 
@@ -22,12 +23,13 @@ use crate::model::executor::{Description, ExecutorReference};
 use crate::model::port::{CatalogProblem, Clock, Executor};
 
 /// Every code of this home, with what it means: the guide lists them.
-pub const CODES: [(&str, &str); 5] = [
+pub const CODES: [(&str, &str); 6] = [
     ("E0510", "a script cannot be read"),
     ("E0511", "a script is no Rhai"),
     ("E0512", "a script has no fn process(job)"),
     ("E0513", "an import of a script failed"),
     ("E0514", "describe() of a script failed or gives something else than a description"),
+    ("E0515", "a script calls what an object of the host does not have, or reads what a job does not have"),
 ];
 
 /// Scripts that run or wait on threads of their own at one time; the others wait for a place.

@@ -170,6 +170,9 @@ pub enum RunOutcome {
 }
 
 impl RunOutcome {
+    /// Every word for an outcome.
+    pub const WORDS: [&str; 5] = ["succeeded", "failed", "cancelled", "timed_out", "parked"];
+
     /// The word for it: `succeeded`, `failed`, `cancelled`, `timed_out` or `parked`.
     pub const fn as_str(&self) -> &'static str {
         match self {
@@ -202,4 +205,23 @@ pub enum Admission {
     Dropped,
     /// It was refused: the input is wrong, the flow unknown, or full.
     Refused(Failure),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::failure::FailureKind;
+
+    #[test]
+    fn every_outcome_has_its_word_in_the_list() {
+        let failure = Failure::new(FailureKind::Failed, "no");
+        let outcomes = [
+            RunOutcome::Succeeded,
+            RunOutcome::Failed { failure: failure.clone() },
+            RunOutcome::Cancelled { reason: CancelReason::Requested },
+            RunOutcome::TimedOut { failure },
+            RunOutcome::Parked { because: Box::new(RunOutcome::Succeeded), left: Vec::new() },
+        ];
+        assert_eq!(outcomes.each_ref().map(RunOutcome::as_str), RunOutcome::WORDS);
+    }
 }

@@ -9,7 +9,7 @@ mod outbox;
 mod store;
 
 pub use cache::{Forget, Invalidate};
-pub use catalog::{Catalog, CatalogProblem};
+pub use catalog::{Catalog, CatalogProblem, UNKNOWN_BUILTIN};
 pub use clock::{Clock, Random, Sleep};
 pub use executor::{AtOnce, Attempt, Executor, JobChannel, Processing};
 pub use expression::{Expression, Reference, Root, Scope};

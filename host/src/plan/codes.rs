@@ -27,6 +27,7 @@ codes! {
     NO_PIPELINE = "E0114", "A folder holds no pipeline's file";
     LAYOUT = "E0115", "A file cannot be laid out without changing what it means";
     LIBRARIES_ONLY = "E0116", "Only libraries are named, and nothing can be run";
+    UNEXPLAINED = "E0117", "No pipeline can be made of a file, and nothing wrong was found in it: a mistake of pipehost's own";
     EXPRESSION_IN_COMMENT = "W0101", "A comment holds `${`";
     CUT_VALUE = "W0102", "A ` #` cut a value short";
     SKIPPED = "W0103", "A YAML file of a folder is no pipeline's and is skipped";
@@ -95,6 +96,7 @@ codes! {
     GLOB = "E0654", "A pattern of files is none";
     ORIGIN = "E0655", "An `http` grant is not scheme, host and port";
     MAIL_SERVER = "E0656", "A `mail` grant is not host and port";
+    NO_DOCUMENTS = "W0651", "The pattern of an index matches no file";
 
     UNMET = "E0801", "What a test expects is not what was seen";
     NOT_MOCKED = "E0802", "A test would reach outside: nothing stands in for an executor";

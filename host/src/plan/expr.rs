@@ -20,7 +20,7 @@ use crate::model::types::Type;
 pub use steps::Steps;
 
 /// Every code that a mistake in an expression can have, with what it means: the guide lists them.
-pub const CODES: [(&str, &str); 11] = [
+pub const CODES: [(&str, &str); 12] = [
     ("E0301", "this is no expression"),
     ("E0302", "expressions cannot do this: no statements, functions, loops or text with holes"),
     ("E0303", "there is no such name here"),
@@ -32,6 +32,7 @@ pub const CODES: [(&str, &str); 11] = [
     ("E0309", "this is not true or false"),
     ("E0310", "two kinds of values that cannot be compared"),
     ("E0311", "the expression is too long or nested too deeply"),
+    ("E0312", "a word is compared that never stands there"),
 ];
 
 /// Compiles an expression and finds every mistake in it that can be found without values.

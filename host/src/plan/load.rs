@@ -11,6 +11,7 @@ use super::lower::cases;
 use super::lower::event::Events;
 use super::lower::import::{self, Graph};
 use super::lower::pipeline::Draft;
+use super::lower::trigger::Foreign;
 use super::pipeline::{Pipeline, Plan};
 use super::source::{Content, Key, Node, SourceFile, Sources};
 use crate::files::Files;
@@ -92,6 +93,11 @@ fn load_from(read_from: &Files, files: &[PathBuf], catalog: &dyn Catalog, enviro
     if is_alone {
         files.iter().filter_map(|file| file.node.as_ref()).for_each(|root| add_called(root, &mut callable));
     }
+    // Of what all files together show nothing can be said while one of them is missing.
+    let are_all_here = !is_alone
+        && files.iter().all(|file| file.node.is_some())
+        && libraries.iter().all(Option::is_some)
+        && !given_is_missing(&diagnostics);
     let mut plan = Plan::default();
     for (index, (draft, libraries)) in drafts.iter().zip(&libraries).enumerate() {
         let Some(libraries) = libraries else { continue };
@@ -102,16 +108,17 @@ fn load_from(read_from: &Files, files: &[PathBuf], catalog: &dyn Catalog, enviro
             continue;
         }
         let others = events.iter().enumerate().filter(|(other, _)| *other != index);
-        let foreign: BTreeMap<_, _> = others.flat_map(|(_, other)| other).map(|(event, data)| (event.to_string(), data.clone())).collect();
+        let foreign = others.flat_map(|(_, other)| other).map(|(event, data)| (event.to_string(), data.clone())).collect();
+        let foreign = Foreign { events: foreign, complete: are_all_here };
         let lowered = draft.lower(read_from, libraries, &foreign, &callable, catalog, environment);
         watched.extend(lowered.files);
-        if let Some(pipeline) = lowered.pipeline {
-            plan.pipelines.insert(pipeline.name.clone(), Arc::new(pipeline));
+        match lowered.pipeline {
+            Some(pipeline) => drop(plan.pipelines.insert(pipeline.name.clone(), Arc::new(pipeline))),
+            None => draft.explain(libraries),
         }
     }
-    // Of what all files together show nothing can be said while one of them is missing.
     let pipelines = drafts.iter().filter(|draft| draft.library.is_none()).count();
-    if !is_alone && plan.pipelines.len() == pipelines && files.iter().all(|file| file.node.is_some()) && !given_is_missing(&diagnostics) {
+    if are_all_here && plan.pipelines.len() == pipelines {
         let place = |pipeline: &Pipeline, named: Named, event: &EventType| {
             let own = drafts.iter().zip(&libraries).find(|(draft, _)| draft.name.as_ref().is_some_and(|(name, _)| *name == pipeline.name));
             let all = own.into_iter().flat_map(|(draft, libraries)| std::iter::once(draft).chain(libraries.iter().flatten().copied()));
@@ -251,5 +258,24 @@ fn add_scripts(read_from: &Files, sources: &mut Sources, diagnostics: &[Diagnost
         {
             sources.insert(file.to_owned(), script.text);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn explained(text: &str) -> Vec<&'static str> {
+        let source = SourceFile::new(Path::new("a.yaml"), text);
+        let root = source.parse().0.expect("it is YAML");
+        let draft = Draft::new(&Files::Disk, &source, &root);
+        draft.explain(&[]);
+        draft.findings.into_diagnostics().into_iter().map(|found| found.code).collect()
+    }
+
+    #[test]
+    fn a_file_that_gives_no_pipeline_and_in_which_nothing_is_wrong_is_told_as_a_mistake_of_the_program() {
+        assert_eq!(explained("pipeline: a\ntrigger: manual\nsteps: [{ run: log }]\n"), [codes::UNEXPLAINED]);
+        assert_eq!(explained("trigger: manual\nsteps: [{ run: log }]\n"), [codes::MISSING_KEY]);
     }
 }

@@ -24,6 +24,6 @@ mod state;
 mod step;
 mod switch;
 mod template;
-mod trigger;
+pub(in crate::plan) mod trigger;
 mod undo;
 mod wait;

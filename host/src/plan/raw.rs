@@ -138,8 +138,12 @@ impl<'a> Findings<'a> {
     /// The value of a key that has to be there.
     pub(in crate::plan) fn required<'n>(&self, table: &Table<'n>, key: &str, what: &str, help: &str) -> Option<&'n Node> {
         let found = table.get(key);
-        // Of a misspelt key it was said already what it should be.
-        let misspelt = || table.entries.iter().any(|(written, _)| closest(&written.name, [key]).is_some());
+        // Of a misspelt key it was said already what it should be. That it was said is what counts: keys that are near may both be right.
+        let is_told = |written: &Key| {
+            let place = self.place(written.span);
+            self.found.borrow().iter().any(|found| found.code == codes::UNKNOWN_KEY && found.place == place)
+        };
+        let misspelt = || table.entries.iter().any(|(written, _)| closest(&written.name, [key]).is_some() && is_told(written));
         if found.is_none() && !misspelt() {
             self.error(codes::MISSING_KEY, table.span, format!("{what} has no `{key}`"), help);
         }

@@ -114,6 +114,7 @@ fn checked(path: &Path, text: &str, color: bool) -> (Duration, bool) {
         let shown = diagnostics::text(&loaded.diagnostics, &loaded.sources, color);
         diagnostics::github(&loaded.diagnostics, &loaded.sources, false);
         assert_eq!(loaded.plan.is_none(), loaded.diagnostics.iter().any(|one| one.code.starts_with('E')), "{shown}");
+        assert!(!shown.contains("E0117"), "a mistake is kept from whoever made it: {shown}");
         loaded.plan.is_some()
     });
     let took = begin.elapsed();

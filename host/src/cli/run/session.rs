@@ -289,7 +289,7 @@ async fn speak(
             said = conversation.next() => match said {
                 Said::Over => return Over::Done,
                 said => {
-                    let between = matches!(said, Said::Ready | Said::Ended(_));
+                    let between = matches!(said, Said::Ready | Said::Ended { .. });
                     talk.show(said).and_then(|()| if between { beside.say_all(talk) } else { Ok(()) })
                 }
             },

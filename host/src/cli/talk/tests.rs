@@ -8,7 +8,8 @@ use crate::trigger::stdin::Refusal;
 const WORDS: Manner = Manner::Words { prompt: true };
 
 fn ended(outcome: RunOutcome) -> Said {
-    Said::Ended(RunEnd { run: RunId::new(uuid::Uuid::nil()), outcome, degraded: false, output: Value::null() })
+    let end = RunEnd { run: RunId::new(uuid::Uuid::nil()), outcome, degraded: false, output: Value::null() };
+    Said::Ended { line: 4, end }
 }
 
 fn tokens(text: &str) -> Said {
@@ -70,7 +71,7 @@ fn an_error_that_the_reply_told_is_not_told_twice_at_a_terminal() {
     assert_eq!((aside.as_str(), failed), ("", true));
     let (out, aside, _) = shown(Manner::Lines, said());
     assert_eq!(out, "{\"error\":\"the server answered 503\",\"step\":\"answer\"}\n");
-    assert_eq!(aside, "error in step answer: the server answered 503 (transient)\n");
+    assert_eq!(aside, "line 4: error in step answer: the server answered 503 (transient)\n");
 }
 
 #[test]

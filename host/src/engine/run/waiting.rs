@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use crate::model::event::Event;
 use crate::model::failure::Failure;
+use crate::model::id::EventType;
 use crate::model::record::{Fact, LaneId, LanePurpose, RefusedAnswer, StepNumber};
 use crate::model::time::Timestamp;
-use crate::model::value::Value;
+use crate::model::value::{Map, Value};
 use crate::plan::pipeline::{Verb, WaitStep};
 use crate::plan::template::Template;
 use crate::policy::key;
@@ -14,7 +15,7 @@ use crate::policy::key;
 use super::lanes::Lane;
 use super::machine::{Machine, truth};
 use super::rest::duration;
-use super::scope::Extra;
+use super::scope::{Extra, RunScope};
 use super::state::RunState;
 
 /// A wait that goes on.
@@ -83,6 +84,47 @@ impl RunState {
     }
 }
 
+/// The fields of `match` that an answer leaves out.
+#[derive(PartialEq, Debug)]
+pub enum LeftOut {
+    /// They will have to be these.
+    Known(Vec<(String, Value)>),
+    /// They are not known before the run comes to its wait.
+    Unknown(Vec<String>),
+}
+
+impl RunScope<'_> {
+    /// What an answer leaves out of what the run will ask for. Of several waits the first counts that is not over and whose `match` can be evaluated already; what cancels
+    /// the run comes after them.
+    pub fn left_out(&self, event: &EventType, given: &Map) -> LeftOut {
+        let flow = &self.run.flow;
+        let to_come = flow.steps.iter().filter_map(|step| match &step.verb {
+            Verb::Wait(wait) if !matches!(self.run.outputs.get(step.number.0 as usize), Some(Some(_))) => Some(&wait.listen),
+            _ => None,
+        });
+        let listens: Vec<_> = to_come.chain(&flow.cancel_on).filter(|listen| listen.types.contains(event)).collect();
+        let lacking: Vec<Vec<&(String, Template)>> =
+            listens.iter().map(|listen| listen.matching.iter().filter(|(name, _)| !given.contains_key(name)).collect()).collect();
+        // Where nothing is waited for any more there is nothing to put in: it comes too late, which is said by whoever knows of waits that are over.
+        if lacking.is_empty() || lacking.iter().any(Vec::is_empty) {
+            return LeftOut::Known(Vec::new());
+        }
+        let known = lacking.iter().find_map(|fields| fields.iter().map(|field| self.field(field).ok()).collect());
+        let unknown = || lacking.first().into_iter().flatten().map(|(name, _)| name.clone()).collect();
+        known.map_or_else(|| LeftOut::Unknown(unknown()), LeftOut::Known)
+    }
+
+    /// A field of `match` with what it has to be.
+    fn field(&self, (name, template): &(String, Template)) -> Result<(String, Value), Failure> {
+        let value = template.evaluate(self)?;
+        key::text(&value).map_err(|failure| {
+            let message = format!("match {name}: {}", failure.message);
+            failure.with_message(message)
+        })?;
+        Ok((name.clone(), value))
+    }
+}
+
 impl Machine<'_> {
     pub(super) fn begin_wait(&mut self, lane: &Lane, step: StepNumber, wait: &WaitStep) -> Result<(), Failure> {
         let matching = self.matching(lane, &wait.listen.matching)?;
@@ -94,15 +136,8 @@ impl Machine<'_> {
     }
 
     fn matching(&self, lane: &Lane, declared: &[(String, Template)]) -> Result<Vec<(String, Value)>, Failure> {
-        let field = |(name, template): &(String, Template)| {
-            let value = self.evaluate(template, lane)?;
-            key::text(&value).map_err(|failure| {
-                let message = format!("match {name}: {}", failure.message);
-                failure.with_message(message)
-            })?;
-            Ok((name.clone(), value))
-        };
-        declared.iter().map(field).collect()
+        let scope = self.scope(self.extra(lane));
+        declared.iter().map(|field| scope.field(field)).collect()
     }
 
     /// Events came that meet these waits, the one that was opened first in front: the first event that one of them takes is taken, and

@@ -8,17 +8,16 @@ use super::Shared;
 use crate::engine::control::{Letter, Posted};
 use crate::engine::handle::{Emitted, Outside};
 use crate::engine::installed::Installed;
-use crate::engine::refusal::{refusal, silent};
+use crate::engine::refusal::refusal;
 use crate::engine::shareable;
 use crate::engine::waits::Place;
-use crate::model::event::{Caller, Causation, Event, Scope};
+use crate::model::event::{Causation, Event, Scope};
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::happening::What;
-use crate::model::id::{CorrelationId, Digest, EventId, EventType, RunId};
+use crate::model::id::{CorrelationId, Digest, EventId, RunId};
 use crate::model::job::CancelReason;
 use crate::model::port::Activate;
-use crate::model::record::{LaneId, RefusedAnswer, StepNumber, Write, beginning_of};
-use crate::model::value::Value;
+use crate::model::record::{LaneId, RefusedAnswer, StepNumber, Write};
 
 /// A run that an event concerned.
 pub struct Heard {
@@ -90,7 +89,7 @@ impl Shared {
     }
 
     /// The same as the pipeline is in one of its revisions.
-    async fn emit_as(&self, installed: Option<Arc<Installed>>, outside: Outside) -> Result<Emitted, Failure> {
+    pub(super) async fn emit_as(&self, installed: Option<Arc<Installed>>, outside: Outside) -> Result<Emitted, Failure> {
         let Outside { pipeline, event_type, data, caller, correlation_id } = outside;
         let unknown = || Failure::new(FailureKind::NotFound, format!("there is no pipeline {pipeline}")).with_code("unknown_pipeline");
         let installed = installed.ok_or_else(unknown)?;
@@ -122,19 +121,6 @@ impl Shared {
         }
         let heard = self.offer(&event, exported);
         Ok(Emitted { id: event.id, refused: refusals(self, heard).await })
-    }
-
-    /// The same for one run.
-    pub async fn signal(&self, run: RunId, event_type: EventType, data: Value, caller: Caller) -> Result<Emitted, Failure> {
-        let facts = self.ports.store.facts(run).await;
-        let facts = facts.map_err(|error| silent(&format!("run {run} did not get the answer"), &error))?;
-        let Some(beginning) = beginning_of(&facts) else {
-            return Err(Failure::new(FailureKind::NotFound, format!("there is no run {run}")).with_code("unknown_run"));
-        };
-        let (pipeline, correlation_id) = (beginning.pipeline.clone(), Some(beginning.correlation_id));
-        // What its events are says the revision that it belongs to: its pipeline may have others now, or be gone.
-        let installed = self.installed_of(run).or_else(|| self.find(&pipeline));
-        self.emit_as(installed, Outside { pipeline, event_type, data, caller, correlation_id }).await
     }
 }
 

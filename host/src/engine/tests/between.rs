@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 
-use super::meeting::{World, answer, call, flow, listening_flow, plan, text, wait, work};
+use super::meeting::{World, answer, call, computed, field, flow, listening_flow, plan, text, wait, work};
 use super::{Scripted, scripted};
+use crate::engine::ANSWER_LACKS;
 use crate::journal::memory::MemoryStore;
 use crate::model::event::{Caller, Scope};
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::id::RunId;
 use crate::model::job::{JobOutcome, ResultSource};
-use crate::model::port::Executor;
+use crate::model::port::{Executor, Root};
 use crate::model::record::Fact;
 use crate::model::value::Value;
 use crate::plan::pipeline::{Fallback, Pipeline, StandIn, Verb, Worker};
@@ -114,6 +115,42 @@ async fn an_exported_event_answers_a_wait_of_another_pipeline_and_a_private_one_
         world.clock.settle().await;
         assert_eq!(asker.heard().is_empty(), !exported);
     }
+}
+
+/// Sleeps a minute, does some work, and waits an hour for `Answer`.
+fn waits_later(request: Template) -> Pipeline {
+    let (mut main, on_timeout, _) = listening_flow("main");
+    let Verb::Wait(mut listening) = wait(None, on_timeout, None) else { unreachable!("a wait waits") };
+    listening.listen.matching = vec![("request".to_owned(), request)];
+    main.blocks[0] = vec![
+        main.step("nap", Verb::Sleep(text("1m"))),
+        main.step("asked", work()),
+        main.step("approval", Verb::Wait(listening)),
+        main.step("reply", Verb::Reply(text("answered"))),
+    ];
+    plan(vec![main])
+}
+
+#[tokio::test]
+async fn an_answer_before_the_wait_is_given_what_the_wait_will_ask_for() {
+    let world = host(vec![waits_later(computed(|scope| field(scope, Root::Run, "id")))], &quick());
+    let (run, asker) = world.ask("main").await;
+    world.engine.signal(run, "Answer".into(), Value::map([]), Caller::default()).await.expect("the run's id is known from its beginning");
+    world.clock.run(asker.ended.notified()).await;
+    assert_eq!(asker.heard(), [r#"reply "answered""#, "end succeeded"]);
+}
+
+#[tokio::test]
+async fn an_answer_before_the_wait_that_leaves_out_what_nobody_knows_yet_is_refused_and_a_whole_one_is_kept() {
+    let world = host(vec![waits_later(computed(|scope| field(scope, Root::Steps, "asked")))], &quick());
+    let (run, asker) = world.ask("main").await;
+    let lacking = world.engine.signal(run, "Answer".into(), Value::map([]), Caller::default()).await.expect_err("the step is not done");
+    assert_eq!(lacking.code.as_deref(), Some(ANSWER_LACKS));
+    assert!(lacking.message.contains("put in for request"), "{}", lacking.message);
+    let whole = Value::map([("request", Value::string("ok"))]);
+    world.engine.signal(run, "Answer".into(), whole, Caller::default()).await.expect("nothing is left out");
+    world.clock.run(asker.ended.notified()).await;
+    assert_eq!(asker.heard(), [r#"reply "answered""#, "end succeeded"]);
 }
 
 #[tokio::test]

@@ -64,7 +64,7 @@ pub fn text(text: &str) -> Template {
     Template::Literal(Value::string(text))
 }
 
-fn field(scope: &dyn Scope, root: Root, name: &str) -> Result<Value, Failure> {
+pub fn field(scope: &dyn Scope, root: Root, name: &str) -> Result<Value, Failure> {
     scope.lookup(root, Some(name)).ok_or_else(|| Failure::new(FailureKind::Invalid, format!("no {name}")))
 }
 

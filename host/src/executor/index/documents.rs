@@ -87,6 +87,19 @@ impl Documents {
         })
     }
 
+    /// Whether there is any file.
+    pub(super) fn any(&self) -> bool {
+        let files = self.entries().flatten().filter(|entry| !entry.file_type().is_dir());
+        files.filter_map(|entry| entry.path().strip_prefix(&self.folder).ok().map(Path::to_owned)).any(|file| self.matcher.is_match(file))
+    }
+
+    fn entries(&self) -> impl Iterator<Item = walkdir::Result<walkdir::DirEntry>> {
+        let hidden = self.hidden;
+        let visible =
+            move |entry: &walkdir::DirEntry| hidden || entry.depth() == 0 || !entry.file_name().as_encoded_bytes().starts_with(b".");
+        walkdir::WalkDir::new(&self.base).max_depth(MAX_DEPTH).into_iter().filter_entry(visible)
+    }
+
     /// The files, in the order of their names. A folder that is not there has none.
     pub(super) fn find(&self) -> Result<Vec<Result<Found, Skipped>>, Failure> {
         if !self.base.exists() {
@@ -94,9 +107,7 @@ impl Documents {
         }
         let mut found = BTreeSet::new();
         let mut skipped = Vec::new();
-        let visible =
-            |entry: &walkdir::DirEntry| self.hidden || entry.depth() == 0 || !entry.file_name().as_encoded_bytes().starts_with(b".");
-        for entry in walkdir::WalkDir::new(&self.base).max_depth(MAX_DEPTH).into_iter().filter_entry(visible) {
+        for entry in self.entries() {
             match entry {
                 Ok(entry) => {
                     let Ok(relative) = entry.path().strip_prefix(&self.folder) else { continue };

@@ -160,7 +160,15 @@ fn of_inner(error: EvalAltResult, outer: Position, source: &Source, module: Opti
                     format!("{}:{line}:{column}", source.file.display())
                 }
             };
-            Some(Failure::new(FailureKind::Bug, format!("{place}: {other}")).with_code("script_error"))
+            Some(Failure::new(FailureKind::Bug, format!("{place}: {}", plain(&other))).with_code("script_error"))
         }
     }
+}
+
+/// What Rhai says, with the names of types that scripts know.
+fn plain(error: &EvalAltResult) -> String {
+    let EvalAltResult::ErrorFunctionNotFound(signature, _) = error else { return error.to_string() };
+    let types = [("&str | ImmutableString | String", "string"), ("i64", "int"), ("f64", "float")];
+    let signature = types.iter().fold(signature.clone(), |signature, (rusts, ours)| signature.replace(rusts, ours));
+    format!("there is no function {signature}")
 }

@@ -8,6 +8,7 @@ use rhai::{AST, ASTNode, Engine, EvalAltResult, Expr, Module, ModuleResolver, Po
 use super::engine::{engine, known_names};
 use super::failure::Source;
 use super::objects::WAITING;
+use super::slips::{self, Slip};
 use crate::files::{Files, Found};
 use crate::model::executor::{CodeFile, Home};
 use crate::model::grant::Limits;
@@ -62,6 +63,12 @@ pub(super) fn load(files: &Files, home: &Home, limits: &Limits) -> Result<Loaded
         let place = Some((source.file.clone(), source.first_line, 1));
         return Err(problem("E0512", message.to_owned(), place, "write fn process(job) { … }: it gets the job and gives its output"));
     };
+    if let Some(slip) = slips::first(&ast, Some(&parameter)) {
+        return Err(slipped(slip, &source));
+    }
+    if let Some((slip, file)) = read.slip {
+        return Err(slipped(slip, &Source { file, first_line: 1 }));
+    }
     let parts = std::iter::once(text.as_bytes()).chain(read.files.iter().map(|(_, text)| text.as_bytes()));
     let own_file = own_file.as_ref().map(|file| (file, &text));
     let files = own_file.into_iter().chain(read.files.iter().map(|(file, text)| (file, text)));
@@ -75,6 +82,11 @@ pub(super) fn load(files: &Files, home: &Home, limits: &Limits) -> Result<Loaded
         ast,
         source,
     })
+}
+
+fn slipped(slip: Slip, source: &Source) -> CatalogProblem {
+    let (line, column) = source.place(slip.position);
+    problem("E0515", slip.message, Some((source.file.clone(), line, column)), &slip.help)
 }
 
 pub(super) fn problem(code: &'static str, message: String, place: Option<(PathBuf, usize, usize)>, help: &str) -> CatalogProblem {
@@ -184,6 +196,8 @@ fn only_takes_input(ast: &AST, parameter: &str) -> bool {
 struct Imports {
     files: Vec<(PathBuf, String)>,
     waits: bool,
+    /// The first slip in one of them, and the file.
+    slip: Option<(Slip, PathBuf)>,
     under_way: Vec<PathBuf>,
 }
 
@@ -215,6 +229,9 @@ impl Folder {
         let waits = compiled.as_ref().is_ok_and(names_one_that_waits);
         let mut imports = self.imports.lock().unwrap_or_else(PoisonError::into_inner);
         imports.waits |= waits;
+        if let (None, Ok(ast)) = (&imports.slip, &compiled) {
+            imports.slip = slips::first(ast, None).map(|slip| (slip, file.clone()));
+        }
         if !imports.files.iter().any(|(known, _)| *known == file) {
             imports.files.push((file.clone(), text));
         }

@@ -17,6 +17,19 @@ use crate::script::{dynamic_of, value_of};
 /// The names that stand for objects, in functions too.
 pub(super) const NAMES: [&str; 7] = ["bus", "log", "http", "sql", "index", "kv", "config"];
 
+/// What can be called on each object.
+pub(super) const METHODS: [(&str, &[&str]); 6] = [
+    ("bus", &["emit"]),
+    ("log", &["debug", "info", "warn", "error"]),
+    ("http", &["request"]),
+    ("sql", &["query", "execute"]),
+    ("index", &["search", "put"]),
+    ("kv", &["get", "set", "delete"]),
+];
+
+/// The fields of `job`.
+pub(super) const JOB_FIELDS: [&str; 8] = ["input", "id", "key", "attempt", "correlation_id", "pipeline", "flow", "step"];
+
 /// The objects whose calls wait for the host.
 pub(super) const WAITING: [&str; 4] = ["http", "sql", "index", "kv"];
 
@@ -49,6 +62,7 @@ pub(super) fn module() -> Shared<Module> {
     OBJECTS
         .get_or_init(|| {
             let mut module = Module::new();
+            name_types(&mut module);
             failure::register(&mut module);
             run(&mut module);
             http(&mut module);
@@ -59,6 +73,17 @@ pub(super) fn module() -> Shared<Module> {
             module.into()
         })
         .clone()
+}
+
+/// The names of the objects in what scripts are told.
+fn name_types(module: &mut Module) {
+    module.set_custom_type::<Bus>("bus");
+    module.set_custom_type::<Log>("log");
+    module.set_custom_type::<Http>("http");
+    module.set_custom_type::<Sql>("sql");
+    module.set_custom_type::<Index>("index");
+    module.set_custom_type::<Kv>("kv");
+    module.set_custom_type::<InputOnly>("job");
 }
 
 fn running(context: &NativeCallContext) -> Fallible<Arc<Running>> {

@@ -303,6 +303,9 @@ fn what_is_wrong_with_a_script_is_said_with_its_place() {
         ("fn process(a, b) { 1 }", "E0512", 10),
         ("import \"../secrets\" as s;\nfn process(job) { 1 }", "E0513", 10),
         ("fn describe() { 5 }\nfn process(job) { 1 }", "E0514", 10),
+        ("fn process(job) {\n  if job.attempt > 1 { log.inf(\"again\") }\n}", "E0515", 11),
+        ("fn rows() { sql.qurey(\"SELECT 1\").len() }\nfn process(job) { rows() }", "E0515", 10),
+        ("fn process(job) {\n  let x = job.inptu.text;\n  x\n}", "E0515", 11),
         ("fn describe() { loop {} }\nfn process(job) { 1 }", "E0514", 10),
         ("fn describe() { progress(1) }\nfn process(job) { 1 }", "E0514", 10),
     ] {
@@ -311,6 +314,33 @@ fn what_is_wrong_with_a_script_is_said_with_its_place() {
     }
     let missing = home.describe(&reference(Home::Rhai("nowhere.rhai".into()))).expect_err("it is not there");
     assert!(missing.code == "E0510" && missing.message.contains("nowhere.rhai"));
+}
+
+#[test]
+fn a_call_that_no_object_answers_is_found_with_what_was_meant_and_what_a_script_names_itself_is_left_alone() {
+    let home = Rhai::new(Arc::new(Clicking { now: AtomicU64::new(0), each: 0 }));
+    let told =
+        |script: &str| home.describe(&reference(inline(script))).err().map(|problem| (problem.message, problem.help.unwrap_or_default()));
+    let near = told("fn process(job) { log.inf(1) }").expect("there is no `inf`");
+    assert_eq!(near, ("`log` has nothing that is called `inf`".to_owned(), "did you mean log.info(…)?".to_owned()));
+    let (_, far) = told("fn process(job) { kv.upsert(1, 2) }").expect("there is no `upsert`");
+    assert_eq!(far, "there is kv.get(…), kv.set(…), kv.delete(…)");
+    for script in [
+        "fn process(job) { log.info(1); sql.query(\"SELECT 1\").len(); kv.type_of() }",
+        "fn process(job) { let log = #{}; log.inf = 1; log.inf }",
+        "fn greet(x) { this }\nfn process(job) { log.greet(1) }",
+        "fn log_all(log) { log.each() }\nfn process(job) { log_all([]) }",
+        "fn process(job) { job.inputs = 1; job.inputs + job.attempt }",
+        "fn process(job) { for sql in [1] { sql.abs() } }",
+    ] {
+        assert_eq!(told(script), None, "{script}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_is_not_found_names_types_as_scripts_do() {
+    let failure = Bench::new("fn process(job) { let what = log; nothing(what, \"a\", 1) }").fails("1").await;
+    assert!(failure.message.ends_with("there is no function nothing (log, string, int)"), "{}", failure.message);
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! What the plan needs to know of executors while it checks files.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::model::executor::{Description, ExecutorReference};
+
+/// The code of a built-in that there is not.
+pub const UNKNOWN_BUILTIN: &str = "E0540";
 
 /// Describes executors without starting anything, so that `check` sees scripts' mistakes, schemas and wants.
 pub trait Catalog: Send + Sync {
@@ -14,6 +17,11 @@ pub trait Catalog: Send + Sync {
 
     /// The dotted names of all built-ins; those that need no declaration have `true`.
     fn builtins(&self) -> Vec<(&'static str, bool)>;
+
+    /// Whether an index of this pattern in this folder has any file at this moment. Who cannot see that says yes.
+    fn has_documents(&self, _folder: &Path, _pattern: &str) -> bool {
+        true
+    }
 }
 
 /// Why an executor cannot be described. The plan knows the place in the YAML; this knows the place in the code.

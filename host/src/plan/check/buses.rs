@@ -9,7 +9,7 @@ use crate::model::event::Scope;
 use crate::model::id::EventType;
 use crate::model::record::BlockNumber;
 use crate::plan::codes;
-use crate::plan::pipeline::{EventMode, Flow, Pipeline, Plan, Trigger, Verb, Worker};
+use crate::plan::pipeline::{EventMode, Flow, Listen, Pipeline, Plan, Trigger, Verb, Worker};
 use crate::plan::raw::closest;
 
 /// Where a file can name an event.
@@ -19,7 +19,7 @@ pub(in crate::plan) enum Named {
     Declared,
     /// In `bus.exports`.
     Exported,
-    /// In a trigger.
+    /// In a trigger, a `wait` or a `cancel_on`.
     Heard,
 }
 
@@ -36,6 +36,7 @@ pub(in crate::plan) fn check(plan: &Plan, places: Places<'_>) -> Vec<Diagnostic>
             for event in observed(flow) {
                 subscription(pipeline, flow, event, &pipelines, places, &mut found);
             }
+            listening(pipeline, flow, &pipelines, places, &mut found);
         }
         // One file alone says nothing of who else will be there.
         if pipelines.len() > 1 {
@@ -97,14 +98,7 @@ fn subscription(
         return;
     }
     match others.first() {
-        Some(other) => {
-            let message =
-                format!("the flow `{}` never hears `{event}`: `{}` emits it and does not export it", flow.name, pipeline_name(other));
-            let diagnostic = Diagnostic::error(codes::NOT_EXPORTED, here(), message)
-                .with_related(places(other, Named::Declared, event), "it is declared here")
-                .with_help(format!("write bus: {{ exports: [{event}] }} in the file of `{}`", pipeline_name(other)));
-            found.push(diagnostic);
-        }
+        Some(other) => found.push(never_hears(pipeline, flow, event, other, "emits", places)),
         None if all.len() > 1 => {
             let message = format!("no other loaded pipeline emits `{event}`, so nothing starts the flow `{}` with it", flow.name);
             let known = all.iter().flat_map(|(_, emits)| emits).map(|emitted| emitted.as_str());
@@ -118,6 +112,34 @@ fn subscription(
     }
 }
 
+/// Events that a run listens for and that only others declare: one of them has to let them out.
+fn listening(pipeline: &Pipeline, flow: &Flow, all: &[(&Pipeline, BTreeSet<&EventType>)], places: Places<'_>, found: &mut Vec<Diagnostic>) {
+    let events: BTreeSet<&EventType> = listens(flow).flat_map(|listen| &listen.types).collect();
+    for event in events.into_iter().filter(|event| !pipeline.events.contains_key(*event)) {
+        let mut declaring = all.iter().map(|(other, _)| *other).filter(|other| other.events.contains_key(event));
+        let Some(first) = declaring.next() else { continue };
+        if !std::iter::once(first).chain(declaring).any(|other| reaches(other, event, pipeline)) {
+            found.push(never_hears(pipeline, flow, event, first, "declares", places));
+        }
+    }
+}
+
+/// What a flow's runs listen for.
+fn listens(flow: &Flow) -> impl Iterator<Item = &Listen> {
+    let waits = flow.steps.iter().filter_map(|step| match &step.verb {
+        Verb::Wait(wait) => Some(&wait.listen),
+        _ => None,
+    });
+    waits.chain(&flow.cancel_on)
+}
+
+fn never_hears(pipeline: &Pipeline, flow: &Flow, event: &EventType, other: &Pipeline, does: &str, places: Places<'_>) -> Diagnostic {
+    let message = format!("the flow `{}` never hears `{event}`: `{}` {does} it and does not export it", flow.name, pipeline_name(other));
+    Diagnostic::error(codes::NOT_EXPORTED, places(pipeline, Named::Heard, event), message)
+        .with_related(places(other, Named::Declared, event), "it is declared here")
+        .with_help(format!("write bus: {{ exports: [{event}] }} in the file of `{}`", pipeline_name(other)))
+}
+
 fn pipeline_name(pipeline: &Pipeline) -> &str {
     pipeline.name.as_str()
 }
@@ -125,13 +147,7 @@ fn pipeline_name(pipeline: &Pipeline) -> &str {
 /// Exports that no other loaded pipeline hears.
 fn unheard(pipeline: &Pipeline, all: &[(&Pipeline, BTreeSet<&EventType>)], places: Places<'_>, found: &mut Vec<Diagnostic>) {
     for event in &pipeline.exports {
-        let hears = |flow: &Flow| {
-            let waits = flow.steps.iter().filter_map(|step| match &step.verb {
-                Verb::Wait(wait) => Some(&wait.listen),
-                _ => None,
-            });
-            observed(flow).any(|heard| heard == event) || waits.chain(&flow.cancel_on).any(|listen| listen.types.contains(event))
-        };
+        let hears = |flow: &Flow| observed(flow).any(|heard| heard == event) || listens(flow).any(|listen| listen.types.contains(event));
         if all.iter().any(|(other, _)| other.name != pipeline.name && other.flows.iter().any(|flow| hears(flow))) {
             continue;
         }

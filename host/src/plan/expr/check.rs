@@ -1,6 +1,7 @@
 //! Walks an expression's syntax tree: names, fields, nulls, functions and kinds, against what is declared.
 
 mod chain;
+mod words;
 
 use rhai::{AST, Expr, FnCallExpr, Position, Stmt, StmtBlock};
 
@@ -178,6 +179,9 @@ impl Checker<'_> {
     fn call(&mut self, call: &FnCallExpr, position: Position) -> Type {
         let kinds: Vec<_> = call.args.iter().map(|argument| self.infer(argument)).collect();
         if let (true, [left, right]) = (call.is_operator_call(), kinds.as_slice()) {
+            if matches!(&*call.name, "==" | "!=") {
+                self.words(call);
+            }
             return self.operator(&call.name, left, right, position);
         }
         if let (true, [operand]) = (call.is_operator_call(), kinds.as_slice()) {

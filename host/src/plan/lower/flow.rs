@@ -170,7 +170,11 @@ impl<'n> Lowering<'_, 'n> {
         let findings = self.ground.compiler.findings;
         let steps = findings.list(node, what, STEPS)?;
         if steps.is_empty() {
-            findings.error(codes::MISSING_KEY, node.span, format!("{what} holds no step"), "write at least one, or leave the key out");
+            let help = match what {
+                "`on_error`" | "`finally`" => "write at least one, or leave the key out",
+                _ => "write at least one, as `- run: …`",
+            };
+            findings.error(codes::MISSING_KEY, node.span, format!("{what} holds no step"), help);
         }
         let number = BlockNumber(u32::try_from(self.blocks.len()).ok()?);
         self.blocks.push(Vec::new());

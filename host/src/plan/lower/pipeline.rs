@@ -14,14 +14,13 @@ use super::flow::{self, Ground, Lowering};
 use super::import::Import;
 use super::load_time::LoadTime;
 use super::template::Compiler;
-use super::trigger::KnownEvents;
+use super::trigger::{Foreign, KnownEvents};
 use super::{bundling, emissions, revision};
 use crate::files::Files;
 use crate::model::diagnostic::Place;
 use crate::model::id::{EventType, PipelineName};
 use crate::model::port::Catalog;
 use crate::model::resource::Resource;
-use crate::model::types::Type;
 use crate::model::value::{Map, Tree, Value};
 use crate::plan::Environment;
 use crate::plan::check::buses::Named;
@@ -126,7 +125,7 @@ impl<'a> Draft<'a> {
         let name = PipelineName::from(self.library_name());
         let ground = Shared::new(self, libraries, environment);
         let compilers = ground.compilers();
-        let resources: Arc<[_]> = resources(&compilers).into();
+        let resources: Arc<[_]> = resources(&compilers, catalog).into();
         let executors = Executors::new(&executors(&compilers), (&name, &resources, &self.events(libraries)), catalog);
         for (file, (draft, compiler)) in compilers.iter().enumerate() {
             compiler.policies(draft.get("policies"), file, draft.library.is_some());
@@ -146,7 +145,7 @@ impl<'a> Draft<'a> {
         &self,
         read_from: &Files,
         libraries: &[&Self],
-        foreign: &BTreeMap<String, Type>,
+        foreign: &Foreign,
         callable: &Callable,
         catalog: &dyn Catalog,
         environment: &Environment,
@@ -162,7 +161,7 @@ impl<'a> Draft<'a> {
         let name = self.name.as_ref().map_or_else(|| PipelineName::from("unnamed"), |(name, _)| name.clone());
 
         let events = self.events(libraries);
-        let resources: Arc<[_]> = resources(&compilers).into();
+        let resources: Arc<[_]> = resources(&compilers, catalog).into();
         let (scope, exports) = compiler.bus(table.get("bus"), &name, &events);
         let mut executors = Executors::new(&executors(&compilers), (&name, &resources, &events), catalog);
         let mut policies = IndexMap::new();
@@ -215,6 +214,18 @@ impl<'a> Draft<'a> {
         Lowered { pipeline, files }
     }
 
+    /// Says of a file of which no pipeline came that nobody knows why, unless a mistake in it or in its libraries was told. Each step of the lowering leaves out what is
+    /// wrong and has to tell it; without this a file whose mistake one of them keeps to itself would be no part of the plan, and nobody would miss it.
+    pub(in crate::plan) fn explain(&self, libraries: &[&Self]) {
+        if self.findings.count() > 0 || libraries.iter().any(|library| library.findings.count() > 0) {
+            return;
+        }
+        let span = self.name.as_ref().map_or(self.root.span, |(_, span)| *span);
+        let message = "no pipeline can be made of this file, and pipehost does not know why: that is a mistake of its own";
+        let help = "report it with this file; leave out one step after the other to see which one it is";
+        self.findings.error(codes::UNEXPLAINED, span, message, help);
+    }
+
     /// The pipeline with its tests. They are looked at once the pipeline is right: they speak of its steps, executors and fields.
     fn tested(&self, pipeline: Option<Pipeline>, compiler: Compiler<'_>) -> Option<Pipeline> {
         let pipeline = pipeline?;
@@ -226,21 +237,18 @@ impl<'a> Draft<'a> {
     pub(in crate::plan) fn place_of(&self, what: Named, event: &EventType) -> Option<Place> {
         let name = event.as_str();
         let mut found = None;
-        let mut look = |node: Option<&Node>| {
-            if let Some(node) = node {
-                node.each_scalar(&mut |scalar, span| found = found.or((scalar.text == name).then_some(span)));
-            }
-        };
+        let mut look = |node: &Node| node.each_scalar(&mut |scalar, span| found = found.or((scalar.text == name).then_some(span)));
         match what {
             Named::Declared => {
                 if let Some(Content::Map(entries)) = self.get("events").map(|node| &node.content) {
                     found = entries.iter().find(|(key, _)| key.name == name).map(|(key, _)| key.span);
                 }
             }
-            Named::Exported => look(self.get("bus").and_then(|bus| bus.get("exports"))),
+            Named::Exported => self.get("bus").and_then(|bus| bus.get("exports")).into_iter().for_each(look),
             Named::Heard => {
                 for (_, flow) in self.table.iter().flat_map(|table| self.flows(table)) {
-                    look(flow.get("trigger"));
+                    let parts = ["trigger", "cancel_on", "steps", "on_error", "finally"];
+                    parts.iter().filter_map(|key| flow.get(key)).for_each(|node| each_listened(node, &mut look));
                 }
             }
         }
@@ -297,10 +305,10 @@ impl<'s, 'a> Shared<'s, 'a> {
     }
 }
 
-fn resources(compilers: &[(&Draft<'_>, Compiler<'_>)]) -> Vec<Resource> {
+fn resources(compilers: &[(&Draft<'_>, Compiler<'_>)], catalog: &dyn Catalog) -> Vec<Resource> {
     let mut resources: Vec<Resource> = Vec::new();
     for (draft, compiler) in compilers {
-        for resource in compiler.resources(draft.get("resources"), draft.folder()) {
+        for resource in compiler.resources(draft.get("resources"), draft.folder(), catalog) {
             if !resources.iter().any(|other| other.name == resource.name) {
                 resources.push(resource);
             }
@@ -322,6 +330,23 @@ fn together(values: impl Iterator<Item = Value>) -> Value {
         }
     }
     Value::from(Tree::Map(all))
+}
+
+/// What stands below each `event` in a part of a flow: of a trigger, a `wait` or a `cancel_on`.
+fn each_listened(node: &Node, look: &mut impl FnMut(&Node)) {
+    match &node.content {
+        Content::Scalar(_) => {}
+        Content::List(items) => items.iter().for_each(|item| each_listened(item, look)),
+        Content::Map(entries) => {
+            for (key, value) in entries {
+                if key.name == "event" {
+                    look(value);
+                } else {
+                    each_listened(value, look);
+                }
+            }
+        }
+    }
 }
 
 fn not_in_library(findings: &Findings<'_>, key: &Key) {

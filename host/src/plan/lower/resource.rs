@@ -3,6 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::template::Compiler;
+use crate::model::port::Catalog;
 use crate::model::resource::{Resource, ResourceKind};
 use crate::model::types::Type;
 use crate::plan::codes;
@@ -14,7 +15,7 @@ const EXAMPLE: &str = "{ main: { sqlite: chat.db } }";
 
 impl Compiler<'_> {
     /// Every resource that is written well. `folder` is the YAML file's.
-    pub(super) fn resources(&self, node: Option<&Node>, folder: &Path) -> Vec<Resource> {
+    pub(super) fn resources(&self, node: Option<&Node>, folder: &Path, catalog: &dyn Catalog) -> Vec<Resource> {
         let Some(table) = node.and_then(|node| self.findings.map(node, "`resources`", EXAMPLE)) else { return Vec::new() };
         table
             .entries
@@ -22,6 +23,14 @@ impl Compiler<'_> {
             .filter_map(|(key, node)| {
                 let good = self.findings.name(&key.name, key.span, "the name of a resource", true);
                 let kind = self.resource(node, folder)?;
+                if let (ResourceKind::Index { folder, pattern }, Some(value)) = (&kind, node.get("index"))
+                    && !catalog.has_documents(folder, pattern)
+                {
+                    let message =
+                        format!("no file in {} matches `{pattern}`, so that nothing will be found in the index", folder.display());
+                    let help = "check how the folder is written; the pattern begins beside this file";
+                    self.findings.warning(codes::NO_DOCUMENTS, value.span, message, help);
+                }
                 good.then(|| Resource { name: key.name.as_str().into(), kind })
             })
             .collect()

@@ -254,7 +254,7 @@ impl Compiler<'_> {
                 "secrets may stand only where one is declared (`type: secret`): in the `config` or input of an executor that says so";
             self.findings.error(codes::SECRET_PLACE, span, format!("a secret may not stand in `{what}`"), help);
         } else {
-            self.findings.error(codes::MISFIT, span, format!("`{what}` is {found}, not {wanted}"), "");
+            self.findings.error(codes::MISFIT, span, format!("`{what}` is {found}, not {wanted}"), example(wanted));
         }
         None
     }
@@ -269,6 +269,7 @@ impl Compiler<'_> {
                     let help = match inner(wanted) {
                         Type::Secret => "write '${secret.NAME}'; the value itself does not belong into the file".to_owned(),
                         Type::String => node.scalar().map(|scalar| format!("quote it: '{}'", scalar.text)).unwrap_or_default(),
+                        _ if mismatch.path.is_empty() => unquoted(node, wanted).unwrap_or_else(|| example(wanted).to_owned()),
                         _ => String::new(),
                     };
                     self.findings.error(codes::MISFIT, node.span, format!("`{what}` is {}, not {}", mismatch.found, mismatch.wanted), help);
@@ -309,11 +310,19 @@ impl Compiler<'_> {
         };
         let mut good = true;
         for field in declared.into_iter().flatten() {
-            // A key that is a slip of this one is told below, once.
-            let is_there = |key: &Key| key.name == field.name || closest(&key.name, [field.name.as_str()]).is_some();
+            // A key that is a slip of this one is told below, once. One that is declared itself is no slip, however near it is.
+            let is_slip = |key: &Key| {
+                let is_declared = declared.into_iter().flatten().any(|declared| declared.name == key.name);
+                !is_declared && closest(&key.name, [field.name.as_str()]).is_some()
+            };
+            let is_there = |key: &Key| key.name == field.name || is_slip(key);
             if !is_optional(field) && !entries.iter().any(|(key, _)| is_there(key)) {
                 let message = format!("`{what}` has no `{}`, which is needed ({})", field.name, field.value_type);
-                self.findings.error(codes::MISFIT, node.span, message, field.description.clone().unwrap_or_default());
+                let help = match &field.description {
+                    Some(description) => format!("write {}: … ({description})", field.name),
+                    None => format!("write {}: …", field.name),
+                };
+                self.findings.error(codes::MISFIT, node.span, message, help);
                 good = false;
             }
         }
@@ -354,6 +363,25 @@ impl Compiler<'_> {
         };
         self.findings.error(codes::MISFIT, key.span, format!("`{what}` has no field `{}`", key.name), help);
     }
+}
+
+/// What may be written where a value of this type is wanted.
+fn example(wanted: &Type) -> &'static str {
+    match inner(wanted) {
+        Type::Int => "write a whole number, as 6",
+        Type::Float => "write a number, as 0.5",
+        Type::Bool => "write true or false",
+        Type::Duration => "write a time with its unit, as 30s",
+        Type::Time => "write a time, as '2030-01-31T12:00:00Z'",
+        _ => "",
+    }
+}
+
+/// The same value without its quotes, if that is what is wanted.
+fn unquoted(node: &Node, wanted: &Type) -> Option<String> {
+    let scalar = node.scalar().filter(|scalar| matches!(scalar.style, Style::Single | Style::Double))?;
+    let plain = Value::from(Scalar::new(scalar.text.clone(), Style::Plain).value);
+    wanted.conform(&plain, Origin::Data).ok().map(|_| format!("leave the quotes out: {}", scalar.text))
 }
 
 fn literals<'t>(templates: impl Iterator<Item = &'t Template>) -> Option<Vec<Tree>> {

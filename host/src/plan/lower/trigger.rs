@@ -17,20 +17,29 @@ use crate::plan::source::{Content, Node};
 pub(super) struct KnownEvents<'a> {
     pub(super) declared: &'a Events,
     pub(super) emitted: &'a BTreeSet<String>,
-    pub(super) foreign: &'a BTreeMap<String, Type>,
+    pub(super) foreign: &'a Foreign,
+}
+
+/// The events that all other files declare.
+#[derive(Debug)]
+pub(in crate::plan) struct Foreign {
+    /// Each with its data.
+    pub(in crate::plan) events: BTreeMap<String, Type>,
+    /// Whether nothing is missing: a file that cannot be read may declare anything, and a bundle knows of no others.
+    pub(in crate::plan) complete: bool,
 }
 
 impl KnownEvents<'_> {
     /// The data of an event that a run hears, whoever emits it; `None` if no loaded file declares it.
     pub(super) fn heard(&self, event: &EventType) -> Option<&Type> {
-        self.declared.get(event).or_else(|| self.foreign.get(event.as_str()))
+        self.declared.get(event).or_else(|| self.foreign.events.get(event.as_str()))
     }
 
     /// The data of the events that a trigger takes, as far as it is known.
     fn data(&self, types: &[EventType], mode: EventMode) -> Type {
         common(types.iter().map(|event| match mode {
             EventMode::Direct => self.declared.get(event).cloned().unwrap_or_default(),
-            EventMode::Observe => self.foreign.get(event.as_str()).or_else(|| self.declared.get(event)).cloned().unwrap_or_default(),
+            EventMode::Observe => self.foreign.events.get(event.as_str()).or_else(|| self.declared.get(event)).cloned().unwrap_or_default(),
         }))
     }
 }

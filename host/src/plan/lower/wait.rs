@@ -135,7 +135,7 @@ impl Compiler<'_> {
     /// `event` and `match`, and what the event's data are as far as it is known.
     fn listen(&self, table: &Table<'_>, what: &str, names: &Names, known: KnownEvents<'_>) -> Option<(Listen, Type)> {
         let help = "write event: and the type of what it listens for";
-        let types = self.findings.required(table, "event", what, help).map(|node| self.listened(node)).unwrap_or_default();
+        let types = self.findings.required(table, "event", what, help).map(|node| self.listened(node, known)).unwrap_or_default();
         let declared: Vec<(EventType, Type)> =
             types.iter().filter_map(|event| Some((event.clone(), known.heard(event)?.clone()))).collect();
         let help = "write match: { request: '${run.id}' }, by which fields an event is known to be meant";
@@ -148,7 +148,8 @@ impl Compiler<'_> {
         Some((Listen { types, matching }, data))
     }
 
-    fn listened(&self, node: &Node) -> Vec<EventType> {
+    /// The types that are listened for: those that some file declares, as far as all files are known.
+    fn listened(&self, node: &Node, known: KnownEvents<'_>) -> Vec<EventType> {
         let written: Vec<(&str, Span)> = match &node.content {
             Content::List(items) if items.is_empty() => {
                 self.findings.error(codes::MISSING_KEY, node.span, "`event` names no event", "write the type of one, as Approved");
@@ -157,7 +158,25 @@ impl Compiler<'_> {
             Content::List(_) => self.findings.texts(node, "`event`", "[Approved, Refused]"),
             _ => self.findings.literal_text(node, "`event`", "the type of an event").map(|text| (text, node.span)).into_iter().collect(),
         };
-        written.into_iter().filter(|(name, span)| self.findings.event_name(name, *span)).map(|(name, _)| EventType::from(name)).collect()
+        let types = written.into_iter().filter(|(name, span)| self.findings.event_name(name, *span));
+        types.filter(|(name, span)| self.is_declared_somewhere(name, *span, known)).map(|(name, _)| EventType::from(name)).collect()
+    }
+
+    /// Whether this file or another one declares an event; if none does, that is told.
+    fn is_declared_somewhere(&self, name: &str, span: Span, known: KnownEvents<'_>) -> bool {
+        let foreign = known.foreign;
+        if !foreign.complete || known.heard(&EventType::from(name)).is_some() {
+            return true;
+        }
+        let names = known.declared.keys().map(EventType::as_str).chain(foreign.events.keys().map(String::as_str));
+        let help = match closest(name, names) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => {
+                format!("declare it, as events: {{ {name}: {{ id: string }} }}; if another pipeline emits it, name that one's file too")
+            }
+        };
+        self.findings.error(codes::UNDECLARED_EVENT, span, format!("the event `{name}` is not declared"), help);
+        false
     }
 
     fn matching(&self, node: &Node, names: &Names, declared: &[(EventType, Type)]) -> Option<Vec<(String, Template)>> {

@@ -265,10 +265,18 @@ impl Builder<'_> {
                     .with_help("quote the value if it holds `: `; or check how far the line is indented")
             }
             _ if error.info().contains("flow") || self.innermost_flow().is_some() => {
-                let diagnostic = here(codes::SYNTAX, "a list `[ … ]` or map `{ … }` is not closed, or a `,` is missing in it");
-                let diagnostic = match self.innermost_flow() {
-                    Some(open) => diagnostic.with_related(self.file.place(open), "it opens here"),
-                    None => diagnostic,
+                let diagnostic = match self.innermost_flow().or_else(|| self.opened_just_before(at)) {
+                    // At its end a file shows nothing: what is wrong stands where it opens.
+                    Some(open) if self.is_over(at) => self.error(
+                        codes::SYNTAX,
+                        open,
+                        "a list `[ … ]` or map `{ … }` opens here and is never closed, or a `,` is missing in it",
+                    ),
+                    open => {
+                        let diagnostic = here(codes::SYNTAX, "a list `[ … ]` or map `{ … }` is not closed, or a `,` is missing in it");
+                        open.into_iter()
+                            .fold(diagnostic, |diagnostic, open| diagnostic.with_related(self.file.place(open), "it opens here"))
+                    }
                 };
                 diagnostic.with_help("check the commas and brackets; text with any of , [ ] { } has to be quoted there")
             }
@@ -285,6 +293,18 @@ impl Builder<'_> {
         let open = self.open.last()?;
         let bracket = self.file.characters.get(open.node.span.start)?;
         matches!(bracket, '{' | '[').then_some(open.node.span)
+    }
+
+    /// A bracket right before, of which the parser has told nothing yet.
+    fn opened_just_before(&self, at: usize) -> Option<Span> {
+        let before = self.file.characters.get(..at.min(self.file.characters.len()))?;
+        let last = before.iter().rposition(|character| !character.is_whitespace())?;
+        matches!(before.get(last), Some('[' | '{')).then_some(Span { start: last, end: last + 1 })
+    }
+
+    /// Whether nothing but white space follows.
+    fn is_over(&self, at: usize) -> bool {
+        self.file.characters.iter().skip(at).all(|character| character.is_whitespace())
     }
 
     fn in_flow_map(&self) -> bool {

@@ -27,9 +27,9 @@ pub type Target = Box<dyn Fn() -> Option<(PipelineName, FlowName)> + Send>;
 /// Where the lines come from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Manner {
-    /// Somebody types them: each is taken at once, an empty one is overlooked.
+    /// Somebody types them: each is taken at once.
     Typed,
-    /// A program sends them: as many as the flow's concurrency admits, an empty one is a mistake.
+    /// A program sends them: as many as the flow's concurrency admits.
     Piped,
 }
 
@@ -43,7 +43,12 @@ pub enum Said {
     /// The reply of the run under way.
     Reply(Value),
     /// The run under way has ended.
-    Ended(RunEnd),
+    Ended {
+        /// The number of the line that it came of, from 1; lines that say nothing are counted too.
+        line: u64,
+        /// How.
+        end: RunEnd,
+    },
     /// The host stops, and the run under way goes on when it starts again.
     Left(RunId),
     /// A line was not taken.
@@ -94,7 +99,7 @@ pub struct Conversation {
 
 /// One line's turn to be shown.
 enum Turn {
-    Run { run: RunId, hearing: Hearing, cancelled: bool },
+    Run { line: u64, run: RunId, hearing: Hearing, cancelled: bool },
     Other(Said),
 }
 
@@ -120,7 +125,7 @@ impl Conversation {
     pub async fn next(&mut self) -> Said {
         loop {
             let turn = match self.turns.front() {
-                Some(Turn::Run { hearing, .. }) => Some(hearing.clone()),
+                Some(Turn::Run { line, hearing, .. }) => Some((*line, hearing.clone())),
                 Some(Turn::Other(_)) => match self.turns.pop_front() {
                     Some(Turn::Other(said)) => return said,
                     _ => continue,
@@ -140,7 +145,7 @@ impl Conversation {
             tokio::select! {
                 // In this order, so that what is shown does not depend on chance.
                 biased;
-                heard = hear(turn.as_ref()) => return self.heard(heard),
+                (line, heard) = hear(turn.as_ref()) => return self.heard(line, heard),
                 turn = admitted(admitting) => self.admitted(turn),
                 line = next_line(lines), if takes_lines => self.take(line),
             }
@@ -194,7 +199,7 @@ impl Conversation {
         let activate = Arc::clone(&self.activate);
         self.admitting = Some(Box::pin(async move {
             match activate.activate(activation).await {
-                Admission::Started(run) | Admission::Queued(run) => Turn::Run { run, hearing, cancelled: false },
+                Admission::Started(run) | Admission::Queued(run) => Turn::Run { line: number, run, hearing, cancelled: false },
                 Admission::Dropped => Turn::Other(Said::Dropped { line: number }),
                 Admission::Refused(failure) => Turn::Other(Said::NotStarted { line: number, failure }),
             }
@@ -208,7 +213,8 @@ impl Conversation {
         };
         match text.and_then(|text| message(&text)) {
             Ok(input) => self.begin(number, input),
-            Err(Refusal::Empty) if self.manner == Manner::Typed => self.said_ready = false,
+            // It asks for nothing: files often end with one.
+            Err(Refusal::Empty) => self.said_ready = false,
             Err(refusal) => {
                 self.said_ready = false;
                 self.turns.push_back(Turn::Other(Said::NotTaken { line: number, refusal }));
@@ -226,13 +232,13 @@ impl Conversation {
         self.turns.push_back(turn);
     }
 
-    fn heard(&mut self, heard: Heard) -> Said {
+    fn heard(&mut self, line: u64, heard: Heard) -> Said {
         match heard {
             Heard::Tokens(tokens) => Said::Tokens(tokens),
             Heard::Reply(reply) => Said::Reply(reply),
             Heard::End(end) => {
                 self.turns.pop_front();
-                Said::Ended(end)
+                Said::Ended { line, end }
             }
             Heard::Left(run) => {
                 self.turns.pop_front();
@@ -247,9 +253,9 @@ fn nobody() -> Failure {
     Failure::new(FailureKind::NotFound, message)
 }
 
-async fn hear(hearing: Option<&Hearing>) -> Heard {
-    match hearing {
-        Some(hearing) => hearing.next().await,
+async fn hear(turn: Option<&(u64, Hearing)>) -> (u64, Heard) {
+    match turn {
+        Some((line, hearing)) => (*line, hearing.next().await),
         None => std::future::pending().await,
     }
 }

@@ -193,18 +193,19 @@ impl Drawn<'_> {
 
     /// Draws the steps of a block one after the other and returns the first, if there is one.
     fn block(&mut self, block: BlockNumber) -> Option<String> {
-        let mut before: Option<String> = None;
+        let mut before: Option<(String, &Step)> = None;
         let mut first = None;
         for number in self.flow.block(block).to_vec() {
             let flow = self.flow;
             let step = flow.step(number);
             let id = self.step(step);
-            let label = step.when.as_ref().map_or_else(String::new, |when| format!("when {}", when.source()));
-            if let Some(before) = &before {
-                self.sketch.arrow(before, &id, &label, Line::Next);
+            if let Some((before, step)) = &before {
+                // Nothing comes after a failure: it goes on where there was none.
+                let label = if matches!(step.verb, Verb::Fail(_)) && step.when.is_some() { "else" } else { "" };
+                self.sketch.arrow(before, &id, label, Line::Next);
             }
             first.get_or_insert_with(|| id.clone());
-            before = Some(id);
+            before = Some((id, step));
         }
         first
     }
@@ -237,6 +238,8 @@ impl Drawn<'_> {
             Verb::Each(each) => format!("each {}", each.name),
             Verb::Sleep(_) => "sleep".to_owned(),
         };
+        // In the box, as no arrow that leads to a step is its alone: the first of a flow is led to by each trigger.
+        let label = step.when.as_ref().map_or_else(|| label.clone(), |when| format!("{label}\nwhen {}", when.source()));
         self.nodes.push(Node { id: id.clone(), label, shape: Shape::Step });
         match &step.verb {
             Verb::Run(run) => {

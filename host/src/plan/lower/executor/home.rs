@@ -3,10 +3,11 @@
 use super::Executors;
 use crate::model::diagnostic::Diagnostic;
 use crate::model::executor::Home;
+use crate::model::port::UNKNOWN_BUILTIN;
 use crate::plan::codes;
 use crate::plan::lower::template::Compiler;
 use crate::plan::raw::{Table, closest, keys, list};
-use crate::plan::source::{Key, Node, Span};
+use crate::plan::source::{Key, Node, Span, Style};
 
 impl Executors<'_> {
     /// The one home that is named, and where; what is wrong with it is said.
@@ -17,7 +18,9 @@ impl Executors<'_> {
             [one] => (&one.0, &one.1),
             [] => {
                 // Of a misspelt key it was said already what it should be.
-                if !table.entries.iter().any(|(key, _)| closest(&key.name, keys::HOMES.iter().copied()).is_some()) {
+                let is_slip =
+                    |key: &Key| !keys::EXECUTOR.contains(&key.name.as_str()) && closest(&key.name, keys::HOMES.iter().copied()).is_some();
+                if !table.entries.iter().any(|(key, _)| is_slip(key)) {
                     findings.error(
                         codes::MISSING_KEY,
                         table.span,
@@ -42,7 +45,9 @@ impl Executors<'_> {
                 return None;
             };
             let first_line = findings.place(findings.file.within(scalar, node.span, 0, 1)).line;
-            return Some((Home::Script { text: text.into(), file: findings.file.path.clone(), first_line }, node.span));
+            let quote = usize::from(matches!(scalar.style, Style::Single | Style::Double));
+            let span = Span { start: node.span.start + quote, ..node.span };
+            return Some((Home::Script { text: text.into(), file: findings.file.path.clone(), first_line }, span));
         }
         let text = findings.literal_text(node, &format!("`{}`", key.name), "a path")?;
         let home = match key.name.as_str() {
@@ -54,7 +59,7 @@ impl Executors<'_> {
                 if !known.contains(&text) {
                     let help = closest(text, known.iter().copied())
                         .map_or_else(|| format!("built-ins are {}", list(&known)), |near| format!("did you mean `{near}`?"));
-                    findings.error(codes::UNKNOWN_EXECUTOR, node.span, format!("there is no built-in `{text}`"), help);
+                    findings.error(UNKNOWN_BUILTIN, node.span, format!("there is no built-in `{text}`"), help);
                     return None;
                 }
                 Home::Builtin(text.to_owned())

@@ -103,12 +103,12 @@ async fn replies_come_in_the_order_of_the_lines() {
     engine.requester(0).0.reply(&Value::string("of a"));
     let end_a = engine.end(0, RunOutcome::Succeeded);
     assert_eq!(said(&mut conversation).await, Said::Reply(Value::string("of a")));
-    assert_eq!(said(&mut conversation).await, Said::Ended(end_a));
+    assert_eq!(said(&mut conversation).await, Said::Ended { line: 1, end: end_a });
     assert_eq!(said(&mut conversation).await, Said::Reply(Value::string("of b")));
-    assert_eq!(said(&mut conversation).await, Said::Ended(end_b));
+    assert_eq!(said(&mut conversation).await, Said::Ended { line: 2, end: end_b });
     settle(&mut conversation, &engine, 3).await;
     let end_c = engine.end(2, RunOutcome::Succeeded);
-    assert_eq!(said(&mut conversation).await, Said::Ended(end_c), "the end of the input waits for the last");
+    assert_eq!(said(&mut conversation).await, Said::Ended { line: 3, end: end_c }, "the end of the input waits for the last");
     assert_eq!(said(&mut conversation).await, Said::Over);
     assert_eq!(said(&mut conversation).await, Said::Over);
 }
@@ -124,7 +124,7 @@ async fn an_interruption_cancels_what_is_shown_and_nothing_else() {
     let (_, first) = engine.requester(0);
     assert_eq!(*engine.cancelled.lock().expect("nobody panicked"), [first]);
     let end = engine.end(0, RunOutcome::Cancelled { reason: CancelReason::Requested });
-    assert_eq!(said(&mut conversation).await, Said::Ended(end));
+    assert_eq!(said(&mut conversation).await, Said::Ended { line: 1, end });
 }
 
 #[tokio::test]
@@ -138,13 +138,23 @@ async fn a_typed_line_is_taken_at_once_and_an_empty_one_asks_again() {
 }
 
 #[tokio::test]
-async fn a_line_that_is_not_taken_holds_up_no_other() {
+async fn a_line_of_a_pipe_that_says_nothing_is_overlooked_and_counted() {
     let engine = Engine::new(8);
-    let mut conversation = conversation(&engine, b"\nhi\n", Manner::Piped);
-    assert_eq!(said(&mut conversation).await, Said::NotTaken { line: 1, refusal: Refusal::Empty });
+    let mut conversation = conversation(&engine, b"\n \nhi\n\n", Manner::Piped);
     settle(&mut conversation, &engine, 1).await;
     let end = engine.end(0, RunOutcome::Succeeded);
-    assert_eq!(said(&mut conversation).await, Said::Ended(end));
+    assert_eq!(said(&mut conversation).await, Said::Ended { line: 3, end });
+    assert_eq!(said(&mut conversation).await, Said::Over);
+}
+
+#[tokio::test]
+async fn a_line_that_is_not_taken_holds_up_no_other() {
+    let engine = Engine::new(8);
+    let mut conversation = conversation(&engine, b"\xff\nhi\n", Manner::Piped);
+    assert_eq!(said(&mut conversation).await, Said::NotTaken { line: 1, refusal: Refusal::NotUtf8 { offset: 0 } });
+    settle(&mut conversation, &engine, 1).await;
+    let end = engine.end(0, RunOutcome::Succeeded);
+    assert_eq!(said(&mut conversation).await, Said::Ended { line: 2, end });
     assert_eq!(said(&mut conversation).await, Said::Over);
 }
 
@@ -171,6 +181,6 @@ async fn one_given_message_is_a_conversation_too() {
     let mut conversation = Conversation::once(Value::map([("text", Value::string("hi"))]), engine.clone(), target);
     settle(&mut conversation, &engine, 1).await;
     let end = engine.end(0, RunOutcome::Succeeded);
-    assert_eq!(said(&mut conversation).await, Said::Ended(end));
+    assert_eq!(said(&mut conversation).await, Said::Ended { line: 1, end });
     assert_eq!(said(&mut conversation).await, Said::Over);
 }
