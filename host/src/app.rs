@@ -15,6 +15,7 @@ mod signal;
 mod taking_up;
 pub mod views;
 
+use std::mem::discriminant;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -77,6 +78,11 @@ impl Settings {
     pub fn new(files: Vec<PathBuf>, data: PathBuf) -> Self {
         Self { files, data: Some(data), watch: false, integrity: Integrity::default(), environment: Environment::default() }
     }
+
+    /// The data folder that they amount to.
+    pub fn data_folder(&self) -> PathBuf {
+        self.data.clone().unwrap_or_else(|| default_folder(&self.files))
+    }
 }
 
 /// Everything that runs. It must be stopped with [`stop`](Self::stop): dropping it leaves runs that are not durable unfinished.
@@ -106,23 +112,20 @@ impl Drop for Telling {
     }
 }
 
-/// Whether there is room for new runs where the journal is.
+/// Whether the journal takes new runs: it does not where there is no room, or while another program holds it.
 pub struct Room {
-    why: watch::Receiver<Option<String>>,
+    now: watch::Receiver<Health>,
     /// What was said last.
-    is_short: bool,
+    said: Health,
 }
 
 impl Room {
-    /// Waits until that changes: why there is none, or `None` when there is again. For ever if it does not. Dropping the wait loses nothing.
-    pub async fn changed(&mut self) -> Option<String> {
-        let is_short = self.is_short;
-        let changed = self.why.wait_for(|why| why.is_some() != is_short).await.map(|why| why.clone());
+    /// Waits until that changes: what it was, and what it is. For ever if it does not. Dropping the wait loses nothing.
+    pub async fn changed(&mut self) -> (Health, Health) {
+        let said = discriminant(&self.said);
+        let changed = self.now.wait_for(|now| discriminant(now) != said).await.map(|now| now.clone());
         match changed {
-            Ok(why) => {
-                self.is_short = why.is_some();
-                why
-            }
+            Ok(now) => (std::mem::replace(&mut self.said, now.clone()), now),
             // It was closed.
             Err(_) => std::future::pending().await,
         }
@@ -144,9 +147,24 @@ impl App {
     /// # Errors
     /// The data folder cannot be made or written to, or another host has it, or an executor home cannot be set up. The failure's code is the diagnostic's.
     pub fn new(settings: Settings) -> Result<Self, Failure> {
-        let data = settings.data.unwrap_or_else(|| default_folder(&settings.files));
+        let data = settings.data_folder();
         data::prepare(&data)?;
         let owner = owner::own(&data)?;
+        Self::of(owner, data, settings)
+    }
+
+    /// The same, right after the last host was killed: while the system takes that one apart, it is waited for.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub async fn after_the_last(settings: Settings) -> Result<Self, Failure> {
+        let data = settings.data_folder();
+        data::prepare(&data)?;
+        let owner = owner::own_when_left(&data, &RealClock::new(), owner::is_ending).await?;
+        Self::of(owner, data, settings)
+    }
+
+    fn of(owner: Owner, data: PathBuf, settings: Settings) -> Result<Self, Failure> {
         let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
         let random: Arc<dyn Random> = Arc::new(SystemRandom::new());
         let telemetry = Telemetry::new();
@@ -294,7 +312,7 @@ impl App {
     pub fn troubles(&self) -> Vec<Failure> {
         let suspicion = match self.store.health() {
             Health::Suspect(why) => Some(store::suspicion(&self.data, &why)),
-            Health::Good | Health::Full(_) | Health::Broken(_) => None,
+            Health::Good | Health::Full(_) | Health::Held(_) | Health::Broken(_) => None,
         };
         data::warning(&self.data).into_iter().chain(suspicion).collect()
     }
@@ -307,7 +325,7 @@ impl App {
 
     /// What people have to know of the room that the journal has, when that changes; see [`Room`].
     pub fn room(&self) -> Room {
-        Room { why: self.store.short(), is_short: false }
+        Room { now: self.store.short(), said: Health::Good }
     }
 
     /// Whether files are watched.

@@ -9,7 +9,7 @@ mod router;
 mod server;
 mod socket;
 
-pub use client::{Client, LONGEST_LIST};
+pub use client::{Client, LONGEST_LIST, SILENT};
 pub use look::{Looked, look};
 pub use request::{
     Answer, FewRequest, LONGEST_ANSWER, LONGEST_REQUEST, NOT_UNDERSTOOD, OneRequest, Request, RetryRequest, SendRequest, VERSION,

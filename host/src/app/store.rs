@@ -14,9 +14,6 @@ pub const DATA_LOSS_SUSPECTED: &str = "E0735";
 /// The code of a folder in which no host has kept anything.
 pub const NO_JOURNAL: &str = "E0736";
 
-/// The code of a journal that cannot be written any more, so that the host ends.
-pub const BROKEN: &str = "E0739";
-
 /// What people are told of a host that takes nothing, since something of its journal may be lost.
 pub(super) fn suspicion(data: &Path, why: &str) -> Failure {
     let message = format!(
@@ -32,7 +29,7 @@ pub(super) fn broken(data: &Path, why: &str) -> Failure {
         "the journal in {} cannot be written any more: {why}; nothing that was acknowledged is lost; see to that disk, and start it again",
         data.display()
     );
-    Failure::new(FailureKind::Permanent, message).with_code(BROKEN)
+    Failure::new(FailureKind::Permanent, message).with_code(sqlite::BAD_DISK)
 }
 
 /// Whether all is there that was acknowledged. A host may use the folder meanwhile. Blocks.
@@ -93,7 +90,7 @@ pub fn accept_loss(data: &Path, yes: bool) -> Result<Acceptance, Failure> {
 }
 
 fn there(data: &Path) -> Result<(), Failure> {
-    if data.join(FILE).is_file() {
+    if sqlite::is_there(data)? {
         return Ok(());
     }
     let message = format!("there is no journal in {}; name the data folder of a host with --data DIR", data.display());

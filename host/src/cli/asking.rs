@@ -14,7 +14,8 @@ use super::run::cannot_begin;
 use super::typed::Typed;
 use crate::app::DATA_FOLDER;
 use crate::app::views::archive;
-use crate::control::{Client, Request, look};
+use crate::clock::RealClock;
+use crate::control::{Client, Request, SILENT, look};
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::value::Value;
 
@@ -39,6 +40,21 @@ impl From<Failure> for Broken {
         Self::Refused(failure)
     }
 }
+
+/// What is said where the journal is looked at, and no host is asked.
+#[derive(Clone, Copy)]
+struct Instead {
+    /// Why, of each run.
+    why: &'static str,
+    /// Why, before the data folder's name.
+    of: &'static str,
+    /// What it is that is seen.
+    what: &'static str,
+}
+
+const NO_HOST: Instead = Instead { why: "no host runs", of: "no host runs on", what: "this is what the last one left" };
+const NO_ANSWER: Instead =
+    Instead { why: "its host does not answer", of: "no answer comes from the host of", what: "this is what its journal has" };
 
 /// A data folder that is asked.
 pub(super) struct Source {
@@ -75,9 +91,13 @@ impl Source {
     pub(super) async fn list<T: DeserializeOwned>(&self, request: &Request) -> Result<(Vec<T>, u64), Broken> {
         let mut client = match Client::connect(&self.data).await {
             Ok(client) => client,
-            Err(failure) => return self.left(request, failure).await,
+            Err(failure) => return self.left(request, failure, NO_HOST).await,
         };
-        Ok(client.list(request).await?)
+        match client.list(request, &RealClock::new()).await {
+            // One that stands still holds nothing that the journal does not have, but for runs that are not durable.
+            Err(failure) if failure.code.as_deref() == Some(SILENT) => self.left(request, failure, NO_ANSWER).await,
+            listed => Ok(listed?),
+        }
     }
 
     /// The one thing that is told.
@@ -90,15 +110,16 @@ impl Source {
         items.pop().ok_or_else(nothing)
     }
 
-    /// The same from what the last host left.
-    async fn left<T: DeserializeOwned>(&self, request: &Request, no_host: Failure) -> Result<(Vec<T>, u64), Broken> {
+    /// The same from what the last host left, or has kept so far, with a line that says so.
+    async fn left<T: DeserializeOwned>(&self, request: &Request, no_host: Failure, instead: Instead) -> Result<(Vec<T>, u64), Broken> {
         if !request.only_looks() {
             return Err(Broken::Unopened(no_host));
         }
-        let views = environment::read(None).and_then(|environment| archive(&self.data, environment)).map_err(Broken::Unopened)?;
+        let views =
+            environment::read(None).and_then(|environment| archive(&self.data, environment, instead.why)).map_err(Broken::Unopened)?;
         let Some(looked) = look(request, &views).await else { return Err(Broken::Unopened(no_host)) };
         let (items, more) = looked?;
-        say(&format!("no host runs on the data folder {}; this is what the last one left\n", self.data.display()));
+        say(&format!("{} the data folder {}; {}\n", instead.of, self.data.display(), instead.what));
         let read = |item: &Value| serde_json::from_str(item.text()).map_err(io::Error::from);
         Ok((items.iter().map(read).collect::<Result<_, _>>()?, more))
     }

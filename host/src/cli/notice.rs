@@ -9,6 +9,7 @@ use crate::model::activation::RunOutcome;
 use crate::model::failure::Failure;
 use crate::model::happening::{Happening, RunLabel, Unheard, What};
 use crate::model::id::{RunId, StepId};
+use crate::model::port::Health;
 
 /// The line for a happening, if people want to know of it while they talk.
 pub(super) fn line(happening: &Happening, style: Style) -> Option<String> {
@@ -94,15 +95,21 @@ pub(super) fn resumes(run: RunId) -> String {
     format!("pipehost runs resume {run} tries that again, pipehost runs show {run} tells all")
 }
 
-/// The room where the journal is has gone, or has come back.
-pub(super) fn room(why_none: Option<&str>) -> String {
-    match why_none {
-        Some(why) => format!(
+/// The journal takes no new runs any more, or takes them again.
+pub(super) fn room(was: &Health, now: &Health) -> Option<String> {
+    Some(match (was, now) {
+        (_, Health::Full(why)) => format!(
             "there is no room where the data folder is ({}): new runs are refused, and runs under way go on; make room there",
             harmless(why)
         ),
-        None => "there is room again where the data folder is: new runs are taken".to_owned(),
-    }
+        (_, Health::Held(why)) => format!(
+            "another program holds the journal in the data folder ({}): new runs are refused, and runs under way wait; end that program, or wait until it is done",
+            harmless(why)
+        ),
+        (Health::Full(_), Health::Good) => "there is room again where the data folder is: new runs are taken".to_owned(),
+        (Health::Held(_), Health::Good) => "nobody else holds the journal any more: new runs are taken".to_owned(),
+        _ => return None,
+    })
 }
 
 /// What a host that has ended left for its next start.
@@ -222,6 +229,18 @@ mod tests {
             ))
         );
         assert_eq!(ended(failed, None), None, "whoever waited for it was told");
+    }
+
+    #[test]
+    fn that_new_runs_are_refused_is_said_with_its_cause_and_so_is_its_end() {
+        let why = || "why".to_owned();
+        let (full, held) = (Health::Full(why()), Health::Held(why()));
+        let said = |was: &Health, now: &Health| room(was, now).expect("it is worth a line");
+        assert!(said(&Health::Good, &full).starts_with("there is no room where the data folder is (why)"));
+        assert!(said(&full, &held).starts_with("another program holds the journal in the data folder (why)"));
+        assert_eq!(said(&full, &Health::Good), "there is room again where the data folder is: new runs are taken");
+        assert_eq!(said(&held, &Health::Good), "nobody else holds the journal any more: new runs are taken");
+        assert_eq!(room(&Health::Good, &Health::Good), None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -10,6 +11,10 @@ use tokio::net::UnixStream;
 use super::request::{Answer, LONGEST_ANSWER, LONGEST_REQUEST, Request, not_understood, refuse};
 use super::socket::{self, NO_HOST};
 use crate::model::failure::{Failure, FailureKind};
+use crate::model::port::Clock;
+
+/// The code of a host that does not answer one who only looks.
+pub const SILENT: &str = "E0726";
 
 /// The most items that one list has.
 pub const LONGEST_LIST: usize = 1 << 20;
@@ -18,6 +23,10 @@ pub const LONGEST_LIST: usize = 1 << 20;
 pub struct Client {
     stream: BufReader<UnixStream>,
 }
+
+/// So long at most the host is waited for with each answer to a request that only looks. One that stands still, as one that was stopped by a signal,
+/// answers nobody.
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Client {
     /// Connects to the host whose data is in this folder. Must be called within a Tokio runtime.
@@ -41,15 +50,25 @@ impl Client {
         self.stream.write_all(line.as_bytes()).await.map_err(|error| gone(&error))
     }
 
-    /// Asks for a list or for one thing, and reads the answers to their end: what was asked for, and how much more there is.
+    /// Asks for a list or for one thing, and reads the answers to their end: what was asked for, and how much more there is. Where the request only looks,
+    /// each answer is waited for so long as [`PATIENCE`] says.
     ///
     /// # Errors
-    /// The host refused it, as with [`ask`](Self::ask) and [`next`](Self::next), or it is longer than [`LONGEST_LIST`].
-    pub async fn list<T: DeserializeOwned>(&mut self, request: &Request) -> Result<(Vec<T>, u64), Failure> {
+    /// The host refused it, as with [`ask`](Self::ask) and [`next`](Self::next), or it is longer than [`LONGEST_LIST`]; with [`SILENT`]: it has not answered.
+    pub async fn list<T: DeserializeOwned>(&mut self, request: &Request, clock: &dyn Clock) -> Result<(Vec<T>, u64), Failure> {
         self.ask(request).await?;
         let mut items = Vec::new();
         loop {
-            match self.next().await? {
+            let answer = if request.only_looks() {
+                tokio::select! {
+                    biased;
+                    answer = self.next() => answer,
+                    () = clock.sleep_until(clock.now() + PATIENCE) => return Err(silent()),
+                }
+            } else {
+                self.next().await
+            };
+            match answer? {
                 Answer::Item { item } if items.len() < LONGEST_LIST => {
                     items.push(serde_json::from_str(item.text()).map_err(|_| not_understood())?);
                 }
@@ -74,6 +93,37 @@ impl Client {
     }
 }
 
+fn silent() -> Failure {
+    let message =
+        format!("the host has not answered for {} s; see whether it was stopped by a signal, or its machine is busy", PATIENCE.as_secs());
+    Failure::new(FailureKind::Timeout, message).with_code(SILENT)
+}
+
 fn gone(error: &io::Error) -> Failure {
     Failure::new(FailureKind::Transient, format!("the host went away before it had answered ({error})")).with_code(NO_HOST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::RunsWanted;
+    use crate::clock::{Activity, VirtualClock};
+    use crate::model::value::Value;
+
+    #[tokio::test]
+    async fn a_host_that_stands_still_is_not_waited_for_for_ever_by_one_who_only_looks() {
+        let (ours, theirs) = UnixStream::pair().expect("the system has sockets");
+        let mut client = Client { stream: BufReader::new(ours) };
+        let clock = VirtualClock::new(Activity::new());
+        let (began, request) = (clock.now(), Request::Runs(RunsWanted::default()));
+        let (asked, ()) = tokio::join!(client.list::<Value>(&request, &clock), async {
+            while clock.sleepers() == 0 {
+                tokio::task::yield_now().await;
+            }
+            clock.advance(PATIENCE).await;
+        });
+        assert_eq!(asked.expect_err("nobody answers").code.as_deref(), Some(SILENT));
+        assert_eq!(clock.now().since(began), PATIENCE);
+        drop(theirs);
+    }
 }

@@ -12,6 +12,8 @@ pub const STORE_SUSPECT: &str = "E0751";
 pub const STORE_TOO_LARGE: &str = "E0752";
 /// The code of a run that was not begun because the store is broken.
 pub const STORE_BROKEN: &str = "E0753";
+/// The code of a run that was not begun because another program holds the store.
+pub const STORE_HELD: &str = "E0762";
 /// The code of a run that cannot be resumed, done again or called off, and of a dead letter that cannot be replayed.
 pub const NOT_AGAIN: &str = "E0754";
 /// The code of something that is asked of a run, or that a run needs, where the store does not give what it has of it or does not take the answer.
@@ -23,15 +25,14 @@ pub const STORE_STOPS: &str = "E0761";
 pub fn refusal(error: &StoreError) -> Failure {
     let (kind, code, way_out) = match error {
         StoreError::Full(_) => (FailureKind::Rejected, STORE_FULL, "make room where the data folder is, and try again"),
+        StoreError::Busy(_) => {
+            (FailureKind::Rejected, STORE_HELD, "end the program that holds it, or wait until it is done, and try again")
+        }
         StoreError::Suspect(_) => {
             (FailureKind::Rejected, STORE_SUSPECT, "see `pipehost store verify`; `pipehost store accept-loss` goes on without what is lost")
         }
         StoreError::TooLarge { .. } => (FailureKind::Invalid, STORE_TOO_LARGE, "put large content into a file, and pass its path"),
-        StoreError::OutOfOrder { .. }
-        | StoreError::Fenced { .. }
-        | StoreError::Unreadable(_)
-        | StoreError::Busy(_)
-        | StoreError::Broken(_) => {
+        StoreError::OutOfOrder { .. } | StoreError::Fenced { .. } | StoreError::Unreadable(_) | StoreError::Broken(_) => {
             (FailureKind::Permanent, STORE_BROKEN, "end pipehost and start it again; if that does not help, see `pipehost store verify`")
         }
     };
@@ -100,6 +101,12 @@ mod tests {
                 StoreError::Full("the disk has 1 MiB left".to_owned()),
                 "E0750",
                 "nothing was started: the store is full: the disk has 1 MiB left; make room where the data folder is, and try again",
+            ),
+            (
+                StoreError::Busy("database is locked".to_owned()),
+                "E0762",
+                "nothing was started: somebody else holds the store: database is locked; end the program that holds it, or wait until it is \
+                 done, and try again",
             ),
             (
                 StoreError::Suspect("rows 3 to 5 are missing".to_owned()),

@@ -29,6 +29,7 @@ mod runs_row;
 mod salvage;
 mod schema;
 mod seal;
+mod sealed;
 mod serving;
 mod shortage;
 mod sum;
@@ -58,9 +59,9 @@ use crate::model::record::{Batch, Fact, InboxKey, Kept, Room, Write};
 use crate::model::time::Timestamp;
 
 pub use accept::{Accepted, NOT_ACCEPTED, accept_loss};
-pub use archive::{Archive, NO_JOURNAL};
+pub use archive::{Archive, NO_JOURNAL, is_there};
 pub use backup::{NO_BACKUP, backup};
-pub use connection::CANNOT_OPEN;
+pub use connection::{BAD_DISK, CANNOT_OPEN, NO_ROOM};
 pub use export::{NotExported, export};
 pub use findings::{Findings, MOST_PROBLEMS, Problem};
 pub use marking::{EVERY, Integrity};
@@ -158,24 +159,29 @@ impl SqliteStore {
     /// Opens the journal in a data folder that is there, and makes it if there is none. Blocks; must be called within a Tokio runtime.
     ///
     /// # Errors
-    /// With [`CANNOT_OPEN`], [`NEWER`], [`NOT_UPGRADED`] or [`NO_KEY`] as its code, the file's name and the way out.
+    /// With [`CANNOT_OPEN`], [`NO_ROOM`], [`BAD_DISK`], [`NEWER`], [`NOT_UPGRADED`] or [`NO_KEY`] as its code, the file's name and the way out.
     pub fn open(folder: &Path, clock: &Arc<dyn Clock>, secrets: Secrets, options: Options) -> Result<Self, Failure> {
         let path = folder.join(FILE);
         let payloads = Payloads::of(folder, options.lasting);
-        let opening = opening::open(&path, options, &payloads)?;
+        let ballast = Ballast::of(folder, options.ballast);
+        let opening = opening::open_at_any_rate(&path, options, &payloads, &ballast)?;
         if options.lasting {
             // The name of a file that was made just now lasts as what is in it does.
             let synced = File::open(folder).and_then(|folder| folder.sync_all());
-            synced.map_err(|error| connection::cannot_open(&path, &error.to_string(), "check that disk"))?;
+            synced.map_err(|error| connection::of_system(folder, &error, "check that disk"))?;
         }
-        let sealer = Arc::new(Sealer::of(folder, secrets)?);
+        let sealer = Arc::new(match &opening {
+            Opening::Good(_) => Sealer::of(folder, secrets)?,
+            // Whoever only reads has no use for a new key, and one that is to be put back must find its place free.
+            Opening::Suspect(_) => Sealer::if_there(folder, secrets)?.unwrap_or_else(Sealer::none),
+        });
         let queue = Arc::new(Queue::new());
         let runtime = Handle::try_current().ok();
         let tidier = runtime.as_ref().zip(options.tidy_every).map(|(runtime, every)| tidy_every(runtime, every, clock, &queue));
         let around = Around {
             queue: Arc::clone(&queue),
             payloads: payloads.clone(),
-            shortage: Shortage::new(Ballast::of(folder, options.ballast), Arc::clone(clock), runtime),
+            shortage: Shortage::new(ballast, Arc::clone(clock), runtime),
             retention: options.retention,
             clock: Arc::clone(clock),
         };
@@ -241,8 +247,8 @@ impl SqliteStore {
         }
     }
 
-    /// Why there is no room for new runs; `None` while there is. Told anew when that changes.
-    pub fn short(&self) -> watch::Receiver<Option<String>> {
+    /// Whether new runs are taken: [`Health::Good`], or [`Health::Full`] or [`Health::Held`] with the reason. Told anew when that changes.
+    pub fn short(&self) -> watch::Receiver<Health> {
         self.0.queue.short()
     }
 

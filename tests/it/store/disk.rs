@@ -127,6 +127,74 @@ fn a_full_disk_refuses_what_is_new_finishes_what_is_under_way_and_goes_on_when_t
     fill_and_free(program, &bench.path("data"), || fs::write(&file, "").expect("written"));
 }
 
+#[test]
+fn a_start_on_a_full_disk_goes_on_with_what_is_under_way_and_takes_nothing_new_until_there_is_room() {
+    let room = tempfile::tempdir().expect("a folder");
+    let file = room.path().join("room");
+    let bench = on_a_disk("/data/", &[]);
+    let mut program = bench.start(&RUN);
+    program.say("slow");
+    let slow = program.event("run_started")["run"].clone();
+    program.signal("KILL");
+    drop(program.finish());
+    // Not one file may grow by one byte, but for what the ballast gives back.
+    let full = [("SHIM_BUDGET", "0"), ("SHIM_ROOM", &file.to_string_lossy())];
+    let mut program = bench.start_with(&full, &RUN);
+    let ended = program.event("run_ended");
+    assert_eq!((&ended["run"], &ended["outcome"]), (&slow, &"succeeded".into()), "{}", program.errors.so_far());
+    program.errors.expect("there is no room where the data folder is (");
+    program.say("new");
+    assert!(is_refused(&answer(&program)));
+    assert!(!bench.path("data/ballast").exists());
+    fs::write(&file, "").expect("written");
+    until_taken(&mut program, "there is room");
+    program.finish().says(&["there is room again where the data folder is: new runs are taken"]);
+    assert_eq!(fs::metadata(bench.path("data/ballast")).expect("it is held again").len(), 4 << 20);
+    bench.run(&["store", "verify", "--data", "data"], b"").ends_with(0);
+    assert_eq!(lost(&[ended], &bench.path("data")), Vec::<String>::new());
+}
+
+#[test]
+fn a_full_disk_without_a_ballast_refuses_the_start_with_its_cause() {
+    let bench = on_a_disk("/data/", &[]);
+    bench.run(&RUN, b"a line\n").ends_with(0);
+    fs::remove_file(bench.path("data/ballast")).expect("it was made");
+    let mut program = bench.start_with(&[("SHIM_BUDGET", "0")], &RUN);
+    program.end_input();
+    program.finish().ends_with(3).says(&["error[E0734]", "make room on that disk"]);
+    bench.run(&RUN, b"a line\n").ends_with(0);
+}
+
+#[test]
+fn a_disk_that_fails_in_the_first_start_of_a_folder_is_named_and_the_next_start_finds_nothing_missing() {
+    for nth in 1..=8 {
+        let bench = on_a_disk("/data/", &[("SHIM_FAIL_SYNC", &nth.to_string())]);
+        let finished = bench.run(&RUN, b"");
+        finished.ends_with(3).says(&["error[E0739]", "see to that disk"]);
+        go_on(&bench.path("data"), b"a line\n").ends_with(0);
+        bench.run(&["store", "verify", "--data", "data"], b"").ends_with(0);
+    }
+}
+
+#[test]
+fn a_journal_that_another_program_holds_is_no_full_disk_and_is_written_again_once_it_is_free() {
+    let bench = bench();
+    let mut program = bench.start(&RUN);
+    until_taken(&mut program, "first");
+    let other = rusqlite::Connection::open(bench.path("data/journal.db")).expect("it is there");
+    other.execute_batch("BEGIN IMMEDIATE").expect("nobody writes");
+    program.say("held");
+    let refused = answer(&program);
+    let reason = refused["reason"].as_str().unwrap_or_default().to_owned();
+    assert!(refused["event"] == "not_admitted" && reason.contains("somebody else holds the store"), "{refused}");
+    assert!(!reason.contains("room") && !reason.contains("full"), "{reason}");
+    program.errors.expect("another program holds the journal in the data folder (");
+    other.execute_batch("COMMIT").expect("it is held by it");
+    program.errors.expect("nobody else holds the journal any more: new runs are taken");
+    until_taken(&mut program, "free");
+    assert!(!program.finish().err.contains("make room"));
+}
+
 /// Whether this user may mount a disk of their own, as in most places where tests run.
 pub(crate) fn may_mount() -> bool {
     let mount = ["--user", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"];

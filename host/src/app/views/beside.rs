@@ -44,21 +44,22 @@ impl Beside for Host {
     }
 }
 
-/// Views of the runs that the last host left in a data folder. Must be called within a Tokio runtime.
+/// Views of the runs that the last host left in a data folder; `why` says in words why none is asked. Must be called within a Tokio runtime.
 ///
 /// # Errors
 /// There is none, or it cannot be read; see [`Archive::open`].
-pub fn archive(data: &Path, environment: Environment) -> Result<Views, Failure> {
+pub fn archive(data: &Path, environment: Environment, why: &'static str) -> Result<Views, Failure> {
     let store: Arc<dyn Store> = Arc::new(Archive::open(data)?);
     let (clock, sink): (Arc<dyn Clock>, Arc<dyn Sink>) = (Arc::new(RealClock::new()), Arc::new(Telemetry::new()));
     let environment = Arc::new(environment);
     let registry = Arc::new(registry(data, &environment, &clock, &sink)?);
     let pinned = Pinned::new(Arc::clone(&store), registry, environment);
-    Ok(Views::new(store, Arc::new(Nobody { pinned })))
+    Ok(Views::new(store, Arc::new(Nobody { pinned, why })))
 }
 
 struct Nobody {
     pinned: Pinned,
+    why: &'static str,
 }
 
 impl Beside for Nobody {
@@ -68,7 +69,7 @@ impl Beside for Nobody {
 
     /// Nothing goes on.
     fn stalled(&self, _: RunId, status: &Status) -> Option<String> {
-        Some(format!("no host runs; it was {status}"))
+        Some(format!("{}; it was {status}", self.why))
     }
 }
 
@@ -86,7 +87,7 @@ mod tests {
     #[tokio::test]
     async fn what_a_host_left_is_listed_and_told_without_one() {
         let folder = tempfile::tempdir().expect("a folder");
-        let refused = archive(folder.path(), Environment::default()).err().expect("nothing was kept in it");
+        let refused = archive(folder.path(), Environment::default(), "no host runs").err().expect("nothing was kept in it");
         assert_eq!(refused.code.as_deref(), Some(NO_JOURNAL));
         let run = RunId::new(uuid::Uuid::from_u128(7));
         let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
@@ -114,7 +115,7 @@ mod tests {
         store.commit(Batch::of(run, 0, Arc::new(facts))).await.expect("kept");
         store.close();
         drop(store);
-        let views = archive(folder.path(), Environment::default()).expect("it can be looked at");
+        let views = archive(folder.path(), Environment::default(), "no host runs").expect("it can be looked at");
         let listed = views.runs(&RunsWanted { limit: 5, ..RunsWanted::default() }).await.expect("it can be read");
         let stalled = Status::Stalled { reason: "no host runs; it was running".to_owned() };
         assert_eq!(listed.items.iter().map(|row| (row.run, &row.status)).collect::<Vec<_>>(), [(run, &stalled)]);

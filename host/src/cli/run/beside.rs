@@ -56,9 +56,11 @@ impl Beside {
                     Some(told) => if self.note(&told) { return },
                     None => return std::future::pending().await,
                 },
-                why = self.room.changed() => {
-                    self.waiting.keep(self.style.yellow(&notice::room(why.as_deref())));
-                    return;
+                (was, now) = self.room.changed() => {
+                    if let Some(line) = notice::room(&was, &now) {
+                        self.waiting.keep(self.style.yellow(&line));
+                        return;
+                    }
                 }
                 report = next_report(&mut self.reports) => {
                     let mistakes = self.mistakes(&report);

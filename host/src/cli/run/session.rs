@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use super::beside::Beside;
 use super::cannot_begin;
 use super::host::Host;
-use crate::app::{App, Entrance, JOURNAL_UNUSABLE, Left, Outcome, Settings, default_folder, look};
+use crate::app::{App, Entrance, JOURNAL_UNUSABLE, Left, Outcome, Settings, look};
 use crate::cli::banner;
 use crate::cli::exit::{Exit, after_writing, not_started, say};
 use crate::cli::signals::{Signal, Signals};
@@ -83,9 +83,8 @@ impl Session {
             // Before anything is made: a mistyped name must not leave a data folder behind.
             return not_there(settings);
         }
-        let data = settings.data.clone().unwrap_or_else(|| default_folder(&settings.files));
-        let typed = Typed::here(&data);
-        let mut host = match App::new(settings) {
+        let typed = Typed::here(&settings.data_folder());
+        let mut host = match App::after_the_last(settings).await {
             Ok(app) => Host::new(app),
             Err(failure) => return not_started(&typed.failure(&failure)),
         };

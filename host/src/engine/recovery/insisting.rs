@@ -55,7 +55,7 @@ const fn may_pass(error: &StoreError, health: &Health, asked: u32) -> bool {
     match error {
         StoreError::Busy(_) | StoreError::Full(_) => !matches!(health, Health::Broken(_) | Health::Suspect(_)),
         // The store is not broken by what could not be read of it: there may have been too many open files, or no memory.
-        StoreError::Broken(_) => matches!(health, Health::Good | Health::Full(_)) && asked < READS,
+        StoreError::Broken(_) => matches!(health, Health::Good | Health::Full(_) | Health::Held(_)) && asked < READS,
         StoreError::OutOfOrder { .. }
         | StoreError::Fenced { .. }
         | StoreError::TooLarge { .. }

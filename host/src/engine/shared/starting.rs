@@ -271,11 +271,12 @@ fn broken_off() -> Failure {
     Failure::new(FailureKind::Bug, "pipehost made a mistake when it began this run; please report it").with_code("panic")
 }
 
+/// Whether the store takes nothing new at this moment: it has no room, or another program holds it.
 pub(super) const fn is_full(result: &Result<(), StoreError>) -> bool {
-    matches!(result, Err(StoreError::Full(_)))
+    matches!(result, Err(StoreError::Full(_) | StoreError::Busy(_)))
 }
 
-/// Waits until a store that was full may be asked again; false if the host stops first.
+/// Waits until a store that took nothing new may be asked again; false if the host stops first.
 pub(super) async fn is_room_awaited(clock: &Arc<dyn Clock>, stop: &CancelSignal, busy: &mut Busy) -> bool {
     let sleep = clock.sleep_until(clock.now() + FULL);
     busy.rest(async {

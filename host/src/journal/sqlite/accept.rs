@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rusqlite::{Connection, TransactionBehavior, params};
 use serde_json::json;
@@ -11,6 +12,7 @@ use super::findings::Findings;
 use super::mark::{Mark, MarkFile, Reading};
 use super::payload::{self, Payloads};
 use super::salvage::{Salvaged, salvage};
+use super::seal::Sealer;
 use super::verify::mark_path;
 use super::{FILE, connection, guard, schema};
 use crate::model::failure::{Failure, FailureKind};
@@ -61,6 +63,8 @@ pub fn accept_loss(folder: &Path, found: &Findings, now: Timestamp) -> Result<Ac
         refuse(why)
     })?;
     replace(folder, &draft, mark).map_err(|error| refuse(error.to_string()))?;
+    // One that is gone is among what is lost: from here on secrets are sealed with a new one.
+    Sealer::of(folder, Arc::new(|_| None))?;
     Ok(Accepted {
         copy,
         rows: salvaged.rows,

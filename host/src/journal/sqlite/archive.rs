@@ -1,5 +1,7 @@
 //! The journal of a host that does not run, to be looked at only: no thread, no new number, nothing made that is not there.
 
+use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -26,7 +28,7 @@ impl Archive {
     /// `not_found` with [`NO_JOURNAL`]; with [`CANNOT_OPEN`](super::CANNOT_OPEN), or [`NEWER`](super::NEWER) for one of another format.
     pub fn open(folder: &Path) -> Result<Self, Failure> {
         let path = folder.join(FILE);
-        if !path.is_file() {
+        if !is_there(folder)? {
             let shown = folder.display();
             let message = format!(
                 "no host runs on the data folder {shown}, and none has kept anything in it; start one with pipehost run FILE, or name its data folder with --data DIR"
@@ -37,6 +39,21 @@ impl Archive {
         schema::is_of_this_host(&connection, &path)?;
         let sealer = Sealer::to_look(folder)?;
         Ok(Self(Readers::new(path, Arc::new(sealer), Payloads::of(folder, true), None, None)))
+    }
+}
+
+/// Whether a data folder has a journal.
+///
+/// # Errors
+/// With [`CANNOT_OPEN`](super::CANNOT_OPEN): that is not known, as this user may not look into the folder.
+pub fn is_there(folder: &Path) -> Result<bool, Failure> {
+    let path = folder.join(FILE);
+    match fs::metadata(&path) {
+        Ok(file) => Ok(file.is_file()),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            Err(connection::of_system(&path, &error, "do this as the user that the data folder belongs to"))
+        }
+        Err(_) => Ok(false),
     }
 }
 

@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
 use super::findings::Findings;
+use super::seal::Sealer;
 use super::verify::{self, Depth};
 use super::{FILE, connection, guard, payload, seal};
 use crate::model::failure::{Failure, FailureKind};
@@ -25,13 +26,14 @@ const TRIES: usize = 3;
 /// has is what the journal had at one moment. Returns what an examination of the copy finds: a damaged journal has a damaged copy. Blocks.
 ///
 /// # Errors
-/// `failed` with [`NO_BACKUP`]; what was copied up to then is left where it is.
+/// With [`NO_KEY`](super::NO_KEY): the key cannot be used, and a copy with it could not either. `failed` with [`NO_BACKUP`]; what was copied up to then is left where it is.
 pub fn backup(folder: &Path, target: &Path) -> Result<Findings, Failure> {
     let refuse = |why: String| {
         let message =
             format!("the backup {} cannot be made: {why}; name a folder that is empty or not there, on a disk with room", target.display());
         Failure::new(FailureKind::Failed, message).with_code(NO_BACKUP)
     };
+    Sealer::to_look(folder)?;
     let with = |path: &Path, error: &io::Error| refuse(format!("{}: {error}", path.display()));
     match fs::read_dir(target).map(|mut entries| entries.next().is_some()) {
         Ok(true) => return Err(refuse("there is something in it".to_owned())),

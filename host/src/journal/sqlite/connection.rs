@@ -1,10 +1,11 @@
 //! Connections to the journal's file, and what SQLite's errors mean for it.
 
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, Error, ErrorCode, OpenFlags};
+use rusqlite::{Connection, Error, ErrorCode, OpenFlags, ffi};
 
 use super::guard;
 use crate::model::failure::{Failure, FailureKind};
@@ -12,6 +13,10 @@ use crate::model::port::StoreError;
 
 /// The code of a journal that cannot be opened: no SQLite file, damaged, or not to be written to.
 pub const CANNOT_OPEN: &str = "E0730";
+/// The code of a journal that cannot be opened for want of room, though what was held back for that was given.
+pub const NO_ROOM: &str = "E0734";
+/// The code of a journal whose disk does not keep what is written, or does not give what it has.
+pub const BAD_DISK: &str = "E0739";
 
 /// The first version of SQLite without a fault by which a write-ahead log that is begun anew could damage the file.
 const OLDEST_SQLITE: i32 = 3_051_003;
@@ -39,15 +44,72 @@ pub(super) enum Trouble {
     Taken,
 }
 
+/// What is wrong where SQLite, or the system, does not do what it was asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Cause {
+    /// There is no room.
+    NoRoom,
+    /// Another program holds the file.
+    Held,
+    /// The file is not what was written.
+    Damaged,
+    /// The disk does not keep what is written, or does not give what it has.
+    Disk,
+    /// This user may not.
+    Denied,
+    /// Something else.
+    Other,
+}
+
+impl From<&Error> for Cause {
+    fn from(error: &Error) -> Self {
+        let Some(error) = error.sqlite_error() else { return Self::Other };
+        match (error.code, error.extended_code) {
+            // The index of the log could not grow; SQLite does not say why, and it is made with this user's own rights.
+            (ErrorCode::DiskFull, _) | (_, ffi::SQLITE_IOERR_SHMSIZE) => Self::NoRoom,
+            (ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked, _) => Self::Held,
+            (ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt, _) => Self::Damaged,
+            (
+                _,
+                ffi::SQLITE_IOERR
+                | ffi::SQLITE_IOERR_READ
+                | ffi::SQLITE_IOERR_WRITE
+                | ffi::SQLITE_IOERR_FSYNC
+                | ffi::SQLITE_IOERR_DIR_FSYNC
+                | ffi::SQLITE_IOERR_TRUNCATE
+                | ffi::SQLITE_IOERR_CORRUPTFS,
+            ) => Self::Disk,
+            (ErrorCode::ReadOnly | ErrorCode::PermissionDenied, _) => Self::Denied,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl From<&io::Error> for Cause {
+    fn from(error: &io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::NoRoom,
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Self::Denied,
+            // The standard library has no kind for it.
+            _ if error.raw_os_error() == Some(INPUT_OUTPUT) => Self::Disk,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The number that systems have for a disk that fails: `EIO`.
+const INPUT_OUTPUT: i32 = 5;
+
 /// What is said where another host has opened the file.
 const TAKEN: &str = "another host has taken the journal over";
 
 impl From<Error> for Trouble {
     fn from(error: Error) -> Self {
         let text = error.to_string();
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => Self::Full(text),
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Held(text),
+        match Cause::from(&error) {
+            // Where only the index of the log could not grow, the log itself has what was to be written: whether it stands is not known.
+            Cause::NoRoom if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => Self::Full(text),
+            Cause::Held => Self::Held(text),
             _ => Self::Broken(text),
         }
     }
@@ -56,7 +118,8 @@ impl From<Error> for Trouble {
 impl From<Trouble> for StoreError {
     fn from(trouble: Trouble) -> Self {
         match trouble {
-            Trouble::Full(why) | Trouble::Held(why) => Self::Full(why),
+            Trouble::Full(why) => Self::Full(why),
+            Trouble::Held(why) => Self::Busy(why),
             Trouble::Broken(why) => Self::Broken(why),
             Trouble::Taken => Self::Broken(TAKEN.to_owned()),
         }
@@ -66,10 +129,7 @@ impl From<Trouble> for StoreError {
 /// What a reader's error amounts to: it breaks nothing, but what was asked for is not known.
 pub(super) fn unread(error: &Error) -> StoreError {
     let why = format!("the journal cannot be read: {error}");
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy(why),
-        _ => StoreError::Broken(why),
-    }
+    if Cause::from(error) == Cause::Held { StoreError::Busy(why) } else { StoreError::Broken(why) }
 }
 
 /// Opens the one connection that writes. The file is made if it is not there.
@@ -87,7 +147,7 @@ pub(super) fn writer(path: &Path, lasting: bool) -> Result<Connection, Failure> 
     }
     // A file that is there keeps the size it has.
     connection.pragma_update(None, "page_size", PAGE).map_err(refuse)?;
-    let mode: String = connection.query_row("PRAGMA journal_mode=WAL", [], |row| row.get(0)).map_err(refuse)?;
+    let mode = to_log(&connection).map_err(refuse)?;
     if !mode.eq_ignore_ascii_case("wal") {
         let why = format!("its folder cannot hold a write-ahead log (journal mode {mode})");
         return Err(cannot_open(path, &why, "put the data folder on a local disk, with --data DIR"));
@@ -99,6 +159,14 @@ pub(super) fn writer(path: &Path, lasting: bool) -> Result<Connection, Failure> 
     connection.execute_batch(&pragmas).map_err(refuse)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
+}
+
+/// Has changes go into a write-ahead log, if the file can have one; the mode that it has then. The statement is carried out to its end: it answers before
+/// what it changes in the file is on the disk, and only then says that the disk has failed.
+fn to_log(connection: &Connection) -> Result<String, Error> {
+    let mut statement = connection.prepare("PRAGMA journal_mode=WAL")?;
+    let modes = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, Error>>()?;
+    modes.into_iter().next().ok_or(Error::QueryReturnedNoRows)
 }
 
 /// Opens a connection that only reads.
@@ -120,15 +188,50 @@ fn open(path: &Path, flags: OpenFlags) -> Result<Connection, Error> {
     Ok(connection)
 }
 
+/// Whether another program has let go of the file: then something could be written now. Does not wait.
+pub(super) fn is_free(connection: &Connection) -> bool {
+    let tried = connection.busy_timeout(Duration::ZERO).and_then(|()| connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK"));
+    // It fails only on a connection that is closed.
+    let _ = connection.busy_timeout(BUSY);
+    tried.is_ok()
+}
+
 /// The failure to open that an error of SQLite amounts to.
 pub(super) fn of(path: &Path, error: &Error) -> Failure {
-    let way_out = match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => "restore it from a copy, or move it away and a new one is made",
-        Some(ErrorCode::DiskFull) => "make room on that disk",
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => "end the program that holds it",
-        _ => "check that the file and its folder may be read and written by this user, or name another folder with --data DIR",
-    };
-    cannot_open(path, &error.to_string(), way_out)
+    because(path, Cause::from(error), &error.to_string(), OTHERWISE)
+}
+
+/// The failure to open that an error of the system amounts to; `otherwise` is the way out where the error does not say one.
+pub(super) fn of_system(path: &Path, error: &io::Error, otherwise: &str) -> Failure {
+    because(path, Cause::from(error), &error.to_string(), otherwise)
+}
+
+/// The way out where nothing better is known.
+const OTHERWISE: &str = "check that the file and its folder may be read and written by this user, or name another folder with --data DIR";
+
+fn because(path: &Path, cause: Cause, why: &str, otherwise: &str) -> Failure {
+    match cause {
+        Cause::Damaged => cannot_open(path, why, "restore it from a copy, or move it away and a new one is made"),
+        Cause::Held => cannot_open(path, &format!("another program holds it ({why})"), "end that program, or wait until it is done"),
+        Cause::NoRoom => cannot_open(path, why, "make room on that disk").with_code(NO_ROOM),
+        Cause::Disk => bad_disk(path, why),
+        Cause::Denied => cannot_open(path, why, OTHERWISE),
+        Cause::Other => cannot_open(path, why, otherwise),
+    }
+}
+
+/// The failure of a disk, as a start meets it.
+pub(super) fn bad_disk(path: &Path, why: &str) -> Failure {
+    let message = format!(
+        "the disk does not keep or give what belongs to {}: {why}; see to that disk, or name a folder on another one with --data DIR",
+        path.display()
+    );
+    Failure::new(FailureKind::Permanent, message).with_code(BAD_DISK)
+}
+
+/// Whether it could be opened if there were room.
+pub(super) fn is_for_want_of_room(failure: &Failure) -> bool {
+    failure.code.as_deref() == Some(NO_ROOM)
 }
 
 /// The failure to open for this reason.
@@ -153,5 +256,40 @@ mod tests {
         Connection::open(&old).and_then(|old| old.execute_batch("PRAGMA page_size=4096; CREATE TABLE t (a)")).expect("it can be made");
         assert_eq!((size(&new), size(&old)), (PAGE, 4_096));
         assert_eq!((size(&new), size(&old)), (PAGE, 4_096));
+    }
+
+    #[test]
+    fn a_file_is_free_once_nobody_else_writes_into_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("held.db");
+        let writer = writer(&path, false).expect("it can be opened");
+        let other = Connection::open(&path).expect("it is there");
+        assert!(is_free(&writer));
+        other.execute_batch("BEGIN IMMEDIATE").expect("it is free");
+        assert!(!is_free(&writer));
+        other.execute_batch("COMMIT").expect("it is held by it");
+        assert!(is_free(&writer) && writer.is_autocommit());
+    }
+
+    #[test]
+    fn what_hinders_a_start_is_said_with_its_own_way_out() {
+        let path = Path::new("journal.db");
+        let sqlite = |code| of(path, &Error::SqliteFailure(ffi::Error::new(code), None));
+        let system = |kind| of_system(path, &io::Error::from(kind), "end other programs");
+        let cases = [
+            (sqlite(ffi::SQLITE_FULL), NO_ROOM, "make room"),
+            (sqlite(ffi::SQLITE_IOERR_SHMSIZE), NO_ROOM, "make room"),
+            (system(ErrorKind::StorageFull), NO_ROOM, "make room"),
+            (sqlite(ffi::SQLITE_BUSY), CANNOT_OPEN, "another program holds it"),
+            (sqlite(ffi::SQLITE_IOERR_FSYNC), BAD_DISK, "see to that disk"),
+            (of_system(path, &io::Error::from_raw_os_error(INPUT_OUTPUT), "end other programs"), BAD_DISK, "see to that disk"),
+            (sqlite(ffi::SQLITE_CORRUPT), CANNOT_OPEN, "restore it from a copy"),
+            (sqlite(ffi::SQLITE_CANTOPEN), CANNOT_OPEN, "may be read and written by this user"),
+            (system(ErrorKind::PermissionDenied), CANNOT_OPEN, "may be read and written by this user"),
+            (system(ErrorKind::OutOfMemory), CANNOT_OPEN, "end other programs"),
+        ];
+        for (failure, code, way_out) in cases {
+            assert!(failure.code.as_deref() == Some(code) && failure.message.contains(way_out), "{code}: {failure}");
+        }
     }
 }

@@ -85,6 +85,18 @@ pub enum Problem {
     },
     /// A large value is gone or damaged: what is wrong with its file.
     File(String),
+    /// The key is gone with which secrets were sealed: what is in so many rows cannot be read without it.
+    NoKey {
+        /// How many.
+        rows: u64,
+    },
+    /// Secrets were sealed with another key than the one that is there: whoever needs what is in so many rows is stalled, and nobody else is.
+    OtherKey {
+        /// How many.
+        rows: u64,
+    },
+    /// The key cannot be used, and no host starts with it: why, with the way out.
+    Key(String),
     /// A row of the journal is as it was written, and cannot be understood: its run is stalled, and nothing else is.
     Unparsed {
         /// Its position.
@@ -132,6 +144,17 @@ impl fmt::Display for Problem {
             Self::DamagedMark => write!(formatter, "the file journal.mark is damaged: how far the journal had come is not known"),
             Self::Unreadable { what, why } => write!(formatter, "{what} cannot be read to its end: {why}"),
             Self::File(why) => write!(formatter, "a large value is lost: {why}"),
+            Self::NoKey { rows } => write!(
+                formatter,
+                "the file seal.key is gone, and secrets in {} are sealed with it: put it back, or they can never be read",
+                rows_of(*rows)
+            ),
+            Self::OtherKey { rows } => write!(
+                formatter,
+                "secrets in {} are sealed with another key than the file seal.key has: whatever needs them stands still until that one is put back",
+                rows_of(*rows)
+            ),
+            Self::Key(why) => formatter.write_str(why),
             Self::Unparsed { position, run, why } => {
                 write!(formatter, "row {position} of the journal (run {run}) cannot be understood: {why}")
             }
@@ -139,14 +162,18 @@ impl fmt::Display for Problem {
     }
 }
 
+fn rows_of(count: u64) -> String {
+    if count == 1 { "1 row".to_owned() } else { format!("{count} rows") }
+}
+
 fn transactions(count: u64) -> String {
     if count == 1 { "1 transaction".to_owned() } else { format!("{count} transactions") }
 }
 
 impl Problem {
-    /// Whether something may be lost; otherwise a run is stalled, and nothing else is wrong.
+    /// Whether something may be lost; otherwise it is all there, and cannot be read as things are.
     pub const fn is_loss(&self) -> bool {
-        !matches!(self, Self::Unparsed { .. })
+        !matches!(self, Self::Unparsed { .. } | Self::OtherKey { .. } | Self::Key(_))
     }
 
     /// The run that it concerns, where it concerns one.

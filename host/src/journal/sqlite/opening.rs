@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
+use super::ballast::Ballast;
 use super::guard::Guard;
 use super::marking::Marking;
 use super::payload::Payloads;
@@ -26,6 +27,17 @@ pub(super) struct Parts {
     pub(super) epoch: i64,
     pub(super) guard: Guard,
     pub(super) marking: Marking,
+}
+
+/// As [`open`]; where there is no room for it, the ballast is given for that. The store finds out then that there is no room for anything new.
+///
+/// # Errors
+/// As [`open`].
+pub(super) fn open_at_any_rate(path: &Path, options: Options, payloads: &Payloads, ballast: &Ballast) -> Result<Opening, Failure> {
+    match open(path, options, payloads) {
+        Err(failure) if connection::is_for_want_of_room(&failure) && ballast.release() => open(path, options, payloads),
+        opened => opened,
+    }
 }
 
 /// Opens the journal at this path, and makes it if it is not there. One whose rows are not all there is left as it is.
@@ -60,9 +72,7 @@ pub(super) fn open(path: &Path, options: Options, payloads: &Payloads) -> Result
     let mut guard = Guard::install(&connection).map_err(refuse)?.ok_or_else(no_account)?;
     let (epoch, reached) = schema::next_epoch(&mut connection, &mut guard).map_err(refuse)?;
     let marking = Marking::start(&mark, reached, options.integrity, options.lasting);
-    let marking = marking.map_err(|error| {
-        connection::cannot_open(&mark, &error.to_string(), "make room on that disk, or give this user the right to write the file")
-    })?;
+    let marking = marking.map_err(|error| connection::of_system(&mark, &error, "give this user the right to write the file"))?;
     guard.marked();
     Ok(Opening::Good(Box::new(Parts { path: path.to_owned(), connection, epoch, guard, marking })))
 }

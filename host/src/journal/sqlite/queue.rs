@@ -1,6 +1,7 @@
 //! What waits to be written: in the order in which it was given, bounded, and given without waiting.
 
 use std::collections::VecDeque;
+use std::mem::discriminant;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{oneshot, watch};
@@ -79,8 +80,8 @@ pub(super) struct Queue {
     wake: Condvar,
     /// Why it is broken, for whoever ends the host then.
     broken: watch::Sender<Option<String>>,
-    /// Why there is no room, for whoever tells people.
-    short: watch::Sender<Option<String>>,
+    /// Whether new runs are taken, for whoever tells people: [`Health::Good`], or why not.
+    short: watch::Sender<Health>,
 }
 
 struct State {
@@ -121,7 +122,7 @@ impl Queue {
             after_answer: false,
             gathering: Gathering::new(),
         };
-        Self { state: Mutex::new(state), wake: Condvar::new(), broken: watch::Sender::new(None), short: watch::Sender::new(None) }
+        Self { state: Mutex::new(state), wake: Condvar::new(), broken: watch::Sender::new(None), short: watch::Sender::new(Health::Good) }
     }
 
     /// Gives an order; what comes of it comes through the channel.
@@ -134,7 +135,8 @@ impl Queue {
             _ if state.closed => return Err(closed()),
             Health::Good => {}
             Health::Full(why) if order.is_new() => return Err(StoreError::Full(why.clone())),
-            Health::Full(_) => {}
+            Health::Held(why) if order.is_new() => return Err(StoreError::Busy(why.clone())),
+            Health::Full(_) | Health::Held(_) => {}
             Health::Suspect(why) => return Err(StoreError::Suspect(why.clone())),
             Health::Broken(why) => return Err(StoreError::Broken(why.clone())),
         }
@@ -281,19 +283,19 @@ impl Queue {
         if !matches!(state.health, Health::Broken(_)) {
             state.health = health;
         }
-        let why = match &state.health {
-            Health::Full(why) => Some(why.clone()),
-            Health::Good | Health::Suspect(_) | Health::Broken(_) => None,
+        let now = match &state.health {
+            short @ (Health::Full(_) | Health::Held(_)) => short.clone(),
+            Health::Good | Health::Suspect(_) | Health::Broken(_) => Health::Good,
         };
         self.short.send_if_modified(|before| {
-            let has_changed = before.is_some() != why.is_some();
-            *before = why;
+            let has_changed = discriminant(before) != discriminant(&now);
+            *before = now;
             has_changed
         });
     }
 
-    /// Tells when there is no room any more, and why, and when there is again.
-    pub(super) fn short(&self) -> watch::Receiver<Option<String>> {
+    /// Tells when new runs are not taken any more, for want of room or since another program holds the file, and when they are again.
+    pub(super) fn short(&self) -> watch::Receiver<Health> {
         self.short.subscribe()
     }
 

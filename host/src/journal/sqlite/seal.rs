@@ -12,6 +12,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::connection::{self, Cause};
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::json::{self, List};
 use crate::model::port::StoreError;
@@ -65,30 +66,39 @@ enum Sealed {
 }
 
 impl Sealer {
-    /// The one of this folder; the key is made if there is none.
+    /// The one of this folder; the key is made if there is none, which is right only where nothing was sealed.
     ///
     /// # Errors
     /// `permanent` with [`NO_KEY`].
     pub(super) fn of(folder: &Path, secrets: Secrets) -> Result<Self, Failure> {
-        let path = folder.join(FILE);
-        let refuse = |why: String| {
-            let message = format!(
-                "the key {} with which secrets are sealed cannot be used: {why}; put back the one that was there, or name another folder with --data DIR",
-                path.display()
-            );
-            Failure::new(FailureKind::Permanent, message).with_code(NO_KEY)
-        };
-        let random = SystemRandom::new();
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == ErrorKind::NotFound => make(folder, &path, &random).map_err(|error| refuse(error.to_string()))?,
-            Err(error) => return Err(refuse(error.to_string())),
-        };
-        if bytes.len() != LENGTH {
-            return Err(refuse(format!("it has {} bytes instead of {LENGTH}", bytes.len())));
+        if let Some(there) = Self::if_there(folder, Arc::clone(&secrets))? {
+            return Ok(there);
         }
-        let key = UnboundKey::new(&CHACHA20_POLY1305, &bytes).map_err(|_| refuse("it is no key".to_owned()))?;
-        Ok(Self(Arc::new(Key { key: LessSafeKey::new(key), random, secrets })))
+        let path = folder.join(FILE);
+        let bytes = make(folder, &path, &SystemRandom::new()).map_err(|error| unusable(&path, &error))?;
+        Self::with(&path, &bytes, secrets)
+    }
+
+    /// The one of this folder; `None` if it has no key.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
+    pub(super) fn if_there(folder: &Path, secrets: Secrets) -> Result<Option<Self>, Failure> {
+        let path = folder.join(FILE);
+        match fs::read(&path) {
+            Ok(bytes) => Self::with(&path, &bytes, secrets).map(Some),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(unusable(&path, &error)),
+        }
+    }
+
+    /// The one with this key, which stands at this path.
+    fn with(path: &Path, bytes: &[u8], secrets: Secrets) -> Result<Self, Failure> {
+        if bytes.len() != LENGTH {
+            return Err(refusal(path, &format!("it has {} bytes instead of {LENGTH}", bytes.len()), PUT_BACK));
+        }
+        let key = UnboundKey::new(&CHACHA20_POLY1305, bytes).map_err(|_| refusal(path, "it is no key", PUT_BACK))?;
+        Ok(Self(Arc::new(Key { key: LessSafeKey::new(key), random: SystemRandom::new(), secrets })))
     }
 
     /// One for whoever only looks: nothing is made, and of secrets that were read by their names only these are known.
@@ -96,7 +106,12 @@ impl Sealer {
     /// # Errors
     /// As [`of`](Self::of).
     pub(super) fn to_look(folder: &Path) -> Result<Self, Failure> {
-        if folder.join(FILE).is_file() { Self::of(folder, Arc::new(|_| Some(String::new()))) } else { Ok(Self::none()) }
+        Ok(Self::if_there(folder, Arc::new(|_| Some(String::new())))?.unwrap_or_else(Self::none))
+    }
+
+    /// Whether its key opens this seal.
+    pub(super) fn opens(&self, sealed: &str) -> bool {
+        self.0.open(sealed).is_ok()
     }
 
     /// One for what holds no secrets.
@@ -144,6 +159,25 @@ impl Sealer {
 
 fn unwritten(error: &serde_json::Error) -> StoreError {
     StoreError::Unreadable(format!("a value cannot be kept: {error}"))
+}
+
+/// The way out where the key is not what it was.
+const PUT_BACK: &str = "put back the one that was there, or name another folder with --data DIR";
+
+/// A key that the system does not give, or does not let make.
+fn unusable(path: &Path, error: &io::Error) -> Failure {
+    let way_out = match Cause::from(error) {
+        Cause::Denied => "do this as the user that the data folder belongs to, or name another folder with --data DIR",
+        Cause::NoRoom => "make room on that disk, or name another folder with --data DIR",
+        Cause::Disk => return connection::bad_disk(path, &error.to_string()),
+        _ => PUT_BACK,
+    };
+    refusal(path, &error.to_string(), way_out)
+}
+
+fn refusal(path: &Path, why: &str, way_out: &str) -> Failure {
+    let message = format!("the key {} with which secrets are sealed cannot be used: {why}; {way_out}", path.display());
+    Failure::new(FailureKind::Permanent, message).with_code(NO_KEY)
 }
 
 /// Makes the key: it is there wholly or not at all, and nobody else may read it.
@@ -247,6 +281,15 @@ mod tests {
         assert_eq!(fs::metadata(&path).expect("it was made").permissions().mode() & 0o777, 0o600);
         drop(sealer(folder.path(), &[]));
         assert_eq!(fs::read(&path).expect("it is there"), key);
+    }
+
+    #[test]
+    fn a_key_that_may_not_be_read_says_so_and_not_that_it_has_to_be_put_back() {
+        let says = |kind| unusable(Path::new("seal.key"), &io::Error::from(kind)).into_particulars().message;
+        let denied = says(ErrorKind::PermissionDenied);
+        assert!(denied.contains("as the user that the data folder belongs to") && !denied.contains("put back"), "{denied}");
+        assert!(says(ErrorKind::StorageFull).contains("make room"));
+        assert!(says(ErrorKind::IsADirectory).contains("put back"));
     }
 
     #[test]

@@ -198,4 +198,5 @@ async fn a_closed_store_takes_nothing_more() {
 mod damage;
 mod opening;
 mod room;
+mod sealed;
 pub(super) mod workload;

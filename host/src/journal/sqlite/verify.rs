@@ -8,13 +8,14 @@ use uuid::Uuid;
 
 use super::account::{Account, SUMMED};
 use super::chain::{self, Content};
+use super::connection::Cause;
 use super::findings::{Findings, Problem};
 use super::guard::{self, uncounted};
 use super::mark::{Mark, Reading};
 use super::payload::Payloads;
 use super::sum::{RowDigest, Sum};
 use super::walk::{End, Gap, Walk};
-use super::{connection, indexes, schema};
+use super::{connection, indexes, schema, sealed};
 use crate::model::failure::Failure;
 use crate::model::id::{Digest, RunId};
 use crate::model::record::Fact;
@@ -41,9 +42,8 @@ pub(super) fn examine(path: &Path, depth: Depth) -> Result<Findings, Failure> {
     let refuse = |error: Error| connection::of(path, &error);
     // Before anything else: the store may only be further than a mark that was read before.
     let mark_file = mark_path(path);
-    let mark = Reading::at(&mark_file).map_err(|error| {
-        connection::cannot_open(&mark_file, &error.to_string(), "check that the file and its folder may be read by this user")
-    })?;
+    let mark = Reading::at(&mark_file)
+        .map_err(|error| connection::of_system(&mark_file, &error, "check that the file and its folder may be read by this user"))?;
     std::thread::scope(|scope| {
         let structure = scope.spawn(|| structure(path, depth));
         let connection = connection::reader(path).map_err(refuse)?;
@@ -57,8 +57,11 @@ pub(super) fn examine(path: &Path, depth: Depth) -> Result<Findings, Failure> {
         if let Some(payloads) = &payloads {
             files(&connection, payloads, &mut findings);
         }
+        if let Some(problem) = sealed::look(&connection, path.parent().unwrap_or(Path::new("")), depth) {
+            findings.add(problem);
+        }
         match structure.join() {
-            Ok(problems) => problems.into_iter().for_each(|problem| findings.add_first(problem)),
+            Ok(problems) => problems?.into_iter().for_each(|problem| findings.add_first(problem)),
             Err(_) => findings.add(Problem::Structure("looking at it broke off".to_owned())),
         }
         Ok(findings)
@@ -66,7 +69,10 @@ pub(super) fn examine(path: &Path, depth: Depth) -> Result<Findings, Failure> {
 }
 
 /// What SQLite itself finds, on a connection of its own.
-fn structure(path: &Path, depth: Depth) -> Vec<Problem> {
+///
+/// # Errors
+/// There is no room to look, or another program holds it: that says nothing of what is in it.
+fn structure(path: &Path, depth: Depth) -> Result<Vec<Problem>, Failure> {
     let pragma = match depth {
         Depth::Start => "PRAGMA quick_check(10)",
         Depth::Whole => "PRAGMA integrity_check(100)",
@@ -84,10 +90,10 @@ fn structure(path: &Path, depth: Depth) -> Vec<Problem> {
         }
         Ok::<_, Error>(problems)
     };
-    match check() {
-        Ok(problems) => problems,
-        Err(error) => vec![Problem::Structure(error.to_string())],
-    }
+    check().or_else(|error| match Cause::from(&error) {
+        Cause::NoRoom | Cause::Held => Err(connection::of(path, &error)),
+        _ => Ok(vec![Problem::Structure(error.to_string())]),
+    })
 }
 
 /// Goes along the journal; returns where it ends, if all of it could be read.

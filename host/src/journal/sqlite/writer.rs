@@ -73,7 +73,7 @@ impl Writer {
     pub(super) fn new(parts: Parts, around: Around, lasting: bool) -> Result<Self, Failure> {
         let Parts { path, mut connection, epoch, guard, marking } = parts;
         let refuse = |error: rusqlite::Error| connection::of(&path, &error);
-        let no_disk = |error: io::Error| connection::cannot_open(&path, &error.to_string(), "end other programs, or check that disk");
+        let no_disk = |error: io::Error| connection::of_system(&path, &error, "end other programs, or check that disk");
         let mut log = None;
         if lasting {
             // From here on a commit does not wait for the disk itself.
@@ -132,7 +132,8 @@ impl Writer {
                 self.carry_out(&mut work);
             }
             if look {
-                self.around.shortage.look(&self.around.queue);
+                let connection = &self.connection;
+                self.around.shortage.look(&self.around.queue, || connection::is_free(connection));
             }
             if tidy {
                 self.tidy();

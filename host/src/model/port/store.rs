@@ -243,6 +243,8 @@ pub enum Health {
     Good,
     /// It takes what runs under way record, and no new run until there is room again.
     Full(String),
+    /// The same, while another program holds its file.
+    Held(String),
     /// It takes nothing: what it has may not be all that it had.
     Suspect(String),
     /// It takes nothing more, and the host must end.
