@@ -21,6 +21,8 @@ mod notice;
 mod run;
 #[cfg(unix)]
 mod runs;
+#[cfg(unix)]
+mod said;
 pub mod sarif;
 mod schema;
 #[cfg(unix)]

@@ -36,6 +36,7 @@ mod work;
 pub use dead_letters::DeadLetter;
 pub use handle::{Emitted, Engine, Left, Migrated, MigrationOutcome, Outside, Ports, subscriptions};
 pub use recovery::Recovered;
+pub use refusal::UNKNOWN_PIPELINE;
 pub use view::{RunStatus, RunView};
 pub use waits::listens;
 

@@ -241,3 +241,113 @@ events:
     let listed = bench.run(&["runs", "list", "--status", "open"], b"");
     assert!(listed.ends_with(0).out.contains("(no host runs; it was waiting for Gone until "), "{}", listed.out);
 }
+
+#[test]
+fn what_a_start_finds_unreadable_or_stalled_is_said_on_its_terminal_with_the_way_out() {
+    let bench = Bench::empty();
+    let text_of = "pipeline: safe
+events:
+  Opened: { request: string }
+types: { token: secret }
+flows:
+  keep:
+    trigger: manual
+    input: { token: secret }
+    steps: [{ set: { token: '${input.token}' } }]
+  hold:
+    trigger: manual
+    input: { token: secret }
+    steps:
+      - wait: { event: Opened, match: { request: '${run.id}' }, timeout: 4h, on_timeout: [{ reply: 1 }] }
+";
+    bench.write("files/safe.yaml", text_of.replace("types: { token: secret }", "state:\n  initial: {}\n  types: { token: secret }"));
+    let start = || {
+        let host = bench.start(&["run", "files/safe.yaml", "--events", "json"]);
+        host.errors.expect("It stays until");
+        host
+    };
+    let host = start();
+    let kept = bench.run(&asking(&["send", "safe.keep", r#"{"token":"hunter2"}"#]), b"");
+    kept.ends_with(0);
+    let held = begin(&bench, "safe.hold", r#"{"token":"hunter2"}"#);
+    host.event("waiting");
+    host.signal("TERM");
+    host.finish().ends_with(0);
+    fs::remove_file(bench.path("files/.pipehost/seal.key")).expect("it was there");
+    let host = start();
+    host.errors.expect("warning[E0759]: the state of safe cannot be read");
+    host.errors.expect(&format!("run {held}: "));
+    host.signal("TERM");
+    let ended = host.finish();
+    ended
+        .ends_with(0)
+        .says(&["begin it anew from its initial values with pipehost dlq drop --data files/.pipehost ", "sealed with another key"]);
+    assert_eq!(ended.err.matches("E0759").count(), 1, "{}", ended.err);
+}
+
+#[test]
+fn who_waits_for_a_run_no_longer_hears_that_it_goes_on() {
+    let bench = bench();
+    let host = started(&bench);
+    let waits = bench.start(&asking(&["send", "shop.order", r#"{"order":"o-1"}"#, "--json"]));
+    waits.output().expect("accepted");
+    host.event("waiting");
+    waits.signal("INT");
+    is_as_written("interrupted.send", &waits.finish().ends_with(130).err);
+    let listed = bench.run(&asking(&["runs", "list", "--status", "waiting", "--json"]), b"");
+    assert_eq!(listed.ends_with(0).objects().len(), 1, "Ctrl-C ends only the waiting");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_run_whose_bundle_misses_a_secret_says_which_and_so_does_the_refusal_of_its_answer() {
+    let bench = Bench::empty();
+    let text_of = "pipeline: sealed
+events: { Opened: { request: string } }
+executors:
+  ask: { builtin: http.request, config: { bearer: '${secret.TOK}' }, grants: { http: ['https://example.com'] } }
+flows:
+  main:
+    trigger: manual
+    steps:
+      - wait: { event: Opened, match: { request: '${run.id}' }, timeout: 4h, on_timeout: [{ reply: 1 }] }
+      - run: ask
+        with: { url: 'https://example.com/' }
+";
+    bench.write("files/sealed.yaml", text_of);
+    bench.write("files/other.yaml", "pipeline: other\ntrigger: manual\nsteps: [{ reply: 1 }]\n");
+    let host = bench.start_with(&[("TOK", "hunter2")], &["run", "files/sealed.yaml", "files/other.yaml", "--events", "json"]);
+    host.errors.expect("It stays until");
+    let run = begin(&bench, "sealed.main", "{}");
+    host.event("waiting");
+    host.signal("TERM");
+    host.finish().ends_with(0);
+    let host = bench.start(&["run", "files/other.yaml", "--events", "json"]);
+    let why = "E0756: the revision ";
+    host.errors.expect(&format!("run {run}: {why}"));
+    let refused = bench.run(&asking(&["signal", &run, "Opened", "--as", "ada"]), b"");
+    let words = format!("error[E0770]: run {run} is stalled and takes no answer until it can go on: {why}");
+    refused.ends_with(1).says(&[&words, "the secret TOK has no value"]);
+    host.signal("TERM");
+    host.finish().ends_with(0);
+}
+
+#[test]
+fn an_event_that_did_not_arrive_is_told_in_one_line() {
+    let bench = Bench::empty();
+    let text_of = "pipeline: shop
+events: { Bought: { order: string } }
+flows:
+  main: { trigger: manual, steps: [{ emit: { Bought: { order: o-1 } } }] }
+  slip: { trigger: { event: Bought, mode: direct }, input: { order: int }, steps: [{ reply: 1 }] }
+";
+    bench.write("files/shop.yaml", text_of);
+    let host = bench.start(&["run", "files/shop.yaml"]);
+    host.errors.expect("It stays until");
+    bench.run(&asking(&["send", "shop.main"]), b"").ends_with(0);
+    host.errors.expect("Bought did not reach shop.slip");
+    host.signal("TERM");
+    let ended = host.finish();
+    let told = ended.ends_with(0).err.lines().filter(|line| line.contains("shop.slip")).count();
+    assert_eq!(told, 1, "{}", ended.err);
+}

@@ -33,6 +33,7 @@ pub struct MigrationRow {
     /// Whether it went over, could, need not, or cannot.
     pub outcome: MigrationWord,
     /// Everything that hinders it, in words; empty unless it cannot.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub hindered: Vec<String>,
 }
 

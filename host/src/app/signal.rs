@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::asked::ended;
 use super::commands::Commands;
-use super::views::{AnswerStory, RunStory, WaitStory};
-use crate::engine::listens;
+use super::views::{AnswerStory, RunStory, Status, WaitStory};
+use crate::engine::{UNKNOWN_PIPELINE, listens};
 use crate::model::event::Caller;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::id::{EventId, EventType, RunId};
@@ -69,7 +69,8 @@ impl Commands {
     ///
     /// # Errors
     /// As [`Views::find`](super::views::Views::find); `invalid` with [`NOT_AWAITED`] if no wait of its flow takes such an event; `invalid` with
-    /// [`WRONG_DATA`] if the data is not what the event declares, with [`ANSWER_LACKS`](crate::engine::ANSWER_LACKS) if it leaves out what cannot be put in, `not_found` if the pipeline is not in force.
+    /// [`WRONG_DATA`] if the data is not what the event declares, with [`ANSWER_LACKS`](crate::engine::ANSWER_LACKS) if it leaves out what cannot be put in; `conflict`
+    /// with [`REFUSED`] if the run is stalled and its pipeline cannot be had.
     pub async fn signal(&self, signal: Signal) -> Result<Signalled, Failure> {
         let story = self.views.run(&signal.run).await?;
         let run = story.row.run;
@@ -80,7 +81,12 @@ impl Commands {
         }
         let data = completed(&signal.data, &waits(&story, &signal.event));
         let caller = Caller { id: Some(signal.caller.clone()), roles: Vec::new() };
-        let emitted = self.engine.signal(run, signal.event.clone(), data, caller).await.map_err(with_code)?;
+        let emitted = self.engine.signal(run, signal.event.clone(), data, caller).await;
+        let emitted = emitted.map_err(|failure| match &story.row.status {
+            // Neither in force nor made again: what hinders the run hinders its answer.
+            Status::Stalled { reason } if failure.code.as_deref() == Some(UNKNOWN_PIPELINE) => stalled(run, reason),
+            _ => with_code(failure),
+        })?;
         let refused = emitted.refused.iter().find(|(other, _)| *other == run).map(|(_, reason)| *reason);
         let verdict = match refused {
             Some(reason) => Verdict::Refused { reason: reason.as_str().to_owned(), message: why(reason, &story, &signal) },
@@ -96,6 +102,11 @@ impl Commands {
         let (facts, _) = self.views.history(run).await?;
         Ok(facts.iter().any(|fact| matches!(fact, Fact::WaitEnded { event: Some(event), .. } if event.id == answer)))
     }
+}
+
+fn stalled(run: RunId, reason: &str) -> Failure {
+    let message = format!("run {run} is stalled and takes no answer until it can go on: {reason}");
+    Failure::new(FailureKind::Conflict, message).with_code(REFUSED)
 }
 
 /// What is said of data in a word among programs, with the code that people look up.

@@ -32,7 +32,7 @@ pub use status::Status;
 pub use story::{AnswerStory, AttemptStory, EventStory, MigrationStory, RunRow, RunStory, StepState, StepStory, WaitStory};
 pub use trace::{MOST_RUNS, Trace, TraceKind, TraceNode};
 
-use fold::Fold;
+use fold::{Fold, break_off};
 use names::Names;
 
 /// The code of an id that nothing known has.
@@ -212,6 +212,8 @@ impl Views {
             && let Some(reason) = self.beside.stalled(record.run, &story.row.status)
         {
             story.row.status = Status::Stalled { reason };
+            // Nobody carries on with what seems to be under way.
+            story.steps.iter_mut().for_each(break_off);
         }
         Ok(Some(story))
     }

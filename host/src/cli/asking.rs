@@ -11,6 +11,7 @@ use super::elsewhere::say_where;
 use super::environment;
 use super::exit::{Exit, after_writing, not_started, refused, say};
 use super::run::cannot_begin;
+use super::said::Said;
 use super::typed::Typed;
 use crate::app::DATA_FOLDER;
 use crate::app::views::archive;
@@ -88,23 +89,24 @@ impl Source {
     ///
     /// # Errors
     /// No host answers and none has left anything, or it is refused.
-    pub(super) async fn list<T: DeserializeOwned>(&self, request: &Request) -> Result<(Vec<T>, u64), Broken> {
-        let mut client = match Client::connect(&self.data).await {
-            Ok(client) => client,
-            Err(failure) => return self.left(request, failure, NO_HOST).await,
+    pub(super) async fn list<T: DeserializeOwned + Said>(&self, request: &Request) -> Result<(Vec<T>, u64), Broken> {
+        let (mut items, more) = match Client::connect(&self.data).await {
+            Ok(mut client) => match client.list(request, &RealClock::new()).await {
+                // One that stands still holds nothing that the journal does not have, but for runs that are not durable.
+                Err(failure) if failure.code.as_deref() == Some(SILENT) => self.left(request, failure, NO_ANSWER).await?,
+                listed => listed?,
+            },
+            Err(failure) => self.left(request, failure, NO_HOST).await?,
         };
-        match client.list(request, &RealClock::new()).await {
-            // One that stands still holds nothing that the journal does not have, but for runs that are not durable.
-            Err(failure) if failure.code.as_deref() == Some(SILENT) => self.left(request, failure, NO_ANSWER).await,
-            listed => Ok(listed?),
-        }
+        items.iter_mut().for_each(|item: &mut T| item.type_commands(&self.typed));
+        Ok((items, more))
     }
 
     /// The one thing that is told.
     ///
     /// # Errors
     /// As [`list`](Self::list).
-    pub(super) async fn one<T: DeserializeOwned>(&self, request: &Request) -> Result<T, Broken> {
+    pub(super) async fn one<T: DeserializeOwned + Said>(&self, request: &Request) -> Result<T, Broken> {
         let (mut items, _) = self.list(request).await?;
         let nothing = || Broken::Refused(Failure::new(FailureKind::Permanent, "the host answered nothing"));
         items.pop().ok_or_else(nothing)

@@ -61,7 +61,7 @@ async fn show(arguments: &OneLetter, source: &Source) -> Result<Exit, Broken> {
     rows.extend(letter.said.as_ref().map(|event| ("event", format!("{} {} {}", event.event_type, event.event, event.data.text()))));
     rows.iter().for_each(|(name, what)| shown.push_str(&story::row(name, what, style)));
     if let Some(history) = &letter.history {
-        shown.push_str(&story::text(history, style));
+        shown.push_str(&story::text(history, source.typed(), style));
     }
     print(&shown)?;
     Ok(Exit::Good)

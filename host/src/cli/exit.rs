@@ -19,6 +19,8 @@ pub(super) enum Exit {
     NotStarted = 3,
     /// The host ended before the run did; the run goes on when it starts again.
     Left = 4,
+    /// Somebody ended the waiting with Ctrl-C, and what was waited for goes on. The code that shells have for it.
+    Interrupted = 130,
 }
 
 impl From<Exit> for ExitCode {

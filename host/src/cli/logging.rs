@@ -12,7 +12,7 @@ use crate::plan::Environment;
 const VARIABLE: &str = "PIPEHOST_LOG";
 
 /// What is logged if nobody says anything: what the talk does not say itself.
-const QUIET: &str = "warn,pipehost::run=off,pipehost::job=off,pipehost::reload=off";
+const QUIET: &str = "warn,pipehost::run=off,pipehost::job=off,pipehost::bus=off,pipehost::reload=off";
 
 /// Sends the log to standard error.
 pub(super) fn start(log: &Log, environment: &Environment, style: Style) {

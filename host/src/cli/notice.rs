@@ -9,6 +9,7 @@ use crate::model::activation::RunOutcome;
 use crate::model::failure::Failure;
 use crate::model::happening::{Happening, RunLabel, Unheard, What};
 use crate::model::id::{RunId, StepId};
+use crate::model::job::JobOutcome;
 use crate::model::port::Health;
 
 /// The line for a happening, if people want to know of it while they talk.
@@ -21,8 +22,11 @@ pub(super) fn line(happening: &Happening, style: Style) -> Option<String> {
             let by = if job.step.as_str().starts_with('#') { format!(" ({})", job.executor) } else { String::new() };
             style.yellow(&format!("{of}step {}{by}: attempt {attempt} failed ({}); again in {wait} s", job.step, failure.message))
         }
-        What::Breaker { policy, state } => match *state {
-            "open" => style.yellow(&format!("{policy}: too many failures; calls are refused until its cooldown is over")),
+        What::Breaker { policy, state, probed } => match *state {
+            "open" => {
+                let until = if *probed { "its probe succeeds" } else { "its cooldown is over" };
+                style.yellow(&format!("{policy}: too many failures; calls are refused until {until}"))
+            }
             "closed" => style.dim(&format!("{policy}: calls go through again")),
             _ => return None,
         },
@@ -135,16 +139,46 @@ pub(super) struct Notices {
     left_out: usize,
     /// The steps of which it was said that runs wait there.
     waits: BTreeSet<String>,
+    /// The steps of runs of which it was said that they are tried again, until it is known what came of that.
+    retried: BTreeSet<(RunId, StepId)>,
 }
 
 /// Of so many steps it is said.
 const MOST_WAITS: usize = 64;
+/// Of so many steps that are tried again at one time it is said what came of it.
+const MOST_RETRIED: usize = 1_024;
 
 impl Notices {
     /// Whether it is worth saying: that runs wait is said for the first one at each step, as there may be very many.
     pub(super) fn is_news(&mut self, happening: &Happening) -> bool {
         let (What::Waiting { step, .. }, Some(run)) = (&happening.what, &happening.run) else { return true };
         self.waits.len() < MOST_WAITS && self.waits.insert(format!("{}.{}.{step}", run.pipeline, run.flow))
+    }
+
+    /// What came of a step of which it was said that it is tried again, if that is not a good end: nothing else might say so.
+    pub(super) fn after_retries(&mut self, happening: &Happening, style: Style) -> Option<String> {
+        let run = happening.run.as_ref()?;
+        let (step, line) = match &happening.what {
+            What::Retrying { job, .. } => {
+                if self.retried.len() < MOST_RETRIED {
+                    self.retried.insert((run.run, job.step.clone()));
+                }
+                return None;
+            }
+            What::StepFailed { step, failure } => {
+                (step, Some(format!("the last attempt failed ({}); its fallback stands in", failure.message)))
+            }
+            What::JobEnded { job, outcome: JobOutcome::Failed { failure } | JobOutcome::TimedOut { failure } } => {
+                (&job.step, Some(format!("the last attempt failed ({})", failure.message)))
+            }
+            What::JobEnded { job, .. } => (&job.step, None),
+            _ => return None,
+        };
+        if !self.retried.remove(&(run.run, step.clone())) {
+            return None;
+        }
+        let line = style.yellow(&format!("{}.{}, step {step}: {}", run.pipeline, run.flow, line?));
+        Some(if style.is_coloured() { line } else { harmless(&line) })
     }
 
     /// One more.
@@ -154,11 +188,6 @@ impl Notices {
             self.left_out += 1;
         }
         self.lines.push_back(line);
-    }
-
-    /// The last one need not be said.
-    pub(super) fn forget_last(&mut self) {
-        self.lines.pop_back();
     }
 
     /// All of them, to be said now.
@@ -282,6 +311,41 @@ mod tests {
         let failure = Failure::new(FailureKind::Transient, "busy");
         let what = What::Retrying { job, attempt: 2, failure, wait: Duration::from_millis(1500) };
         assert_eq!(shown(Some(label()), what).as_deref(), Some("shop.order, step pay: attempt 2 failed (busy); again in 1.5 s"));
+    }
+
+    #[test]
+    fn what_came_of_a_step_that_was_tried_again_is_told_unless_it_went_well() {
+        let job =
+            JobLabel { step: StepId::new("pay"), job: JobId::new(uuid::Uuid::nil()), executor: ExecutorName::new("bank"), undo: false };
+        let failure = || Failure::new(FailureKind::Transient, "busy");
+        let mut notices = Notices::default();
+        let mut told = |what| notices.after_retries(&Happening { time: Timestamp::EPOCH, run: Some(label()), what }, Style::PLAIN);
+        let retrying = || What::Retrying { job: job.clone(), attempt: 1, failure: failure(), wait: Duration::ZERO };
+        let stands_in = || What::StepFailed { step: StepId::new("pay"), failure: failure() };
+        let ended = |outcome| What::JobEnded { job: job.clone(), outcome };
+        let failed = || ended(JobOutcome::Failed { failure: failure() });
+        assert_eq!((told(failed()), told(stands_in())), (None, None), "nothing was said of it before");
+        told(retrying());
+        assert_eq!(told(stands_in()).as_deref(), Some("shop.order, step pay: the last attempt failed (busy); its fallback stands in"));
+        assert_eq!(told(failed()), None, "it is said once");
+        told(retrying());
+        assert_eq!(told(failed()).as_deref(), Some("shop.order, step pay: the last attempt failed (busy)"));
+        told(retrying());
+        let output = crate::model::value::Value::null();
+        assert_eq!(told(ended(JobOutcome::Succeeded { output, from: crate::model::job::ResultSource::Executor })), None);
+        assert_eq!(told(failed()), None, "it went well, and this is another");
+        (0..MOST_RETRIED + 1).for_each(|number| {
+            let job = JobLabel { step: StepId::new(number.to_string()), ..job.clone() };
+            told(What::Retrying { job, attempt: 1, failure: failure(), wait: Duration::ZERO });
+        });
+        assert_eq!(notices.retried.len(), MOST_RETRIED);
+    }
+
+    #[test]
+    fn a_breaker_that_opened_says_what_closes_it() {
+        let opened = |probed| shown(None, What::Breaker { policy: "p/bank".to_owned(), state: "open", probed });
+        assert_eq!(opened(false).as_deref(), Some("p/bank: too many failures; calls are refused until its cooldown is over"));
+        assert_eq!(opened(true).as_deref(), Some("p/bank: too many failures; calls are refused until its probe succeeds"));
     }
 
     #[test]

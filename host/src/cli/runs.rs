@@ -74,7 +74,7 @@ async fn show(arguments: &ShowRun, source: &Source) -> Result<Exit, Broken> {
     } else if arguments.asking.json {
         print_json(&[story])?;
     } else {
-        print(&story::text(&story, Style::of(&io::stdout())))?;
+        print(&story::text(&story, source.typed(), Style::of(&io::stdout())))?;
     }
     Ok(Exit::Good)
 }
@@ -90,7 +90,7 @@ pub(super) async fn tell(what: &str, asking: &Asking, source: &Source, request: 
     if asking.json {
         print_json(std::slice::from_ref(&asked))?;
     } else {
-        print(&format!("{what} {}: {}\n", asked.id, harmless(&source.typed().text(&asked.done))))?;
+        print(&format!("{what} {}: {}\n", asked.id, harmless(&asked.done)))?;
     }
     // Cancelled, or not yet; whatever else it came to is not what was asked for.
     let is_done = asked.status.is_none_or(|status| status == "cancelled");

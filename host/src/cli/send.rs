@@ -2,19 +2,23 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::arguments::SendTo;
 use super::elsewhere::say_where;
 use super::exit::{Exit, after_writing, not_started, refused, say};
 use super::run::cannot_begin;
+use super::signals::Signals;
 use super::style::{Style, terminal_width};
 use super::talk::{Manner, Talk};
 use super::typed::Typed;
 use crate::app::DATA_FOLDER;
+use crate::clock::RealClock;
 use crate::control::{Answer, Client, NO_HOST, Request, SendRequest};
 use crate::model::activation::{RunEnd, RunOutcome};
 use crate::model::failure::Failure;
 use crate::model::id::RunId;
+use crate::model::port::{Clock, Sleep};
 use crate::model::value::{Tree, Value};
 use crate::trigger::stdin::Said;
 
@@ -29,19 +33,25 @@ pub(super) fn send(arguments: SendTo) -> Exit {
     let typed = Typed::here(&folder);
     let request = Request::Send(SendRequest { target, input: input.unwrap_or_else(|| Value::map([])), caller, wait: !no_wait });
     runtime.block_on(async {
-        let mut client = match Client::connect(&folder).await {
+        let client = match Client::connect(&folder).await {
             Ok(client) => client,
             Err(failure) => return say_where(not_started(&typed.failure(&failure)), data.as_deref()),
         };
-        if let Err(failure) = client.ask(&request).await {
+        // Ctrl-C is heard from here on: once it is asked for, the run goes on without whoever asked.
+        let mut answers = match Answers::of(client, &typed) {
+            Ok(answers) => answers,
+            Err(error) => return not_started(&cannot_begin(&error)),
+        };
+        if let Err(failure) = answers.client.ask(&request).await {
             return refused(&typed.failure(&failure));
         }
-        let shown = if json { as_json(&mut client, !no_wait).await } else { as_talk(&mut client, !no_wait, &typed).await };
+        let shown = if json { as_json(&mut answers, !no_wait).await } else { as_talk(&mut answers, !no_wait, &typed).await };
         match shown {
             Ok(exit) => exit,
             Err(Broken::Output(error)) => after_writing(Err(error), Exit::Good),
             Err(Broken::Host(failure)) => refused(&typed.failure(&failure)),
             Err(Broken::Gone(run)) => gone(run, &typed),
+            Err(Broken::Interrupted(run)) => interrupted(run, &typed),
         }
     })
 }
@@ -52,22 +62,87 @@ enum Broken {
     Host(Failure),
     /// The host went away without a word after it had admitted this run.
     Gone(RunId),
+    /// Somebody waits no longer for this run, or before it is known which it is.
+    Interrupted(Option<RunId>),
 }
 
-/// The next answer; the run that was admitted is noted.
-async fn heard(client: &mut Client, admitted: &mut Option<RunId>) -> Result<Answer, Broken> {
-    let answer = client.next().await.map_err(|failure| match *admitted {
+/// So long nothing comes before a person is told that the run is under way.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// The answers as they come, and the wish to wait for them no longer.
+struct Answers {
+    client: Client,
+    signals: Signals,
+    /// The run, once it is admitted.
+    admitted: Option<RunId>,
+    /// Over when it is time to say that the run is under way; `None` where nobody sits, and once anything came of the run.
+    quiet: Option<Sleep>,
+    typed: Typed,
+}
+
+impl Answers {
+    fn of(client: Client, typed: &Typed) -> io::Result<Self> {
+        let clock = RealClock::new();
+        let quiet = io::stderr().is_terminal().then(|| clock.sleep_until(clock.now() + QUIET));
+        Ok(Self { client, signals: Signals::start()?, admitted: None, quiet, typed: typed.clone() })
+    }
+
+    /// The next one.
+    async fn next(&mut self) -> Result<Answer, Broken> {
+        let Self { client, signals, admitted, quiet, typed } = self;
+        let mut hearing = std::pin::pin!(heard(client, *admitted));
+        let answer = loop {
+            tokio::select! {
+                biased;
+                answer = &mut hearing => break answer?,
+                _ = signals.next() => return Err(Broken::Interrupted(*admitted)),
+                () = until(quiet) => {
+                    *quiet = None;
+                    if let Some(run) = *admitted {
+                        let text = format!("run {run} is under way: pipehost runs show {run} tells how it stands; Ctrl-C ends only this waiting\n");
+                        say(&typed.text(&text));
+                    }
+                }
+            }
+        };
+        match answer {
+            Answer::Accepted { run } => *admitted = run,
+            _ => *quiet = None,
+        }
+        Ok(answer)
+    }
+}
+
+/// Until then; for ever without a time.
+async fn until(sleep: &mut Option<Sleep>) {
+    match sleep {
+        Some(sleep) => sleep.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The next answer for that run.
+async fn heard(client: &mut Client, admitted: Option<RunId>) -> Result<Answer, Broken> {
+    client.next().await.map_err(|failure| match admitted {
         Some(run) if failure.code.as_deref() == Some(NO_HOST) => Broken::Gone(run),
         None if failure.code.as_deref() == Some(NO_HOST) => {
-            let message = format!("{}; whether it has begun a run is not known: pipehost runs list tells", failure.message);
+            let message = format!("{}; {UNKNOWN}", failure.message);
             Broken::Host(failure.with_message(message))
         }
         _ => Broken::Host(failure),
-    })?;
-    if let Answer::Accepted { run } = answer {
-        *admitted = run;
-    }
-    Ok(answer)
+    })
+}
+
+const UNKNOWN: &str = "whether it has begun a run is not known: pipehost runs list tells";
+
+/// Ctrl-C ends only the waiting.
+fn interrupted(run: Option<RunId>, typed: &Typed) -> Exit {
+    let text = match run {
+        Some(run) => format!("run {run} goes on: pipehost runs show {run} tells how it stands, pipehost runs cancel {run} ends it\n"),
+        None => format!("{UNKNOWN}\n"),
+    };
+    say(&typed.text(&text));
+    Exit::Interrupted
 }
 
 /// A run that was admitted is kept, however the host has ended.
@@ -86,10 +161,9 @@ impl From<io::Error> for Broken {
 }
 
 /// Each answer as its line.
-async fn as_json(client: &mut Client, waits: bool) -> Result<Exit, Broken> {
-    let mut admitted = None;
+async fn as_json(answers: &mut Answers, waits: bool) -> Result<Exit, Broken> {
     loop {
-        let answer = heard(client, &mut admitted).await?;
+        let answer = answers.next().await?;
         let mut out = io::stdout().lock();
         out.write_all(answer.line().as_bytes())?;
         out.flush()?;
@@ -100,13 +174,12 @@ async fn as_json(client: &mut Client, waits: bool) -> Result<Exit, Broken> {
 }
 
 /// At a terminal the words as they come, else the reply as one line of JSON.
-async fn as_talk(client: &mut Client, waits: bool, typed: &Typed) -> Result<Exit, Broken> {
+async fn as_talk(answers: &mut Answers, waits: bool, typed: &Typed) -> Result<Exit, Broken> {
     let manner = if io::stdout().is_terminal() { Manner::Words { prompt: false } } else { Manner::Lines };
     let talk = Talk::new(io::stdout(), io::stderr(), manner, Style::of(&io::stdout())).for_one();
     let mut talk = talk.fitted_to(terminal_width).typing(typed.clone());
-    let mut admitted = None;
     loop {
-        let answer = heard(client, &mut admitted).await?;
+        let answer = answers.next().await?;
         let exit = last(&answer, waits);
         match answer {
             Answer::Accepted { run } if exit.is_some() => {

@@ -24,7 +24,7 @@ async fn show(arguments: &Trace, source: &Source) -> Result<Exit, Broken> {
         print(&text(&nodes, Style::of(&io::stdout())))?;
     }
     if left_out > 0 {
-        say(&format!("{left_out} more runs belong to this request; pipehost runs list tells of them\n"));
+        say(&source.typed().text(&format!("{left_out} more runs belong to this request; pipehost runs list tells of them\n")));
     }
     Ok(Exit::Good)
 }

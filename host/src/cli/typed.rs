@@ -81,9 +81,9 @@ impl Typed {
         Cow::Owned(typed)
     }
 
-    /// The failure with its message so.
+    /// The failure with its message so, and those of what it came of.
     pub(super) fn failure(&self, failure: &Failure) -> Failure {
-        failure.clone().with_message(self.text(&failure.message))
+        failure.clone().with_texts(&|text| self.text(text).into_owned())
     }
 }
 

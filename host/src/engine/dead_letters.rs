@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::model::activation::RunOutcome;
+use crate::model::activation::{Requester, RunOutcome};
 use crate::model::event::Event;
 use crate::model::failure::Failure;
 use crate::model::happening::Unheard;
@@ -212,7 +212,12 @@ const fn is_bad(outcome: &RunOutcome) -> bool {
     matches!(outcome, RunOutcome::Failed { .. } | RunOutcome::TimedOut { .. } | RunOutcome::Parked { .. })
 }
 
-/// Where the end of a run that has no requester stands; `None` if it ended well, or as somebody wanted.
+/// Whether somebody waits for a run. Not everything that hears its end does: what keeps a result for repeats of the request does not by itself.
+pub fn is_heard(requester: Option<&dyn Requester>) -> bool {
+    requester.is_some_and(Requester::is_heard)
+}
+
+/// Where the end of a run that nobody waits for stands; `None` if it ended well, or as somebody wanted.
 pub fn unheard(beginning: &Beginning, outcome: &RunOutcome, is_durable: bool) -> Option<Unheard> {
     let where_it_is = if is_durable && is_unasked(beginning) { Unheard::DeadLetter } else { Unheard::Recorded };
     is_bad(outcome).then_some(where_it_is)

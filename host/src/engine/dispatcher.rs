@@ -40,7 +40,7 @@ use crate::model::time::Timestamp;
 use crate::model::value::Value;
 
 use super::control::Control;
-use super::dead_letters::unheard;
+use super::dead_letters::{is_heard, unheard};
 use super::flights::{self, Awaited, Claimed};
 use super::installed::Installed;
 use super::run::{Claim, Command, Input, RunState, Verdict};
@@ -268,7 +268,7 @@ impl Driver {
     fn leave(&mut self, fact: &Fact) {
         let (job, given_up) = match fact {
             Fact::JobEnded { job, outcome, .. } => (*job, flights::is_given_up(outcome)),
-            Fact::FallbackBegan { job, failure } => (*job, flights::is_own_deadline(failure)),
+            Fact::FallbackBegan { job, failure, .. } => (*job, flights::is_own_deadline(failure)),
             Fact::Retrying { job, .. } => (*job, false),
             _ => return,
         };
@@ -434,7 +434,8 @@ impl Driver {
         let beginning = self.state.beginning();
         let now = self.shared.ports.clock.now();
         if self.shared.ports.sink.wants_routine() || outcome != RunOutcome::Succeeded {
-            let is_unheard = self.requester.is_none();
+            // Who keeps a result for repeats is always there; it is asked whether anybody waits.
+            let is_unheard = !is_heard(self.requester.as_deref());
             let unheard = is_unheard.then(|| unheard(beginning, &outcome, self.state.flow().durable)).flatten();
             self.tell(Some(What::RunEnded { outcome: outcome.clone(), elapsed: now.since(beginning.at), unheard }));
         }

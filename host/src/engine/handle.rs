@@ -105,9 +105,9 @@ impl Engine {
         self.shared.under_way()
     }
 
-    /// Why a run cannot go on; `None` unless it is stalled.
+    /// Why a run that has not ended cannot go on, and the way out; `None` unless it is stalled, or nothing goes on, since data may be lost.
     pub fn why_stalled(&self, run: RunId) -> Option<String> {
-        self.shared.stalled.contains(run).then(|| self.shared.stalled.why(run))
+        self.shared.why_stalled(run)
     }
 
     /// All runs that have not ended, those too that wait at the door or are stalled, the oldest first. What a resting run waits for stands in
@@ -156,7 +156,8 @@ impl Engine {
     /// Has a parked run go on with what could not be undone, or a stalled one be tried again. Returns once that is recorded.
     ///
     /// # Errors
-    /// `not_found` if the run is not known, `conflict` if it is neither parked nor stalled, `rejected` if what hinders it is still there.
+    /// `not_found` if the run is not known, `conflict` if it is neither parked nor stalled, `rejected` if what hinders it is still there or data may be
+    /// lost.
     pub async fn resume(&self, run: RunId) -> Result<(), Failure> {
         self.shared.resume(run).await
     }

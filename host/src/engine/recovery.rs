@@ -64,6 +64,8 @@ pub struct Recovered {
     pub waiting: usize,
     /// Runs that wait for a place.
     pub queued: usize,
+    /// Runs that may be what ended the last hosts: they are taken up after all others, one by one.
+    pub one_by_one: usize,
     /// Runs that cannot go on; each goes on by itself when what hinders it is gone.
     pub stalled: usize,
 }
@@ -71,7 +73,7 @@ pub struct Recovered {
 impl Recovered {
     /// All that are not stalled.
     pub const fn under_way(&self) -> usize {
-        self.going_on + self.waiting + self.queued
+        self.going_on + self.waiting + self.queued + self.one_by_one
     }
 
     /// Whether there was nothing.
@@ -140,7 +142,7 @@ impl Shared {
             .collect();
         self.publish_again(unheard).await?;
         self.relay.start(self);
-        recovered.stalled = self.stalled.len();
+        recovered.stalled = self.stalled.without_a_turn();
         Ok(recovered)
     }
 
@@ -249,7 +251,7 @@ impl Shared {
             self.put_in_line(waiting, requester);
         }
         self.fill_places();
-        self.take_up_suspects(suspects, &claimed, called).await;
+        recovered.one_by_one = self.take_up_suspects(suspects, &claimed, called).await;
     }
 
     /// Counts those that have something to do at once, and has all of them go on. Returns how many have

@@ -21,6 +21,9 @@ pub const STORE_SILENT: &str = "E0760";
 /// The code of a run that ends because the store takes no more of it.
 pub const STORE_STOPS: &str = "E0761";
 
+/// The code of something that is asked of a pipeline which is neither in force nor made again.
+pub const UNKNOWN_PIPELINE: &str = "unknown_pipeline";
+
 /// The refusal of a run whose first facts were not taken, or of which that is not known.
 pub fn refusal(error: &StoreError) -> Failure {
     let (kind, code, way_out) = match error {
@@ -51,6 +54,12 @@ pub fn silent(what: &str, error: &StoreError) -> Failure {
         | StoreError::Broken(_) => FailureKind::Permanent,
     };
     Failure::new(kind, format!("{what}: {error}; {}", way_out(error))).with_code(STORE_SILENT)
+}
+
+/// Why nothing goes on while data may be lost, and the way out.
+pub fn suspected(why: &str) -> String {
+    let error = StoreError::Suspect(why.to_owned());
+    format!("{error}; {}", way_out(&error))
 }
 
 /// The failure of a run that waited and of which the store has nothing any more by which it could go on.

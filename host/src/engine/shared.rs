@@ -29,7 +29,7 @@ use crate::policy::key;
 
 use super::calls::Callee;
 use super::control::Control;
-use super::dead_letters::DeadLetters;
+use super::dead_letters::{DeadLetters, is_heard};
 use super::door::{Door, DoorKey, Limits};
 use super::flights::Flights;
 use super::handle::Ports;
@@ -434,7 +434,7 @@ impl Shared {
         let failure = Failure::new(FailureKind::Bug, "pipehost made a mistake in this run; please report it").with_code("panic");
         let outcome = RunOutcome::Failed { failure };
         let (now, run) = (self.ports.clock.now(), Some(run_label(beginning)));
-        let unheard = if requester.is_none() { Some(Unheard::Recorded) } else { None };
+        let unheard = if is_heard(requester) { None } else { Some(Unheard::Recorded) };
         let what = What::RunEnded { outcome: outcome.clone(), elapsed: now.since(beginning.at), unheard };
         self.ports.sink.accept(Happening { time: now, run, what });
         self.left(beginning.run);

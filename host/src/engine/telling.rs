@@ -108,7 +108,7 @@ impl Labels {
                 What::AnswerRefused { refused: (**event).clone(), waiting: state.beginning().run, reason: reason.as_str() }
             }
             Fact::Dispatched { step, run, .. } => What::Dispatched { step: id_of(state, *step), dispatched: *run },
-            Fact::FallbackBegan { job, failure } => What::StepFailed { step: self.get(*job, state)?.step, failure: failure.clone() },
+            Fact::FallbackBegan { job, failure, .. } => What::StepFailed { step: self.get(*job, state)?.step, failure: failure.clone() },
             _ => return None,
         })
     }

@@ -123,7 +123,13 @@ impl Sink for Diary {
     fn accept(&self, happening: Happening) {
         let line = match happening.what {
             What::RunStarted => "run started".to_owned(),
-            What::RunEnded { outcome, .. } => format!("run {}", outcome.as_str()),
+            What::RunEnded { outcome, unheard, .. } => {
+                // A line of its own, so that the counts of ends stay what they are.
+                if unheard.is_some() {
+                    self.0.lock().unwrap().push(format!("unheard {}", outcome.as_str()));
+                }
+                format!("run {}", outcome.as_str())
+            }
             What::JobEnded { job, outcome } if job.undo => format!("undo {}", outcome.as_str()),
             What::JobEnded { outcome, .. } => format!("job {}", outcome.as_str()),
             What::LateDropped { what, .. } => format!("late {what}"),

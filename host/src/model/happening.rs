@@ -167,6 +167,9 @@ pub enum What {
         policy: String,
         /// `closed`, `open` or `half_open`.
         state: &'static str,
+        /// Whether a probe closes it, and no time.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        probed: bool,
     },
     /// The pipeline's state was changed.
     StateSet {

@@ -262,6 +262,9 @@ pub enum Fact {
         job: JobId,
         /// What they stand in for.
         failure: Failure,
+        /// When: the last attempt ended then. Not known of what older hosts recorded.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<Timestamp>,
     },
     /// A job ended: its outcome, and the events that go out with it, in the order in which they are published.
     JobEnded {
@@ -338,6 +341,9 @@ pub enum Fact {
         step: StepNumber,
         /// Which of `remind.after`, from 0.
         reminder: u32,
+        /// When. Not known of what older hosts recorded.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<Timestamp>,
     },
     /// A `wait` is over: it took an event, or its time passed and `on_timeout` follows.
     WaitEnded {

@@ -234,11 +234,11 @@ impl Breaker {
         let (settings, state) = &mut *shared;
         let before = state.generation;
         let done = act(settings, state, now);
-        let changed = (state.generation != before).then(|| state.name());
+        let changed = (state.generation != before).then(|| (state.name(), settings.probe_every.is_some()));
         drop(shared);
-        if let Some(state) = changed {
+        if let Some((state, probed)) = changed {
             self.changed.notify_waiters();
-            self.sink.accept(Happening { time: now, run: None, what: What::Breaker { policy: self.name.clone(), state } });
+            self.sink.accept(Happening { time: now, run: None, what: What::Breaker { policy: self.name.clone(), state, probed } });
         }
         done
     }

@@ -87,7 +87,7 @@ pub(super) fn write(happening: &Happening) {
         What::JobEnded { job, outcome } => job_ended(run, job, outcome),
         What::StepFailed { step, failure } => line!(warn, RUN, run, step = step.as_str(), "step failed: {failure}"),
         What::LateDropped { job, what } => job_line!(debug, JOB, run, job, what, "came after the end and was dropped"),
-        What::Breaker { policy, state } => match *state {
+        What::Breaker { policy, state, .. } => match *state {
             "open" => warn!(target: JOB, policy, "the breaker opened"),
             state => info!(target: JOB, policy, state, "the breaker changed"),
         },

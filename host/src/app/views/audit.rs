@@ -64,13 +64,15 @@ fn of_step(step: &StepStory, all: &mut Vec<Decision>) {
 
 fn of_wait(step: &StepStory, wait: &WaitStory, all: &mut Vec<Decision>) {
     let events: Vec<&str> = wait.events.iter().map(|event| event.as_str()).collect();
-    let reminded = match wait.reminders {
+    // An older host recorded how often, and not when.
+    let reminded = match (wait.reminders as usize).saturating_sub(wait.reminded.len()) {
         0 => String::new(),
         1 => "; reminded once".to_owned(),
         times => format!("; reminded {times} times"),
     };
     let asked = format!("for {} until {}{reminded}", events.join(" or "), wait.until);
     all.extend(step.began.map(|at| decision(at, step.step.as_str(), "asked", asked)));
+    all.extend(wait.reminded.iter().map(|at| decision(*at, step.step.as_str(), "reminded", String::new())));
     all.extend(wait.answers.iter().map(answered));
     all.extend(wait.timed_out.map(|at| decision(at, step.step.as_str(), "gave up", "nobody had answered".to_owned())));
 }
@@ -151,7 +153,8 @@ mod tests {
             events: vec!["Approved".into()],
             matching: crate::model::value::Map::new(),
             until: at(99),
-            reminders: 2,
+            reminders: 3,
+            reminded: vec![at(4)],
             timed_out: None,
             answers: vec![answer(5, Some("rosa"), Some("guard")), answer(6, None, None), answer(20, Some("ralf"), Some("double"))],
         };
@@ -165,6 +168,7 @@ mod tests {
                 "somebody began: ",
                 "router route succeeded: \"north\"",
                 "each[0].answer asked: for Approved until 1970-01-01T00:01:39.000Z; reminded 2 times",
+                "each[0].answer reminded: ",
                 "rosa Approved refused (guard): {\"by\":\"rosa\"}",
                 "somebody Approved taken: {\"by\":\"rosa\"}",
                 "router pay succeeded: \"north\"",

@@ -255,7 +255,10 @@ impl<'a> Fold<'a> {
         match fact {
             Fact::JobJoined { leader, .. } => story.joined = Some(*leader),
             Fact::AttemptStarted { attempt, at, .. } => {
-                story.attempts.push(AttemptStory { attempt: *attempt, began: *at, ended: None, failure: None, next: None });
+                // Nothing ended the one before: the host did.
+                break_off(story);
+                let began = AttemptStory { attempt: *attempt, began: *at, ended: None, failure: None, next: None, broken_off: false };
+                story.attempts.push(began);
                 (story.state, story.due) = (StepState::Running, None);
                 if self.names.calls(*number) {
                     story.runs.push(RunId::started_by(*job, *attempt));
@@ -267,13 +270,17 @@ impl<'a> Fold<'a> {
                 }
                 (story.state, story.due) = (StepState::Retrying, Some(*due));
             }
-            Fact::FallbackBegan { failure, .. } => {
-                if let Some(last) = story.attempts.last_mut() {
-                    last.failure = Some(failure.clone());
+            Fact::FallbackBegan { failure, at, .. } => {
+                // What comes after this is the time of the fallback's steps.
+                if let Some(last) = story.attempts.last_mut().filter(|last| last.ended.is_none()) {
+                    (last.ended, last.failure) = (*at, Some(failure.clone()));
                 }
                 (story.state, story.failure) = (StepState::Running, Some(failure.clone()));
             }
-            Fact::JobEnded { outcome, events, at, .. } => end_job(story, outcome, events, *at),
+            Fact::JobEnded { outcome, events, at, .. } => {
+                self.story.degraded |= matches!(outcome, JobOutcome::Succeeded { from, .. } if from.is_degraded());
+                end_job(story, outcome, events, *at);
+            }
             _ => {}
         }
     }
@@ -285,11 +292,13 @@ impl<'a> Fold<'a> {
                 let matching = matching.iter().map(|(name, value)| (name.clone(), value.tree().clone())).collect();
                 let story = self.step(*lane, *step);
                 (story.state, story.began) = (StepState::Waiting, Some(*at));
-                story.wait = Some(WaitStory { events, matching, until: *due, reminders: 0, timed_out: None, answers: Vec::new() });
+                let (reminded, answers) = (Vec::new(), Vec::new());
+                story.wait = Some(WaitStory { events, matching, until: *due, reminders: 0, reminded, timed_out: None, answers });
             }
-            Fact::Reminded { lane, step, .. } => {
+            Fact::Reminded { lane, step, at, .. } => {
                 if let Some(wait) = &mut self.step(*lane, *step).wait {
                     wait.reminders += 1;
+                    wait.reminded.extend(*at);
                 }
             }
             Fact::WaitEnded { lane, step, event, at } => {
@@ -315,8 +324,16 @@ impl<'a> Fold<'a> {
 
 /// What was under way is wanted no more.
 fn give_up(step: &mut StepStory) {
+    break_off(step);
     if matches!(step.state, StepState::Running | StepState::Waiting | StepState::Sleeping | StepState::Retrying) {
         (step.state, step.due) = (StepState::Cancelled, None);
+    }
+}
+
+/// Nobody carries on with the attempt that is under way. One that has failed, and of which only the time is not known, has its end.
+pub(super) fn break_off(step: &mut StepStory) {
+    if let Some(last) = step.attempts.last_mut().filter(|last| last.ended.is_none() && last.failure.is_none()) {
+        last.broken_off = true;
     }
 }
 
@@ -341,9 +358,8 @@ fn end_job(story: &mut StepStory, outcome: &JobOutcome, events: &[Event], at: Ti
             None
         }
     };
-    if let Some(last) = story.attempts.last_mut().filter(|last| last.ended.is_none()) {
-        last.ended = Some(at);
-        last.failure = last.failure.take().or_else(|| failure.cloned());
+    if let Some(last) = story.attempts.last_mut().filter(|last| last.ended.is_none() && last.failure.is_none()) {
+        (last.ended, last.failure, last.broken_off) = (Some(at), failure.cloned(), false);
     }
     if let Some(failure) = failure {
         story.failure = Some(failure.clone());

@@ -47,10 +47,13 @@ pub struct RunStory {
     #[serde(flatten)]
     pub row: RunRow,
     /// What its trigger told; null for triggers that tell nothing.
+    #[serde(skip_serializing_if = "Value::is_null", default = "Value::null")]
     pub trigger: Value,
     /// Who asked.
+    #[serde(skip_serializing_if = "Caller::is_nobody", default)]
     pub caller: Caller,
     /// Its input. Secrets show their names only, here and in every other value.
+    #[serde(skip_serializing_if = "Value::is_null", default = "Value::null")]
     pub input: Value,
     /// The event that started it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -64,6 +67,9 @@ pub struct RunStory {
     /// When it must be over.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub deadline: Option<Timestamp>,
+    /// Whether a fallback stood in somewhere.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub degraded: bool,
     /// Its steps in the order in which they began, those inside others after the one that they are in.
     pub steps: Vec<StepStory>,
     /// What its caller was answered.
@@ -102,6 +108,7 @@ impl RunStory {
             state_key: None,
             retry_of: None,
             deadline: None,
+            degraded: false,
             steps: Vec::new(),
             reply: None,
             end: None,
@@ -243,6 +250,9 @@ pub struct AttemptStory {
     /// When the next one was due.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub next: Option<Timestamp>,
+    /// Whether nobody carries on with it and nothing is known of its end: the host ended before it did.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub broken_off: bool,
 }
 
 /// A wait, with everything that was decided about it: its audit trail.
@@ -256,6 +266,9 @@ pub struct WaitStory {
     pub until: Timestamp,
     /// How often it has reminded.
     pub reminders: u32,
+    /// When it did; without those that an older host recorded without their times.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub reminded: Vec<Timestamp>,
     /// When it gave up.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub timed_out: Option<Timestamp>,
@@ -287,6 +300,7 @@ pub struct EventStory {
     /// When.
     pub time: Timestamp,
     /// Who is behind it.
+    #[serde(skip_serializing_if = "Caller::is_nobody", default)]
     pub caller: Caller,
     /// Whether it came from outside: a signal.
     pub is_signal: bool,

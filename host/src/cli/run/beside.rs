@@ -1,5 +1,6 @@
 //! What happens beside the talk: taken in as it comes, and said when there is a moment.
 
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 
@@ -31,6 +32,8 @@ pub(super) struct Beside {
     pub(super) indexed: Indexed,
     /// Whether something is in force.
     pub(super) started: bool,
+    /// Whether the banner is still to come, which says some of it by itself.
+    before_banner: bool,
 }
 
 impl Beside {
@@ -45,6 +48,7 @@ impl Beside {
             style: Style::of(&io::stderr()),
             indexed: Indexed::new(),
             started: false,
+            before_banner: true,
         }
     }
 
@@ -73,19 +77,33 @@ impl Beside {
         }
     }
 
-    /// The next report, whatever else happens.
-    pub(super) async fn report(&mut self) -> Arc<Report> {
-        next_report(&mut self.reports).await
+    /// Takes in what happens, and says nothing: while a host starts, very much may. Never ends; dropping it loses nothing.
+    pub(super) async fn listen(&mut self) -> Infallible {
+        while let Some(told) = self.happenings.next().await {
+            self.note(&told);
+        }
+        std::future::pending().await
     }
 
-    /// Takes in what has happened, and forgets it but for the documents: the banner says the rest.
-    pub(super) fn catch_up(&mut self) {
-        while let Some(told) = self.happenings.try_next() {
-            let skipped = matches!(&told, Told::Happening(happening) if matches!(happening.what, What::DocumentSkipped { .. }));
-            if self.note(&told) && !skipped {
-                self.waiting.forget_last();
+    /// The next report; what happens until then is taken in.
+    pub(super) async fn report(&mut self) -> Arc<Report> {
+        loop {
+            tokio::select! {
+                report = next_report(&mut self.reports) => return report,
+                Some(told) = self.happenings.next() => {
+                    self.note(&told);
+                }
             }
         }
+    }
+
+    /// Takes in what has happened up to the banner. What was found unreadable or stalled by then is said after it, like everything else that the banner does
+    /// not say itself.
+    pub(super) fn catch_up(&mut self) {
+        while let Some(told) = self.happenings.try_next() {
+            self.note(&told);
+        }
+        self.before_banner = false;
     }
 
     /// Whether there is more to say now.
@@ -94,7 +112,11 @@ impl Beside {
         if let What::Indexed { index, files, chunks } = &happening.what {
             self.indexed.insert(index.clone(), (*files, *chunks));
         }
-        match notice::line(happening, self.style) {
+        if self.before_banner && is_in_banner(&happening.what) {
+            return false;
+        }
+        let after_retries = self.waiting.after_retries(happening, self.style);
+        match after_retries.or_else(|| notice::line(happening, self.style)) {
             Some(line) if self.waiting.is_news(happening) => {
                 self.waiting.keep(self.typed.text(&line).into_owned());
                 true
@@ -128,6 +150,11 @@ impl Beside {
         }
         self.say_all(talk)
     }
+}
+
+/// Whether the banner says it: which documents there are, and what is in force.
+const fn is_in_banner(what: &What) -> bool {
+    matches!(what, What::Indexed { .. } | What::Reloaded { .. } | What::Unchanged)
 }
 
 async fn next_report(reports: &mut broadcast::Receiver<Arc<Report>>) -> Arc<Report> {

@@ -163,6 +163,7 @@ async fn begin(app: &mut App, beside: &mut Beside, signals: &mut Signals, waits:
     let report = tokio::select! {
         report = app.start() => report,
         _ = signals.next() => return Begun::Ended,
+        never = beside.listen() => match never {},
     };
     let Some(mut report) = report else { return Begun::Refused };
     loop {
@@ -222,6 +223,8 @@ async fn converse(
         let ways = banner::Ways { sends: host.is_open(), typed: typed.clone(), last: how_to_leave(conversation.is_some(), streams), width };
         say(&banner::text(&host.app, &beside.indexed, beside.style, &ways));
     }
+    // Before the first prompt and the first line. What cannot be said is found at the end.
+    let _ = beside.say_all(&mut talk);
     let is_typed = streams.input_is_terminal && !once;
     let Some(mut conversation) = conversation else {
         let over = attend(&mut talk, beside, signals, gone).await;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::app::views::{AnswerStory, AttemptStory, EventStory, RunStory, StepState, StepStory, WaitStory};
 use crate::cli::style::Style;
+use crate::cli::typed::Typed;
 use crate::cli::words::{cut, duration, shown};
 use crate::model::activation::RunOutcome;
 use crate::model::event::Caller;
@@ -13,9 +14,9 @@ use crate::model::time::Timestamp;
 use crate::model::value::{Tree, Value};
 
 /// The whole story.
-pub(in crate::cli) fn text(story: &RunStory, style: Style) -> String {
+pub(in crate::cli) fn text(story: &RunStory, typed: &Typed, style: Style) -> String {
     let mut text = format!("{} {}\n", style.bold("run"), story.row.run);
-    for (name, what) in head(story) {
+    for (name, what) in head(story, typed) {
         text.push_str(&row(name, &what, style));
     }
     if !story.steps.is_empty() {
@@ -35,13 +36,14 @@ pub(in crate::cli) fn row(name: &str, what: &str, style: Style) -> String {
     format!("  {} {}\n", style.dim(&format!("{name:<10}")), cut(what))
 }
 
-fn head(story: &RunStory) -> Vec<(&'static str, String)> {
+fn head(story: &RunStory, typed: &Typed) -> Vec<(&'static str, String)> {
     let run = &story.row;
     let mut rows =
         vec![("flow", format!("{}.{}", run.pipeline, run.flow)), ("status", run.status.to_string()), ("began", run.began.to_string())];
     if let (Some(ended), Some(took)) = (run.ended, run.took_ms) {
         rows.push(("ended", format!("{ended}, after {}", duration(Duration::from_millis(took)))));
     }
+    rows.extend(story.degraded.then(|| ("degraded", "a fallback stood in".to_owned())));
     rows.extend(story.resumed.iter().map(|at| ("resumed", at.to_string())));
     rows.extend(story.deadline.map(|at| ("deadline", at.to_string())));
     rows.extend(named(&story.caller).map(|caller| ("caller", caller)));
@@ -56,7 +58,8 @@ fn head(story: &RunStory) -> Vec<(&'static str, String)> {
     rows.push(("request", run.correlation_id.to_string()));
     rows.push(("revision", run.revision.short()));
     rows.extend(story.migrated.iter().map(|migration| ("migrated", format!("from {} at {}", migration.from.short(), migration.at))));
-    rows.extend(story.unreadable.as_ref().map(|why| ("no more", format!("pipehost store verify names what is damaged: {why}"))));
+    let damaged = |why: &String| format!("{} names what is damaged: {why}", typed.command("store verify"));
+    rows.extend(story.unreadable.as_ref().map(|why| ("no more", damaged(why))));
     rows
 }
 
@@ -142,7 +145,7 @@ fn details(step: &StepStory) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     lines.extend(step.input.iter().filter(|input| !input.is_null()).map(|input| format!("input {}", shown(input))));
     // One good try says nothing that is not said already.
-    let attempts = step.attempts.iter().filter(|attempt| step.attempts.len() > 1 || attempt.failure.is_some());
+    let attempts = step.attempts.iter().filter(|attempt| step.attempts.len() > 1 || attempt.failure.is_some() || attempt.broken_off);
     lines.extend(attempts.map(attempted));
     lines.extend(step.wait.iter().flat_map(waited));
     lines.extend(step.due.map(|due| if step.state == StepState::Retrying { again(due) } else { format!("until {due}") }));
@@ -179,6 +182,7 @@ fn attempted(attempt: &AttemptStory) -> String {
     let came = match &attempt.failure {
         Some(failure) => format!("failed{after}: {}", described(failure)),
         None if attempt.ended.is_some() => format!("ended{after}"),
+        None if attempt.broken_off => "broken off: the host ended before it did".to_owned(),
         None => "under way".to_owned(),
     };
     let next = attempt.next.map_or_else(String::new, |due| format!("; {}", again(due)));
@@ -191,7 +195,9 @@ fn waited(wait: &WaitStory) -> Vec<String> {
         wait.matching.iter().map(|(name, value): (&String, &Tree)| format!("{name} = {}", Value::from(value.clone()).text())).collect();
     let mut lines = vec![format!("for {} with {}, until {}", events.join(" or "), matching.join(" and "), wait.until)];
     if wait.reminders > 0 {
-        lines.push(format!("reminded {}", if wait.reminders == 1 { "once".to_owned() } else { format!("{} times", wait.reminders) }));
+        let last =
+            wait.reminded.last().map_or_else(String::new, |at| format!(", {}at {at}", if wait.reminders > 1 { "last " } else { "" }));
+        lines.push(format!("reminded {}{last}", if wait.reminders == 1 { "once".to_owned() } else { format!("{} times", wait.reminders) }));
     }
     lines.extend(wait.answers.iter().map(decided));
     lines.extend(wait.timed_out.map(|at| format!("gave up at {at}: nobody had answered")));

@@ -138,7 +138,7 @@ impl Driver {
                 self.outboxed.retain(|outboxed| outboxed != job);
                 self.tell_changes(changes, Some(*job));
             }
-            Fact::FallbackBegan { job, failure } => self.settle(*job, &JobOutcome::of_failure(failure.clone())),
+            Fact::FallbackBegan { job, failure, .. } => self.settle(*job, &JobOutcome::of_failure(failure.clone())),
             Fact::Replied { reply } => {
                 if let Some(requester) = &self.requester {
                     requester.reply(reply);

@@ -10,6 +10,7 @@ use super::ahead::Decision;
 use super::planted;
 use super::publishing::wait_keys;
 use super::{Driver, Refused, no_state};
+use crate::engine::dead_letters::is_heard;
 use crate::engine::run::{Claim, Command, Input, Machine, Measure, Surroundings, set_fields, too_large};
 use crate::engine::states::{self, Change, Followed, HeldState};
 use crate::engine::waits::{Closing, Place};
@@ -210,10 +211,7 @@ impl Driver {
     /// after all.
     fn letters(&self, outcome: &RunOutcome, at: Timestamp) -> Vec<Write> {
         let (letters, beginning) = (&self.shared.dead_letters, self.state.beginning());
-        let of_run = match &self.requester {
-            Some(requester) if requester.is_heard() => Vec::new(),
-            _ => letters.of_run(beginning, outcome, at),
-        };
+        let of_run = if is_heard(self.requester.as_deref()) { Vec::new() } else { letters.of_run(beginning, outcome, at) };
         match outcome {
             RunOutcome::Parked { .. } => of_run,
             _ if of_run.is_empty() => letters.forget_run(beginning).into_iter().collect(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::engine::installed::Installed;
 use crate::engine::run::unfolded;
 use crate::engine::shared::Shared;
+use crate::model::failure::Failure;
 use crate::model::id::{Digest, RunId};
 use crate::model::record::{Beginning, beginning_of};
 use crate::plan::pipeline::Flow;
@@ -74,10 +75,15 @@ impl Shared {
         let Some(rebuild) = self.rebuild.get() else { return Ok(false) };
         let bundle = self.ports.store.bundle(revision).await.map_err(|error| error.to_string())?;
         let Some(bundle) = bundle else { return Ok(false) };
-        let bound = rebuild.rebuild(bundle).await.map_err(|failure| failure.to_string())?;
+        let bound = rebuild.rebuild(bundle).await.map_err(|failure| with_code(&failure))?;
         self.waits.install(std::iter::once(&bound.pipeline));
         self.waits.learned();
         self.keep_remade(revision, Arc::new(Installed::new(bound, &self.ports.policies)));
         Ok(true)
     }
+}
+
+/// `E0756: the revision … cannot be made again: …`: by the code people find what it means.
+fn with_code(failure: &Failure) -> String {
+    failure.code.as_ref().map_or_else(|| failure.to_string(), |code| format!("{code}: {}", failure.message))
 }

@@ -33,8 +33,13 @@ impl Shared {
         revived.acts_at_once(self.ports.clock.now()) && (claims >= TOGETHER || revived.cut_off() >= CUT_OFF_TOGETHER)
     }
 
-    /// Gives up those that have had their chances, and has the others wait for their turn.
-    pub(super) async fn take_up_suspects(self: &Arc<Self>, suspects: Vec<Revived>, claimed: &HashMap<RunId, u32>, called: HashSet<RunId>) {
+    /// Gives up those that have had their chances, and has the others wait for their turn. Returns how many these are.
+    pub(super) async fn take_up_suspects(
+        self: &Arc<Self>,
+        suspects: Vec<Revived>,
+        claimed: &HashMap<RunId, u32>,
+        called: HashSet<RunId>,
+    ) -> usize {
         let mut turns = Vec::new();
         let last = suspects.iter().filter(|revived| revived.is_cut_off()).map(Revived::attempted).max();
         for revived in suspects {
@@ -55,11 +60,13 @@ impl Shared {
             turns.push((claims, revived.cut_off(), run, is_unwanted));
         }
         if turns.is_empty() {
-            return;
+            return 0;
         }
+        let waiting = turns.len();
         // What was alone when a host ended comes behind those that were not.
         turns.sort_by_key(|(claims, cut_off, ..)| (*claims, *cut_off));
         self.tasks.spawn(Arc::clone(self).take_turns(turns.into_iter().map(|(.., run, is_unwanted)| (run, is_unwanted)).collect(), called));
+        waiting
     }
 
     async fn take_turns(self: Arc<Self>, turns: Vec<(RunId, bool)>, called: HashSet<RunId>) {

@@ -134,6 +134,11 @@ impl Stalled {
         self.lock().runs.len()
     }
 
+    /// How many of them wait for something else than to be taken up alone.
+    pub fn without_a_turn(&self) -> usize {
+        self.lock().runs.values().filter(|(reason, _)| !matches!(reason, Reason::WaitsItsTurn { .. })).count()
+    }
+
     /// Whether it is one of them.
     pub fn contains(&self, run: RunId) -> bool {
         self.lock().runs.contains_key(&run)

@@ -217,7 +217,7 @@ impl Machine<'_> {
         };
         if let Ok(true) = applies {
             // What equal jobs share is the failure, and it is settled here: each of them has its own fallback.
-            self.record(Fact::FallbackBegan { job, failure: failure.clone() });
+            self.record(Fact::FallbackBegan { job, failure: failure.clone(), at: Some(self.around.now) });
         }
         let outcome = match (applies, &fallback.stand_in) {
             (Ok(true), StandIn::Value(value)) => match value.evaluate(&self.scope(Extra { error: Some(&failure), ..self.extra(&lane) })) {

@@ -264,7 +264,7 @@ impl RunState {
                     active.doubtful |= is_doubtful(failure.kind);
                 }
             }
-            Fact::FallbackBegan { job, failure } => {
+            Fact::FallbackBegan { job, failure, .. } => {
                 self.set_phase(*job, JobPhase::FallingBack(failure.clone()));
                 // The fallback stands outside the deadline, so the deadline has had its say.
                 if let Some(active) = self.jobs.get_mut(job) {

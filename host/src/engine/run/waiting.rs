@@ -195,7 +195,7 @@ impl Machine<'_> {
             let passed = remind.after.iter().take_while(|after| wait.since + **after <= self.around.now).count();
             for reminder in wait.reminders..passed {
                 let reminder = u32::try_from(reminder).unwrap_or(u32::MAX);
-                self.record(Fact::Reminded { lane: wait.lane, step: wait.step, reminder });
+                self.record(Fact::Reminded { lane: wait.lane, step: wait.step, reminder, at: Some(self.around.now) });
                 self.open_lane(LanePurpose::Reminder(reminder), remind.block, Some((wait.lane, wait.step)));
             }
         }

@@ -9,7 +9,7 @@ use futures_util::future::{BoxFuture, Shared as Often};
 use tokio::sync::oneshot;
 
 use super::{Shared, Ticket};
-use crate::engine::dead_letters::unheard;
+use crate::engine::dead_letters::{is_heard, unheard};
 use crate::engine::door::{Arrival, Guest};
 use crate::engine::idempotency::{self, Fan, Request};
 use crate::engine::refusal::refusal;
@@ -260,7 +260,7 @@ impl Shared {
         let durable = ticket.flow.durable;
         let mut writes = if durable { ticket.installed.bundle_write() } else { Vec::new() };
         let receipt = ticket.receipt.take();
-        let is_asked = ticket.requester.is_some();
+        let is_asked = is_heard(ticket.requester.as_deref());
         let beginning = ticket.beginning;
         if durable && !is_asked {
             writes.extend(self.dead_letters.of_run(&beginning, &outcome, at));

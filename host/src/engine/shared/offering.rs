@@ -8,7 +8,7 @@ use super::Shared;
 use crate::engine::control::{Letter, Posted};
 use crate::engine::handle::{Emitted, Outside};
 use crate::engine::installed::Installed;
-use crate::engine::refusal::refusal;
+use crate::engine::refusal::{UNKNOWN_PIPELINE, refusal};
 use crate::engine::shareable;
 use crate::engine::waits::Place;
 use crate::model::event::{Causation, Event, Scope};
@@ -91,7 +91,7 @@ impl Shared {
     /// The same as the pipeline is in one of its revisions.
     pub(super) async fn emit_as(&self, installed: Option<Arc<Installed>>, outside: Outside) -> Result<Emitted, Failure> {
         let Outside { pipeline, event_type, data, caller, correlation_id } = outside;
-        let unknown = || Failure::new(FailureKind::NotFound, format!("there is no pipeline {pipeline}")).with_code("unknown_pipeline");
+        let unknown = || Failure::new(FailureKind::NotFound, format!("there is no pipeline {pipeline}")).with_code(UNKNOWN_PIPELINE);
         let installed = installed.ok_or_else(unknown)?;
         let plan = &installed.bound.pipeline;
         let data = shareable::event_data(plan, &event_type, data)?;

@@ -43,7 +43,13 @@ impl Shared {
                 let message = format!("run {run} has {ended}, and only a parked run is resumed; `pipehost runs retry {run}` does it again");
                 return Err(refuse(FailureKind::Conflict, message));
             }
-            None => return Err(refuse(FailureKind::Conflict, format!("run {run} is under way: there is nothing to resume"))),
+            None if self.is_taken_up(run) => {
+                return Err(refuse(FailureKind::Conflict, format!("run {run} is under way: there is nothing to resume")));
+            }
+            None => return Err(self.stands_still(run)),
+        }
+        if self.why_stalled(run).is_some() {
+            return Err(self.stands_still(run));
         }
         let (installed, flow) = self.pinned_for(&beginning).await?;
         let state = RunState::fold(&installed.bound.pipeline, &flow, &facts)
@@ -68,6 +74,9 @@ impl Shared {
     pub(in crate::engine) async fn retry(self: &Arc<Self>, run: RunId, from: Option<&StepId>, although: bool) -> Result<RunId, Failure> {
         let (beginning, facts, _) = self.recorded(run).await?;
         let Some(outcome) = end_of(&facts) else {
+            if !self.is_taken_up(run) && !self.stalled.contains(run) {
+                return Err(self.stands_still(run));
+            }
             let message = format!("run {run} has not ended; `pipehost runs cancel {run}` ends it, and then it can be done again");
             return Err(refuse(FailureKind::Conflict, message));
         };
@@ -102,12 +111,26 @@ impl Shared {
                 refuse(FailureKind::Rejected, message)
             });
         }
-        if self.is_live(run) || self.lock_door().waiting(|ticket| ticket.beginning.run).contains(&run) {
+        if self.is_taken_up(run) {
             self.cancel(run, CancelReason::Requested);
             return Ok(());
         }
-        self.recorded(run).await?;
-        Err(refuse(FailureKind::Conflict, format!("run {run} has ended: there is nothing to cancel")))
+        let (_, facts, _) = self.recorded(run).await?;
+        match end_of(&facts) {
+            Some(_) => Err(refuse(FailureKind::Conflict, format!("run {run} has ended: there is nothing to cancel"))),
+            None => Err(self.stands_still(run)),
+        }
+    }
+
+    /// Whether this host has it go on, or wait for a place.
+    fn is_taken_up(&self, run: RunId) -> bool {
+        self.is_live(run) || self.lock_door().waiting(|ticket| ticket.beginning.run).contains(&run)
+    }
+
+    /// The refusal of what is asked of a run that has not ended and that this host has not taken up.
+    fn stands_still(&self, run: RunId) -> Failure {
+        let why = self.why_stalled(run).unwrap_or_else(|| "this host has not taken it up yet; try again in a moment".to_owned());
+        refuse(FailureKind::Rejected, format!("run {run} stands still: {why}"))
     }
 
     /// Everything that nobody could bring to a good end, the oldest first.

@@ -4,15 +4,28 @@ use std::sync::Arc;
 
 use super::{Running, Shared};
 use crate::engine::installed::Installed;
+use crate::engine::refusal::suspected;
 use crate::engine::run::RunState;
 use crate::engine::view::{RunStatus, RunView};
 use crate::model::id::RunId;
+use crate::model::port::Health;
 use crate::model::record::{Fact, beginning_of};
 
 /// What so many resting runs wait for is looked up for one view of all.
 const LOOKED_UP: usize = 1_000;
 
 impl Shared {
+    /// Why a run that has not ended does not go on: it is stalled, or nothing goes on, since data may be lost. `None` if it goes on.
+    pub(in crate::engine) fn why_stalled(&self, run: RunId) -> Option<String> {
+        if self.stalled.contains(run) {
+            return Some(self.stalled.why(run));
+        }
+        match self.ports.store.health() {
+            Health::Suspect(why) => Some(suspected(&why)),
+            Health::Good | Health::Full(_) | Health::Held(_) | Health::Broken(_) => None,
+        }
+    }
+
     /// The runs under way, at rest or not, the oldest first.
     pub(in crate::engine) fn under_way(&self) -> Vec<RunView> {
         let mut views: Vec<RunView> = self.seen().into_iter().map(|(view, _)| view).collect();

@@ -314,7 +314,7 @@ async fn the_fifth_taking_up_without_anything_recorded_puts_a_run_among_the_dead
         let world = World::on(Arc::new(dead), Arc::clone(&pipeline), &hangs(), seed);
         // From the fourth time on it is taken up after all others, and alone.
         let known =
-            if seed < 5 { Recovered { going_on: 1, ..Recovered::default() } } else { Recovered { stalled: 1, ..Recovered::default() } };
+            if seed < 5 { Recovered { going_on: 1, ..Recovered::default() } } else { Recovered { one_by_one: 1, ..Recovered::default() } };
         assert_eq!(world.engine.recover().await, Ok(known));
         for _ in 0..20 {
             tokio::task::yield_now().await;
@@ -322,7 +322,8 @@ async fn the_fifth_taking_up_without_anything_recorded_puts_a_run_among_the_dead
     }
     let executor = succeeds();
     let last = World::on(Arc::new(store.clone()), pipeline, &executor, 9);
-    assert_eq!(last.engine.recover().await, Ok(Recovered { stalled: 1, ..Recovered::default() }));
+    // Its turn is its fifth time.
+    assert_eq!(last.engine.recover().await, Ok(Recovered { one_by_one: 1, ..Recovered::default() }));
     last.clock.advance(Duration::from_secs(600)).await;
     assert_eq!(outcome(&store, run).await, None, "it is not tried again by itself");
     let letters = last.engine.dead_letters().await.expect("the store is good");
@@ -347,7 +348,7 @@ async fn of_those_that_are_taken_up_alone_the_next_comes_as_soon_as_the_one_befo
     let go = Arc::new(Notify::new());
     let executor = gated(&go, Ok(Value::string("ok")));
     let second = World::on(Arc::new(store.clone()), pipeline, &executor, 2);
-    assert_eq!(second.engine.recover().await, Ok(Recovered { stalled: 2, ..Recovered::default() }));
+    assert_eq!(second.engine.recover().await, Ok(Recovered { one_by_one: 2, ..Recovered::default() }));
     for (begun, run) in runs.into_iter().enumerate() {
         // Whoever is at work keeps the time from passing.
         for _ in 0..200 {

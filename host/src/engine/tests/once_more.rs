@@ -181,3 +181,26 @@ async fn a_dead_letter_that_was_dropped_does_not_come_back_with_the_next_start()
         assert!(next.engine.why_stalled(run).is_some_and(|why| why.contains("runs resume")), "it still waits for somebody to decide");
     }
 }
+
+#[tokio::test]
+async fn a_bad_end_that_nobody_waits_for_is_told_though_its_result_would_have_been_kept_for_repeats() {
+    let undone = SketchStep { undo: Some((Says::This(Value::string("back")), false)), ..SketchStep::default() };
+    let failing = SketchStep { shape: Shape::Fail, ..SketchStep::default() };
+    for (steps, end) in [(vec![undone, failing.clone()], "parked"), (vec![failing], "failed")] {
+        let pipeline = keyed(&Sketch { steps, ..Sketch::default() });
+        let executor = worker("s0 \"back\"", &Arc::new(AtomicBool::new(true)), &Arc::default());
+        let world = World::on(Arc::new(MemoryStore::new()), pipeline, &executor, 1);
+        let unheard = || world.diary.count(&format!("unheard {end}"));
+        let Admission::Started(run) = activate(&world).await else { panic!("it is the first") };
+        assert_eq!(unheard(), 1, "{:?}", world.diary.lines());
+        if end == "parked" {
+            world.engine.resume(run).await.expect("it is parked");
+            world.clock.settle().await;
+            assert_eq!(unheard(), 2, "it is parked again, and who asked for that has gone");
+            continue;
+        }
+        let (_, asker) = world.ask("main").await;
+        world.clock.run(asker.ended.notified()).await;
+        assert_eq!((asker.heard().last().map(String::as_str), unheard()), (Some("end failed"), 1), "whoever waited was told");
+    }
+}

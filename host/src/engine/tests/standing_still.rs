@@ -15,7 +15,7 @@ use crate::model::activation::RunOutcome;
 use crate::model::id::{FlowName, RunId};
 use crate::model::job::CancelReason;
 use crate::model::policy::DedupWindow;
-use crate::model::port::{Answer, Commit, Store, StoreError, forward_store};
+use crate::model::port::{Answer, Commit, Health, Store, StoreError, forward_store};
 use crate::model::record::{Batch, Fact};
 use crate::model::value::Value;
 use crate::plan::pipeline::Pipeline;
@@ -211,5 +211,40 @@ async fn a_run_that_is_resumed_and_called_off_at_once_is_called_off_once() {
         world.clock.settle().await;
         assert_eq!(ends(&store.inner, run).await, [RunOutcome::Cancelled { reason: CancelReason::Requested }]);
         assert!(world.engine.views().await.is_empty() && world.engine.why_stalled(run).is_none());
+    }
+}
+
+/// A store that may have lost something: it gives what it has, and takes nothing.
+struct Suspect(MemoryStore);
+
+impl Store for Suspect {
+    fn commit(&self, _: Batch) -> Commit {
+        Box::pin(std::future::ready(Err(StoreError::Suspect(MISSING.to_owned()))))
+    }
+
+    fn facts(&self, run: RunId) -> Answer<Vec<Fact>> {
+        self.0.facts(run)
+    }
+
+    fn health(&self) -> Health {
+        Health::Suspect(MISSING.to_owned())
+    }
+
+    forward_store!(only 0: write, published, rest, pending, claim, has_taken, bundle, runs, kept, first_kept);
+}
+
+const MISSING: &str = "row 2 is missing";
+
+#[tokio::test]
+async fn while_data_may_be_lost_every_open_run_stands_still_and_says_why_to_whoever_asks_something_of_it() {
+    let (store, pipeline) = (MemoryStore::new(), Arc::new(plan(vec![flow("main", vec![("w", work())])])));
+    let run = left_at_work(&store, &pipeline, &["main"], 0).await[0];
+    let world = World::on(Arc::new(Suspect(store)), pipeline, &hangs(), 2);
+    let why = "data may be lost: row 2 is missing; see `pipehost store verify`; `pipehost store accept-loss` goes on without what is lost";
+    assert_eq!(world.engine.why_stalled(run).as_deref(), Some(why));
+    let again = world.engine.retry(run, None).await.map(drop);
+    for refused in [world.engine.call_off(run).await, world.engine.resume(run).await, again] {
+        let failure = refused.expect_err("nothing goes on");
+        assert_eq!((failure.code.as_deref(), failure.message.clone()), (Some("E0754"), format!("run {run} stands still: {why}")));
     }
 }

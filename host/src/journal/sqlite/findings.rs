@@ -131,8 +131,9 @@ impl fmt::Display for Problem {
             }
             Self::Behind { expected, found } => write!(
                 formatter,
-                "{} was committed up to row {} of the journal, and it is there up to row {}{}",
+                "{} {} committed up to row {} of the journal, and it is there up to row {}{}",
                 transactions(expected.commits),
+                if expected.commits == 1 { "was" } else { "were" },
                 expected.end.position,
                 found.end.position,
                 match expected.commits.checked_sub(found.commits) {
@@ -245,7 +246,7 @@ mod tests {
         assert_eq!((findings.suspicion(), findings.is_suspect()), (None, false), "that stalls its run only");
         let mark = |commits, position| Mark { commits, end: End { position, ..End::default() } };
         findings.add(Problem::Behind { expected: mark(9, 40), found: mark(8, 37) });
-        let expected = "9 transactions was committed up to row 40 of the journal, and it is there up to row 37: 1 transaction lost";
+        let expected = "9 transactions were committed up to row 40 of the journal, and it is there up to row 37: 1 transaction lost";
         assert_eq!(findings.suspicion().as_deref(), Some(expected));
         (0..300).for_each(|_| findings.add(Problem::Count { table: "kept", expected: 3, found: 1 }));
         let sentence = findings.suspicion().expect("there are some");

@@ -9,7 +9,7 @@ use crate::model::event::{Caller, Causation};
 use crate::model::failure::FailureKind;
 use crate::model::fixture;
 use crate::model::id::CorrelationId;
-use crate::model::job::ResultSource;
+use crate::model::job::{CancelReason, ResultSource};
 use crate::model::record::{BlockNumber, RefusedAnswer};
 use crate::model::value::Value;
 use std::sync::Arc;
@@ -120,7 +120,7 @@ fn everything_that_was_decided_about_a_wait_stands_in_its_order() {
     let (lane, step) = (MAIN, StepNumber(0));
     let mut facts = begun();
     facts.push(Fact::WaitBegan { lane, step, matching: Vec::new(), at: at(1), due: at(40) });
-    facts.push(Fact::Reminded { lane, step, reminder: 0 });
+    facts.push(Fact::Reminded { lane, step, reminder: 0, at: Some(at(2)) });
     facts.push(Fact::AnswerRefused { lane, step, event: answer(20), reason: RefusedAnswer::Guard });
     facts.push(Fact::WaitEnded { lane, step, event: Some(answer(21)), at: at(4) });
     facts.push(Fact::StepDone { lane, step, output: Value::null() });
@@ -129,6 +129,7 @@ fn everything_that_was_decided_about_a_wait_stands_in_its_order() {
     let wait = story.steps[0].wait.as_ref().expect("it waited");
     let decided: Vec<Option<&str>> = wait.answers.iter().map(|answer| answer.refused.as_deref()).collect();
     assert_eq!((decided, wait.reminders, wait.timed_out), (vec![Some("guard"), None, Some("double")], 1, None));
+    assert_eq!(wait.reminded, [at(2)]);
     assert_eq!(states(&story), [("#1", "succeeded")]);
 }
 
@@ -174,4 +175,47 @@ fn a_queued_run_has_not_begun_and_what_begins_with_nothing_is_no_run() {
     let story = told(&[Fact::Queued(beginning())]);
     assert_eq!((story.row.status, story.steps.len()), (Status::Queued, 0));
     assert_eq!(Fold::story(&begun()[1..], &Names::default()), None);
+}
+
+#[test]
+fn the_time_of_a_fallback_is_not_that_of_the_attempt_before_it_and_the_run_is_degraded() {
+    let mut facts = begun();
+    facts.extend(dispatched(0, 0, 10));
+    let failure = Failure::new(FailureKind::Transient, "busy");
+    facts.push(Fact::FallbackBegan { job: job(10), failure: failure.clone(), at: Some(at(1)) });
+    facts.push(lane(1, LanePurpose::Fallback, Some((0, 0))));
+    facts.push(Fact::SleepBegan { lane: LaneId(1), step: StepNumber(1), due: at(3) });
+    assert!(!told(&facts).degraded, "nothing has stood in yet");
+    let outcome = JobOutcome::Succeeded { output: Value::null(), from: ResultSource::Fallback };
+    facts.push(Fact::JobEnded { job: job(10), outcome, events: Vec::new(), at: at(3) });
+    let story = told(&facts);
+    let step = &story.steps[0];
+    let attempt = &step.attempts[0];
+    assert_eq!((attempt.ended, attempt.failure.as_ref(), step.ended), (Some(at(1)), Some(&failure), Some(at(3))));
+    assert!(story.degraded);
+    // What an older host recorded has no time, and no wrong one is told.
+    for fact in &mut facts {
+        if let Fact::FallbackBegan { at, .. } = fact {
+            *at = None;
+        }
+    }
+    let attempt = &told(&facts).steps[0].attempts[0];
+    assert_eq!((attempt.ended, attempt.broken_off, attempt.failure.is_some()), (None, false, true));
+}
+
+#[test]
+fn an_attempt_that_the_end_of_the_host_cut_off_is_not_under_way() {
+    let broken_off = |facts: &[Fact]| -> Vec<bool> { told(facts).steps[0].attempts.iter().map(|attempt| attempt.broken_off).collect() };
+    let mut facts = begun();
+    facts.extend(dispatched(0, 0, 10));
+    facts.push(Fact::AttemptStarted { job: job(10), attempt: 1, at: at(2) });
+    assert_eq!(broken_off(&facts), [true, false], "it is made again, and that one is under way");
+    let failed = RunOutcome::Failed { failure: Failure::new(FailureKind::Conflict, "gone") };
+    let mut given_up = facts.clone();
+    given_up.push(Fact::Ended { outcome: failed, at: at(5) });
+    assert_eq!(broken_off(&given_up), [true, true], "nothing is under way in a run that has ended");
+    facts.push(Fact::Unwinding { outcome: RunOutcome::Succeeded, at: at(2) });
+    facts.push(ended(10, JobOutcome::Cancelled { reason: CancelReason::Requested }));
+    assert_eq!(broken_off(&facts), [true, false]);
+    assert_eq!(told(&facts).steps[0].attempts[1].ended, Some(at(2)), "it was cancelled, which is an end");
 }
