@@ -48,7 +48,7 @@ pub use data::{DATA_FOLDER, NETWORK, NOT_A_FOLDER, NOT_WRITABLE, default_folder}
 pub use hearing::{Hearer, hearers};
 pub use migrating::{MigrationRow, MigrationWanted, MigrationWord};
 pub use owner::OWNED;
-pub use signal::{NOT_AWAITED, REFUSED, Signal, Signalled, Verdict};
+pub use signal::{NOT_AWAITED, REFUSED, Signal, Signalled, Verdict, WRONG_DATA};
 pub use views::{RunsWanted, Views};
 
 use follow::Follower;

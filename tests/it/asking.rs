@@ -322,7 +322,11 @@ fn a_run_whose_history_cannot_be_read_hides_no_other_and_says_why() {
         let rows: Vec<(&str, &str)> = rows.iter().map(|row| (text(row, "run"), text(row, "status"))).collect();
         assert_eq!(rows, [(whole.as_str(), whole_is), (damaged.as_str(), "stalled")]);
         let listed = ask(&bench, &["runs", "list", "--status", "stalled"]).ends_with(0).out.clone();
-        assert!(listed.contains("stalled (the facts from number 0 on of run ") && listed.contains(" is damaged)"), "{listed}");
+        assert!(
+            listed.contains("stalled (the facts from number 0 on of run ")
+                && listed.contains(" is damaged; put it back, or go on without it"),
+            "{listed}"
+        );
         let shown = ask(&bench, &["runs", "show", &damaged]).ends_with(0).out.clone();
         for words in [
             "  flow       buy.order\n",

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::owner;
 use crate::clock::RealClock;
-use crate::journal::sqlite::{self, Accepted, Depth, FILE, Findings, NotExported};
+use crate::journal::sqlite::{self, Accepted, Findings, NotExported, Problem, Standing};
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::port::Clock;
 
@@ -16,12 +16,19 @@ pub const NO_JOURNAL: &str = "E0736";
 
 /// What people are told of a host that takes nothing, since something of its journal may be lost.
 pub(super) fn suspicion(data: &Path, why: &str) -> Failure {
-    let message = format!(
-        "something of the journal in {} may be lost: {why}; nothing new is taken, and nothing goes on; see what is missing with pipehost store verify, put a backup in its place, or go on without it with pipehost store accept-loss",
-        data.display()
-    );
+    let message =
+        format!("something of the journal in {} may be lost: {why}; nothing new is taken, and nothing goes on; {WAYS_OUT}", data.display());
     Failure::new(FailureKind::Conflict, message).with_code(DATA_LOSS_SUSPECTED)
 }
+
+/// What is told of a journal of which nothing can be read.
+pub(super) fn nothing_left(why: &str) -> Failure {
+    let message = format!("something of the journal may be lost: {why}; {WAYS_OUT}");
+    Failure::new(FailureKind::Conflict, message).with_code(DATA_LOSS_SUSPECTED)
+}
+
+/// What can be done where something may be lost.
+const WAYS_OUT: &str = "see what is missing, and how a backup is put in its place, with pipehost store verify, or go on without it with pipehost store accept-loss";
 
 /// What people are told when the journal cannot be written any more.
 pub(super) fn broken(data: &Path, why: &str) -> Failure {
@@ -35,19 +42,24 @@ pub(super) fn broken(data: &Path, why: &str) -> Failure {
 /// Whether all is there that was acknowledged. A host may use the folder meanwhile. Blocks.
 ///
 /// # Errors
-/// `not_found` with [`NO_JOURNAL`]; else why the journal cannot be opened at all.
+/// `not_found` with [`NO_JOURNAL`]; else why that cannot be known, as for a journal that a newer host has written.
 pub fn verify(data: &Path) -> Result<Findings, Failure> {
-    there(data)?;
-    sqlite::verify(data, Depth::Whole)
+    match lost(data)? {
+        Some(problem) => Ok(Findings::of(problem)),
+        None => sqlite::verify(data),
+    }
 }
 
-/// Gives everything that is kept, a line of JSON each; see [`sqlite::export`]. A host may use the folder meanwhile. Blocks.
+/// Gives everything that is kept, a line of JSON each; see [`sqlite::export`]. Returns what is left out since it cannot be read any more, for people. A
+/// host may use the folder meanwhile. Blocks.
 ///
 /// # Errors
 /// As [`verify`]; or a line cannot be written.
-pub fn export(data: &Path, line: &mut dyn FnMut(&str) -> io::Result<()>) -> Result<(), NotExported> {
-    there(data).map_err(NotExported::Store)?;
-    sqlite::export(data, line)
+pub fn export(data: &Path, line: &mut dyn FnMut(&str) -> io::Result<()>) -> Result<Option<String>, NotExported> {
+    match lost(data).map_err(NotExported::Store)? {
+        Some(problem) => Ok(Some(problem.to_string())),
+        None => sqlite::export(data, line),
+    }
 }
 
 /// Copies everything into a folder that can take the place of the data folder; see [`sqlite::backup`]. A host may use the folder meanwhile. Blocks.
@@ -55,8 +67,10 @@ pub fn export(data: &Path, line: &mut dyn FnMut(&str) -> io::Result<()>) -> Resu
 /// # Errors
 /// As [`verify`]; or the copy cannot be made.
 pub fn backup(data: &Path, target: &Path) -> Result<Findings, Failure> {
-    there(data)?;
-    sqlite::backup(data, target)
+    match lost(data)? {
+        Some(problem) => Err(nothing_left(&problem.to_string())),
+        None => sqlite::backup(data, target),
+    }
 }
 
 /// What is to be accepted, or what came of it.
@@ -75,11 +89,10 @@ pub enum Acceptance {
 /// # Errors
 /// A host uses the folder; there is no journal and no mark of one; or it cannot be made.
 pub fn accept_loss(data: &Path, yes: bool) -> Result<Acceptance, Failure> {
-    if !data.join(FILE).with_extension("mark").exists() {
-        there(data)?;
-    }
+    // Before anything is made in a folder that is no host's.
+    lost(data)?;
     let _owner = owner::own(data)?;
-    match sqlite::lost(data)? {
+    match verify(data)? {
         found if !found.is_suspect() => Ok(Acceptance::Nothing),
         found if !yes => Ok(Acceptance::Asked(found)),
         found => {
@@ -89,10 +102,14 @@ pub fn accept_loss(data: &Path, yes: bool) -> Result<Acceptance, Failure> {
     }
 }
 
-fn there(data: &Path) -> Result<(), Failure> {
-    if sqlite::is_there(data)? {
-        return Ok(());
+/// Why nothing can be read of the journal in this folder; `None` if something can.
+fn lost(data: &Path) -> Result<Option<Problem>, Failure> {
+    match sqlite::standing(data)? {
+        Standing::Journal | Standing::Older => Ok(None),
+        Standing::Lost(problem) => Ok(Some(problem)),
+        Standing::Nothing => {
+            let message = format!("there is no journal in {}; name the data folder of a host with --data DIR", data.display());
+            Err(Failure::new(FailureKind::NotFound, message).with_code(NO_JOURNAL))
+        }
     }
-    let message = format!("there is no journal in {}; name the data folder of a host with --data DIR", data.display());
-    Err(Failure::new(FailureKind::NotFound, message).with_code(NO_JOURNAL))
 }

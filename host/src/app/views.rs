@@ -35,6 +35,8 @@ pub use trace::{MOST_RUNS, Trace, TraceKind, TraceNode};
 use fold::{Fold, break_off};
 use names::Names;
 
+use super::store::nothing_left;
+
 /// The code of an id that nothing known has.
 pub const UNKNOWN_ID: &str = "E0765";
 /// The code of the beginning of an id that several have.
@@ -121,6 +123,11 @@ impl Views {
             items.push(row);
         }
         Ok(Listed { items, more: false })
+    }
+
+    /// What is missing in all of these, since the store cannot read it any more, for people; `None` if nothing is, as far as it was asked.
+    pub fn left_out(&self) -> Option<String> {
+        self.store.left_out()
     }
 
     /// The story of a run, by its id or the beginning of it.
@@ -269,6 +276,9 @@ fn ambiguous(id: &str, what: &str, found: impl ExactSizeIterator<Item = String>)
 }
 
 pub(super) fn unreadable(error: &StoreError) -> Failure {
+    if let StoreError::Suspect(why) = error {
+        return nothing_left(why);
+    }
     let message = format!("the store cannot be read: {error}; pipehost store verify says what of it is good");
     Failure::new(FailureKind::Permanent, message).with_code(UNREADABLE_STORE)
 }

@@ -1,5 +1,6 @@
 //! Who is asked about runs: the host of a data folder, or what the last one left in it.
 
+use std::cell::Cell;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -9,7 +10,7 @@ use serde::de::DeserializeOwned;
 use super::arguments::Asking;
 use super::elsewhere::say_where;
 use super::environment;
-use super::exit::{Exit, after_writing, not_started, refused, say};
+use super::exit::{Exit, after_writing, incomplete, not_started, refused, say};
 use super::run::cannot_begin;
 use super::said::Said;
 use super::typed::Typed;
@@ -61,6 +62,8 @@ const NO_ANSWER: Instead =
 pub(super) struct Source {
     data: PathBuf,
     typed: Typed,
+    /// Whether something is missing in what was shown.
+    misses: Cell<bool>,
 }
 
 /// Asks the data folder that is named, or the default one.
@@ -71,7 +74,9 @@ pub(super) fn ask(asking: &Asking, work: impl AsyncFnOnce(&Source) -> Result<Exi
     };
     let data = asking.data.clone().unwrap_or_else(|| PathBuf::from(DATA_FOLDER));
     let typed = Typed::here(&data);
-    match runtime.block_on(work(&Source { data, typed: typed.clone() })) {
+    let source = Source { data, typed: typed.clone(), misses: Cell::new(false) };
+    match runtime.block_on(work(&source)) {
+        Ok(Exit::Good) if source.misses.get() => Exit::Failed,
         Ok(exit) => exit,
         Err(Broken::Output(error)) => after_writing(Err(error), Exit::Good),
         Err(Broken::Unopened(failure)) => say_where(not_started(&typed.failure(&failure)), asking.data.as_deref()),
@@ -92,14 +97,25 @@ impl Source {
     pub(super) async fn list<T: DeserializeOwned + Said>(&self, request: &Request) -> Result<(Vec<T>, u64), Broken> {
         let (mut items, more) = match Client::connect(&self.data).await {
             Ok(mut client) => match client.list(request, &RealClock::new()).await {
+                Ok((items, more, left_out)) => {
+                    self.say_left_out(left_out);
+                    (items, more)
+                }
                 // One that stands still holds nothing that the journal does not have, but for runs that are not durable.
                 Err(failure) if failure.code.as_deref() == Some(SILENT) => self.left(request, failure, NO_ANSWER).await?,
-                listed => listed?,
+                Err(failure) => return Err(failure.into()),
             },
             Err(failure) => self.left(request, failure, NO_HOST).await?,
         };
         items.iter_mut().for_each(|item: &mut T| item.type_commands(&self.typed));
         Ok((items, more))
+    }
+
+    /// Says what is missing in what is shown.
+    fn say_left_out(&self, left_out: Option<String>) {
+        let Some(why) = left_out else { return };
+        self.misses.set(true);
+        incomplete(&self.typed, &why);
     }
 
     /// The one thing that is told.
@@ -122,6 +138,7 @@ impl Source {
         let Some(looked) = look(request, &views).await else { return Err(Broken::Unopened(no_host)) };
         let (items, more) = looked?;
         say(&format!("{} the data folder {}; {}\n", instead.of, self.data.display(), instead.what));
+        self.say_left_out(views.left_out());
         let read = |item: &Value| serde_json::from_str(item.text()).map_err(io::Error::from);
         Ok((items.iter().map(read).collect::<Result<_, _>>()?, more))
     }

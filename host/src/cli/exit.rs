@@ -4,6 +4,8 @@ use std::io;
 use std::process::ExitCode;
 
 use super::style::harmless;
+use super::typed::Typed;
+use crate::app::store::DATA_LOSS_SUSPECTED;
 use crate::model::failure::Failure;
 
 /// How the program ends.
@@ -43,6 +45,13 @@ pub(super) fn refused(failure: &Failure) -> Exit {
         Some(code) => say(&format!("error[{code}]: {message}\n")),
         None => say(&format!("error: {message} ({})\n", failure.kind)),
     }
+    Exit::Failed
+}
+
+/// Says on standard error what is missing in what was shown, since the journal cannot be read to its end.
+pub(super) fn incomplete(typed: &Typed, left_out: &str) -> Exit {
+    let message = format!("this is what can still be read of a damaged journal: {left_out}; pipehost store verify says what can be done");
+    say(&format!("error[{DATA_LOSS_SUSPECTED}]: {}\n", harmless(&typed.text(&message))));
     Exit::Failed
 }
 

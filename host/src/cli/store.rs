@@ -8,9 +8,9 @@ use serde_json::json;
 use super::arguments::{InFolder, Store, StoreCommand};
 use super::check::many;
 use super::elsewhere::say_where;
-use super::exit::{Exit, after_writing, not_started, say};
+use super::exit::{Exit, after_writing, incomplete, not_started, refused, say};
 use super::style::harmless;
-use super::typed::Typed;
+use super::typed::{Typed, quoted};
 use crate::app::DATA_FOLDER;
 use crate::app::store::{self, Acceptance, DATA_LOSS_SUSPECTED};
 use crate::journal::sqlite::{Accepted, Findings, NotExported};
@@ -36,7 +36,8 @@ fn verify(data: &Path, as_json: bool) -> Exit {
         Err(failure) => return not_started(&Typed::here(data).failure(&failure)),
     };
     let exit = if findings.problems.is_empty() { Exit::Good } else { Exit::Failed };
-    let text = if as_json { format!("{}\n", as_object(&findings)) } else { Typed::here(data).text(&in_words(&findings)).into_owned() };
+    let text =
+        if as_json { format!("{}\n", as_object(&findings)) } else { Typed::here(data).text(&in_words(data, &findings)).into_owned() };
     print(&text, exit)
 }
 
@@ -53,7 +54,7 @@ fn as_object(findings: &Findings) -> serde_json::Value {
     })
 }
 
-fn in_words(findings: &Findings) -> String {
+fn in_words(data: &Path, findings: &Findings) -> String {
     let size =
         format!("{} of the journal up to row {}, {}", rows(findings.rows), findings.position, many_of(findings.commits, "transaction"));
     if findings.problems.is_empty() {
@@ -66,9 +67,18 @@ fn in_words(findings: &Findings) -> String {
     };
     text.push_str(&listed(findings));
     if findings.is_suspect() {
-        text.push_str("help: put a backup in its place, or end the host and go on without what is lost: pipehost store accept-loss\n");
+        text.push_str(&format!(
+            "help: end the host; then put a backup in its place:\n    {}\n  or go on without what is lost: pipehost store accept-loss\n",
+            restoring(data)
+        ));
     }
     text
+}
+
+/// What is typed to put a backup in the place of what a folder has: the old log and the old mark would be taken for those of the copy.
+fn restoring(data: &Path) -> String {
+    let data = quoted(&data.to_string_lossy());
+    format!("rm -f {data}/journal.db* {data}/journal.mark && cp -R BACKUP/. {data}/")
 }
 
 /// A line for each problem.
@@ -84,7 +94,11 @@ fn export(data: &Path) -> Exit {
     let mut out = io::BufWriter::new(io::stdout().lock());
     let exported = store::export(data, &mut |line| writeln!(out, "{line}"));
     match exported {
-        Ok(()) => after_writing(out.flush(), Exit::Good),
+        Ok(None) => after_writing(out.flush(), Exit::Good),
+        Ok(Some(left_out)) => match after_writing(out.flush(), Exit::Failed) {
+            Exit::Failed => incomplete(&Typed::here(data), &left_out),
+            gone => gone,
+        },
         Err(NotExported::Output(error)) => after_writing(Err(error), Exit::Good),
         Err(NotExported::Store(failure)) => not_started(&Typed::here(data).failure(&failure)),
     }
@@ -93,6 +107,7 @@ fn export(data: &Path) -> Exit {
 fn backup(data: &Path, target: &Path, as_json: bool) -> Exit {
     let findings = match store::backup(data, target) {
         Ok(findings) => findings,
+        Err(failure) if failure.code.as_deref() == Some(DATA_LOSS_SUSPECTED) => return refused(&Typed::here(data).failure(&failure)),
         Err(failure) => return not_started(&Typed::here(data).failure(&failure)),
     };
     let exit = if findings.problems.is_empty() { Exit::Good } else { Exit::Failed };

@@ -50,12 +50,16 @@ impl Client {
         self.stream.write_all(line.as_bytes()).await.map_err(|error| gone(&error))
     }
 
-    /// Asks for a list or for one thing, and reads the answers to their end: what was asked for, and how much more there is. Where the request only looks,
-    /// each answer is waited for so long as [`PATIENCE`] says.
+    /// Asks for a list or for one thing, and reads the answers to their end: what was asked for, how much more there is, and what is missing since the
+    /// host cannot read it any more. Where the request only looks, each answer is waited for so long as `PATIENCE` says, 10 s.
     ///
     /// # Errors
     /// The host refused it, as with [`ask`](Self::ask) and [`next`](Self::next), or it is longer than [`LONGEST_LIST`]; with [`SILENT`]: it has not answered.
-    pub async fn list<T: DeserializeOwned>(&mut self, request: &Request, clock: &dyn Clock) -> Result<(Vec<T>, u64), Failure> {
+    pub async fn list<T: DeserializeOwned>(
+        &mut self,
+        request: &Request,
+        clock: &dyn Clock,
+    ) -> Result<(Vec<T>, u64, Option<String>), Failure> {
         self.ask(request).await?;
         let mut items = Vec::new();
         loop {
@@ -72,7 +76,7 @@ impl Client {
                 Answer::Item { item } if items.len() < LONGEST_LIST => {
                     items.push(serde_json::from_str(item.text()).map_err(|_| not_understood())?);
                 }
-                Answer::Done { more } => return Ok((items, more)),
+                Answer::Done { more, left_out } => return Ok((items, more, left_out)),
                 Answer::Refused { failure } => return Err(failure),
                 _ => return Err(not_understood()),
             }

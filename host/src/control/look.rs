@@ -7,7 +7,7 @@ use crate::app::Views;
 use crate::model::failure::Failure;
 use crate::model::value::Value;
 
-/// What was asked for, and how much more there is.
+/// What was asked for, and how much more there is than was asked for.
 pub type Looked = Result<(Vec<Value>, u64), Failure>;
 
 /// Answers a request by views alone; `None` for a request that does something.

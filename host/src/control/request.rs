@@ -152,6 +152,9 @@ pub enum Answer {
     Done {
         /// How much more there is than was asked for, where that is known; 1 stands for some.
         more: u64,
+        /// What is missing, since the host's journal cannot be read to its end.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        left_out: Option<String>,
     },
     /// It is not done. Nothing comes after it.
     Refused {
@@ -303,7 +306,8 @@ mod tests {
             Answer::Ended { run, degraded: false, outcome: RunOutcome::Succeeded },
             Answer::Left { run },
             Answer::Item { item: Value::map([("run", Value::string("a"))]) },
-            Answer::Done { more: 1 },
+            Answer::Done { more: 1, left_out: None },
+            Answer::Done { more: 0, left_out: Some("a row".to_owned()) },
             Answer::Refused { failure },
         ] {
             assert_eq!(Answer::parse(answer.line().as_bytes()), Ok(answer));

@@ -17,23 +17,23 @@ use crate::model::activation::Requester;
 pub(super) async fn answer(request: Request, commands: &Commands, out: &mut Out<'_>) -> io::Result<()> {
     match request {
         Request::Send(request) => send(request, commands, out).await,
-        Request::Cancel(one) => items(item(commands.cancel(&one.id).await), out).await,
-        Request::Resume(one) => items(item(commands.resume(&one.id).await), out).await,
-        Request::Retry(retry) => items(item(commands.retry(&retry.id, retry.from.as_ref(), retry.repeat).await), out).await,
-        Request::Migrate(wanted) => items(several(commands.migrate(&wanted).await.map(|rows| (rows, 0))), out).await,
-        Request::Replay(one) => items(item(commands.replay(&one.id).await), out).await,
-        Request::Drop(one) => items(item(commands.drop_letter(&one.id).await), out).await,
-        Request::Signal(signal) => items(item(commands.signal(signal).await), out).await,
+        Request::Cancel(one) => items(commands, item(commands.cancel(&one.id).await), out).await,
+        Request::Resume(one) => items(commands, item(commands.resume(&one.id).await), out).await,
+        Request::Retry(retry) => items(commands, item(commands.retry(&retry.id, retry.from.as_ref(), retry.repeat).await), out).await,
+        Request::Migrate(wanted) => items(commands, several(commands.migrate(&wanted).await.map(|rows| (rows, 0))), out).await,
+        Request::Replay(one) => items(commands, item(commands.replay(&one.id).await), out).await,
+        Request::Drop(one) => items(commands, item(commands.drop_letter(&one.id).await), out).await,
+        Request::Signal(signal) => items(commands, item(commands.signal(signal).await), out).await,
         looks => match look(&looks, commands.views()).await {
-            Some(looked) => items(looked, out).await,
+            Some(looked) => items(commands, looked, out).await,
             // Whatever does something stands above.
             None => Err(io::ErrorKind::Unsupported.into()),
         },
     }
 }
 
-/// Says each of those that were asked for on a line of its own, and how many more there are.
-async fn items(asked: Looked, out: &mut Out<'_>) -> io::Result<()> {
+/// Says each of those that were asked for on a line of its own, how many more there are, and what is missing.
+async fn items(commands: &Commands, asked: Looked, out: &mut Out<'_>) -> io::Result<()> {
     let (items, more) = match asked {
         Ok(listed) => listed,
         Err(failure) => return out.say(&Answer::Refused { failure }).await,
@@ -41,7 +41,7 @@ async fn items(asked: Looked, out: &mut Out<'_>) -> io::Result<()> {
     for item in items {
         out.say(&Answer::Item { item }).await?;
     }
-    out.say(&Answer::Done { more }).await
+    out.say(&Answer::Done { more, left_out: commands.views().left_out() }).await
 }
 
 async fn send(request: SendRequest, commands: &Commands, out: &mut Out<'_>) -> io::Result<()> {

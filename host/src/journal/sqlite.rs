@@ -23,6 +23,7 @@ mod payload;
 mod places;
 mod queue;
 mod read;
+mod rescue;
 mod retention;
 mod rooms;
 mod runs_row;
@@ -32,6 +33,7 @@ mod seal;
 mod sealed;
 mod serving;
 mod shortage;
+mod standing;
 mod sum;
 mod syncing;
 mod verify;
@@ -59,7 +61,7 @@ use crate::model::record::{Batch, Fact, InboxKey, Kept, Room, Write};
 use crate::model::time::Timestamp;
 
 pub use accept::{Accepted, NOT_ACCEPTED, accept_loss};
-pub use archive::{Archive, NO_JOURNAL, is_there};
+pub use archive::{Archive, NO_JOURNAL};
 pub use backup::{NO_BACKUP, backup};
 pub use connection::{BAD_DISK, CANNOT_OPEN, NO_ROOM};
 pub use export::{NotExported, export};
@@ -68,7 +70,7 @@ pub use marking::{EVERY, Integrity};
 pub use retention::Retention;
 pub use schema::{FORMAT, NEWER, NOT_UPGRADED};
 pub use seal::{NO_KEY, Secrets};
-pub use verify::Depth;
+pub use standing::Standing;
 pub use walk::Damage;
 
 use ballast::Ballast;
@@ -76,34 +78,30 @@ use encode::{Append, changes_of};
 use opening::Opening;
 use payload::Payloads;
 use queue::{Order, Queue, Written};
-use read::Readers;
+use read::{Damaged, Readers};
 use seal::Sealer;
 use shortage::Shortage;
+use verify::Depth;
 use writer::{Around, Writer};
 
-/// Looks at the journal in a data folder, which is there. Blocks; changes nothing, and may be done while a host writes.
+/// What stands in a data folder in the place of a journal. Blocks; changes nothing, and may be done while a host writes.
 ///
 /// # Errors
-/// With [`CANNOT_OPEN`] or [`NEWER`] as its code: the file is no journal that this host can read.
-pub fn verify(folder: &Path, depth: Depth) -> Result<Findings, Failure> {
+/// With [`NEWER`] as its code, or with [`CANNOT_OPEN`]: it is of format 0, or whether something is lost cannot be known.
+pub fn standing(folder: &Path) -> Result<Standing, Failure> {
     let path = folder.join(FILE);
-    if schema::has_account(&path)? { verify::examine(&path, depth) } else { Err(schema::older(&path)) }
+    match standing::of(&path)? {
+        Standing::Older => Err(schema::older(&path)),
+        standing => Ok(standing),
+    }
 }
 
-/// What is lost of the journal in a data folder, also where it is gone or cannot be opened at all. Blocks.
+/// Looks closely at the journal in a data folder, which [stands](standing) there. Blocks; changes nothing, and may be done while a host writes.
 ///
 /// # Errors
-/// With [`NEWER`] as its code: what a newer host has written is nothing to be repaired by this one.
-pub fn lost(folder: &Path) -> Result<Findings, Failure> {
-    let mut findings = Findings::default();
-    match verify(folder, Depth::Start) {
-        Ok(findings) => return Ok(findings),
-        Err(failure) if failure.code.as_deref() == Some(CANNOT_OPEN) => {
-            findings.problems.push(Problem::Structure(failure.into_particulars().message));
-        }
-        Err(failure) => return Err(failure),
-    }
-    Ok(findings)
+/// The file cannot be opened, or its mark not be read.
+pub fn verify(folder: &Path) -> Result<Findings, Failure> {
+    verify::examine(&folder.join(FILE), Depth::Whole)
 }
 
 /// The file in the data folder. Its write-ahead log and its index stand beside it while a host runs.
@@ -187,7 +185,7 @@ impl SqliteStore {
         };
         #[cfg(test)]
         let mut pages = Arc::default();
-        let mut lasting = None;
+        let (mut lasting, mut damaged) = (None, Damaged::IsTold);
         let thread = match opening {
             Opening::Good(parts) => {
                 let writer = Writer::new(*parts, around, options.lasting)?;
@@ -200,12 +198,13 @@ impl SqliteStore {
                 let refuse = |error| connection::cannot_open(&path, &format!("no thread can be started: {error}"), "end other programs");
                 Some(thread.map_err(refuse)?)
             }
-            Opening::Suspect(why) => {
-                queue.set_health(Health::Suspect(why));
+            Opening::Suspect(findings) => {
+                damaged = Damaged::of(&findings);
+                queue.set_health(Health::Suspect(findings.suspicion().unwrap_or_default()));
                 None
             }
         };
-        let readers = Readers::new(path.clone(), Arc::clone(&sealer), payloads, Some(Arc::clone(clock)), lasting);
+        let readers = Readers::new(path.clone(), Arc::clone(&sealer), payloads, Some(Arc::clone(clock)), lasting, damaged);
         Ok(Self(Arc::new(Inside {
             path,
             queue,
@@ -321,7 +320,7 @@ impl Store for SqliteStore {
         if self.0.memory.knows(run) {
             return self.0.memory.facts(run);
         }
-        self.0.readers.read(move |connection, sealer, payloads| read::facts(connection, run, sealer, payloads))
+        self.0.readers.facts(run)
     }
 
     fn facts_of(&self, runs: &[RunId]) -> Answer<Vec<Result<Vec<Fact>, StoreError>>> {
@@ -443,6 +442,14 @@ impl Store for SqliteStore {
 
     fn health(&self) -> Health {
         self.0.queue.health()
+    }
+
+    fn left_out(&self) -> Option<String> {
+        let suspicion = || match self.health() {
+            Health::Suspect(why) => Some(why),
+            Health::Good | Health::Full(_) | Health::Held(_) | Health::Broken(_) => None,
+        };
+        self.0.readers.left_out().or_else(suspicion)
     }
 }
 

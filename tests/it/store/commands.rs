@@ -67,7 +67,7 @@ fn a_host_that_may_have_lost_something_says_so_takes_nothing_and_goes_on_once_it
         let host = bench.start(&RUN);
         host.errors.expect("Reading messages");
         let listed = bench.run(&["runs", "list", "--data", "data"], b"");
-        listed.ends_with(0);
+        listed.ends_with(1).says(&["error[E0735]", "row 2 of the journal is missing", "pipehost store verify"]);
         assert!(listed.out.contains(&ended(&events)[9]), "{}", listed.out);
         drop(host.finish());
     }
@@ -136,8 +136,57 @@ fn a_folder_without_a_journal_and_one_of_a_newer_pipehost_are_told() {
     for arguments in [&VERIFY[..], &ACCEPT, &RUN] {
         bench.run(arguments, b"").ends_with(3).says(&["error[E0731]", "format 9"]);
     }
-    fs::write(bench.path("data/journal.db"), "no journal".repeat(1_000)).expect("written");
-    bench.run(&RUN, b"").ends_with(3).says(&["error[E0730]", "journal.db"]);
+    for arguments in [&["store", "export", "--data", "data"][..], &["store", "backup", "copy", "--data", "data"]] {
+        bench.run(arguments, b"").ends_with(3).says(&["error[E0731]", "format 9"]);
+    }
+    assert!(!bench.path("copy").exists());
+}
+
+#[test]
+fn a_journal_of_which_nothing_can_be_read_is_told_alike_everywhere_and_both_ways_out_work() {
+    let (bench, events) = used();
+    bench.run(&["store", "backup", "copy", "--data", "data"], b"").ends_with(0);
+    let journal = bench.path("data/journal.db");
+    let damages: [(&dyn Fn(), &str); 3] = [
+        (&|| fs::write(&journal, "no journal".repeat(1_000)).expect("written"), "journal.db is damaged"),
+        (&|| fs::write(&journal, "").expect("written"), "journal.db is empty"),
+        (&|| fs::remove_file(&journal).expect("it is there"), "journal.db is gone"),
+    ];
+    for (damage, words) in damages {
+        damage();
+        let told = ["error[E0735]", words, "pipehost store verify"];
+        bench.run(&RUN, b"a\n").ends_with(1).says(&told);
+        bench.run(&["runs", "list", "--data", "data"], b"").ends_with(1).says(&told);
+        bench.run(&["store", "export", "--data", "data"], b"").ends_with(1).says(&told);
+        bench.run(&["store", "backup", "other", "--data", "data"], b"").ends_with(1).says(&told);
+        assert!(!bench.path("other").exists());
+        let verified = bench.run(&VERIFY, b"");
+        verified.ends_with(1);
+        assert!(verified.out.contains(words) && verified.out.contains("store accept-loss"), "{}", verified.out);
+        // A backup is put in its place by what the help says.
+        #[cfg(unix)]
+        {
+            let typed = verified.out.lines().find(|line| line.contains("BACKUP/.")).expect("it says how").replace("BACKUP", "copy");
+            let shell = std::process::Command::new("sh").arg("-c").arg(typed.trim()).current_dir(bench.path("")).status();
+            assert!(shell.expect("there is a shell").success(), "{typed}");
+            bench.run(&VERIFY, b"").ends_with(0);
+            assert_eq!(lost(&events, &bench.path("data")), Vec::<String>::new());
+            bench.run(&RUN, b"a\n").ends_with(0);
+            damage();
+        }
+        bench.run(&["store", "accept-loss", "--yes", "--data", "data"], b"").ends_with(0);
+        bench.run(&RUN, b"a\n").ends_with(0);
+        bench.run(&VERIFY, b"").ends_with(0);
+    }
+}
+
+#[test]
+fn a_file_of_a_large_value_that_is_gone_is_told_alike_by_verify_and_by_accepting_the_loss() {
+    let bench = bench();
+    bench.run(&RUN, &[&b"x".repeat(100_000)[..], b"\n"].concat()).ends_with(0);
+    fs::remove_dir_all(bench.path("data/payloads")).expect("a large value was kept");
+    bench.run(&VERIFY, b"").ends_with(1);
+    bench.run(&ACCEPT, b"").ends_with(1).says(&["a large value is lost", "--yes"]);
     bench.run(&["store", "accept-loss", "--yes", "--data", "data"], b"").ends_with(0);
-    bench.run(&RUN, b"a\n").ends_with(0);
+    bench.run(&VERIFY, b"").ends_with(0);
 }

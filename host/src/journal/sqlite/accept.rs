@@ -13,6 +13,7 @@ use super::mark::{Mark, MarkFile, Reading};
 use super::payload::{self, Payloads};
 use super::salvage::{Salvaged, salvage};
 use super::seal::Sealer;
+use super::standing::{self, Standing};
 use super::verify::mark_path;
 use super::{FILE, connection, guard, schema};
 use crate::model::failure::{Failure, FailureKind};
@@ -114,10 +115,15 @@ fn make(folder: &Path, copy: &Path, draft: &Path, found: &Findings, now: Timesta
     let mut into = connection::writer(draft, true).map_err(|failure| failure.into_particulars().message)?;
     schema::prepare(&mut into, draft, &payloads).map_err(|failure| failure.into_particulars().message)?;
     let transaction = into.transaction_with_behavior(TransactionBehavior::Immediate).map_err(text)?;
-    let salvaged = match connection::reader(&copy.join(FILE)) {
-        Ok(from) => salvage(&from, &transaction, &payloads).map_err(|trouble| StoreError::from(trouble).to_string())?,
-        // Nothing of it can be read.
-        Err(_) => Salvaged::default(),
+    let there = copy.join(FILE);
+    let from = match standing::of(&there) {
+        // Only to open it could change what is kept of it.
+        Ok(Standing::Lost(_)) => None,
+        _ => connection::reader(&there).ok(),
+    };
+    let salvaged = match from {
+        Some(from) => salvage(&from, &transaction, &payloads).map_err(|trouble| StoreError::from(trouble).to_string())?,
+        None => Salvaged::default(),
     };
     transaction.execute("UPDATE meta SET value = ?1 WHERE name = 'epoch'", [salvaged.epoch]).map_err(text)?;
     record(&transaction, copy, found, &salvaged, now).map_err(text)?;

@@ -1,14 +1,13 @@
 //! The journal of a host that does not run, to be looked at only: no thread, no new number, nothing made that is not there.
 
-use std::fs;
-use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::payload::Payloads;
-use super::read::{self, Readers};
+use super::read::{self, Damaged, Readers};
 use super::seal::Sealer;
-use super::{FILE, connection, rooms, schema};
+use super::standing::{self, Standing};
+use super::{FILE, connection, rooms, schema, verify};
 use crate::model::bundle::Bundle;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::id::{Digest, EventId, RunId};
@@ -19,7 +18,11 @@ use crate::model::record::{Batch, Fact, InboxKey, Kept, Room, Write};
 pub const NO_JOURNAL: &str = "E0771";
 
 /// A journal that is only read. Values of secrets that were read by their names are left away: names are all that is shown.
-pub struct Archive(Readers);
+pub struct Archive {
+    readers: Readers,
+    /// What is missing at its end, in words.
+    behind: Option<String>,
+}
 
 impl Archive {
     /// Opens the journal of a data folder. Blocks; must be called within a Tokio runtime.
@@ -28,32 +31,25 @@ impl Archive {
     /// `not_found` with [`NO_JOURNAL`]; with [`CANNOT_OPEN`](super::CANNOT_OPEN), or [`NEWER`](super::NEWER) for one of another format.
     pub fn open(folder: &Path) -> Result<Self, Failure> {
         let path = folder.join(FILE);
-        if !is_there(folder)? {
+        let standing = standing::of(&path)?;
+        if standing == Standing::Nothing {
             let shown = folder.display();
             let message = format!(
                 "no host runs on the data folder {shown}, and none has kept anything in it; start one with pipehost run FILE, or name its data folder with --data DIR"
             );
             return Err(Failure::new(FailureKind::NotFound, message).with_code(NO_JOURNAL));
         }
-        let connection = connection::reader(&path).map_err(|error| connection::of(&path, &error))?;
-        schema::is_of_this_host(&connection, &path)?;
+        let damaged = match standing {
+            Standing::Lost(problem) => Damaged::Nothing(problem.to_string()),
+            _ => {
+                let connection = connection::reader(&path).map_err(|error| connection::of(&path, &error))?;
+                schema::is_of_this_host(&connection, &path)?;
+                Damaged::IsReadRound
+            }
+        };
         let sealer = Sealer::to_look(folder)?;
-        Ok(Self(Readers::new(path, Arc::new(sealer), Payloads::of(folder, true), None, None)))
-    }
-}
-
-/// Whether a data folder has a journal.
-///
-/// # Errors
-/// With [`CANNOT_OPEN`](super::CANNOT_OPEN): that is not known, as this user may not look into the folder.
-pub fn is_there(folder: &Path) -> Result<bool, Failure> {
-    let path = folder.join(FILE);
-    match fs::metadata(&path) {
-        Ok(file) => Ok(file.is_file()),
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            Err(connection::of_system(&path, &error, "do this as the user that the data folder belongs to"))
-        }
-        Err(_) => Ok(false),
+        let behind = verify::behind(&path).map(|problem| problem.to_string());
+        Ok(Self { readers: Readers::new(path, Arc::new(sealer), Payloads::of(folder, true), None, None, damaged), behind })
     }
 }
 
@@ -72,13 +68,13 @@ impl Store for Archive {
     }
 
     fn facts(&self, run: RunId) -> Answer<Vec<Fact>> {
-        self.0.read(move |connection, sealer, payloads| read::facts(connection, run, sealer, payloads))
+        self.readers.facts(run)
     }
 
     fn rest(&self, _: RunId) {}
 
     fn pending(&self) -> Answer<Pending> {
-        self.0.read(read::pending)
+        self.readers.read(read::pending)
     }
 
     fn claim(&self, _: RunId) -> Answer<u32> {
@@ -86,7 +82,7 @@ impl Store for Archive {
     }
 
     fn has_taken(&self, key: InboxKey) -> Answer<bool> {
-        self.0.read(move |connection, _, _| read::has_taken(connection, &key))
+        self.readers.read(move |connection, _, _| read::has_taken(connection, &key))
     }
 
     fn published(&self, _: Vec<EventId>) {}
@@ -97,18 +93,22 @@ impl Store for Archive {
     }
 
     fn first_kept(&self, room: Room, most: usize) -> Answer<Page> {
-        self.0.read(move |connection, sealer, payloads| rooms::kept(connection, (room, most), sealer, payloads))
+        self.readers.read(move |connection, sealer, payloads| rooms::kept(connection, (room, most), sealer, payloads))
     }
 
     fn bundle(&self, revision: Digest) -> Answer<Option<Arc<Bundle>>> {
-        self.0.read(move |connection, _, payloads| rooms::bundle(connection, revision, payloads))
+        self.readers.read(move |connection, _, payloads| rooms::bundle(connection, revision, payloads))
     }
 
     fn runs(&self, query: RunQuery) -> Answer<Vec<RunRecord>> {
-        self.0.read(move |connection, _, _| read::runs(connection, &query))
+        self.readers.read(move |connection, _, _| read::runs(connection, &query))
     }
 
     fn health(&self) -> Health {
         Health::Suspect("the journal was opened to be looked at only".to_owned())
+    }
+
+    fn left_out(&self) -> Option<String> {
+        self.readers.left_out().or_else(|| self.behind.clone())
     }
 }

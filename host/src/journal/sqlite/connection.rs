@@ -179,6 +179,16 @@ pub(super) fn reader(path: &Path) -> Result<Connection, Error> {
     Ok(connection)
 }
 
+/// A file of its own that is removed with the connection: in the system's folder for such files, and in memory as long as it is small.
+///
+/// # Errors
+/// What SQLite says.
+pub(super) fn temporary() -> Result<Connection, Error> {
+    let connection = Connection::open("")?;
+    guard::teach(&connection)?;
+    Ok(connection)
+}
+
 fn open(path: &Path, flags: OpenFlags) -> Result<Connection, Error> {
     let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW)?;
     connection.busy_timeout(BUSY)?;
@@ -206,12 +216,14 @@ pub(super) fn of_system(path: &Path, error: &io::Error, otherwise: &str) -> Fail
     because(path, Cause::from(error), &error.to_string(), otherwise)
 }
 
+/// The way out of a file that is damaged.
+const DAMAGED: &str = "see what of it is good, and how a backup is put in its place, with pipehost store verify";
 /// The way out where nothing better is known.
 const OTHERWISE: &str = "check that the file and its folder may be read and written by this user, or name another folder with --data DIR";
 
 fn because(path: &Path, cause: Cause, why: &str, otherwise: &str) -> Failure {
     match cause {
-        Cause::Damaged => cannot_open(path, why, "restore it from a copy, or move it away and a new one is made"),
+        Cause::Damaged => cannot_open(path, why, DAMAGED),
         Cause::Held => cannot_open(path, &format!("another program holds it ({why})"), "end that program, or wait until it is done"),
         Cause::NoRoom => cannot_open(path, why, "make room on that disk").with_code(NO_ROOM),
         Cause::Disk => bad_disk(path, why),
@@ -283,7 +295,7 @@ mod tests {
             (sqlite(ffi::SQLITE_BUSY), CANNOT_OPEN, "another program holds it"),
             (sqlite(ffi::SQLITE_IOERR_FSYNC), BAD_DISK, "see to that disk"),
             (of_system(path, &io::Error::from_raw_os_error(INPUT_OUTPUT), "end other programs"), BAD_DISK, "see to that disk"),
-            (sqlite(ffi::SQLITE_CORRUPT), CANNOT_OPEN, "restore it from a copy"),
+            (sqlite(ffi::SQLITE_CORRUPT), CANNOT_OPEN, "with pipehost store verify"),
             (sqlite(ffi::SQLITE_CANTOPEN), CANNOT_OPEN, "may be read and written by this user"),
             (system(ErrorKind::PermissionDenied), CANNOT_OPEN, "may be read and written by this user"),
             (system(ErrorKind::OutOfMemory), CANNOT_OPEN, "end other programs"),

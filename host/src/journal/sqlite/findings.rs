@@ -27,6 +27,13 @@ pub struct Findings {
 /// One thing that is wrong.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Problem {
+    /// Nothing of it can be read.
+    Nothing {
+        /// What stands in its place.
+        why: String,
+        /// How far it had come, if its mark says so.
+        mark: Option<Mark>,
+    },
     /// What SQLite says of its file.
     Structure(String),
     /// An index does not hold what its table does: rows that are there are not found, or found where they are not.
@@ -111,6 +118,13 @@ pub enum Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Nothing { why, mark: Some(mark) } => write!(
+                formatter,
+                "{why}: nothing can be read of {} up to row {} of the journal",
+                transactions(mark.commits),
+                mark.end.position
+            ),
+            Self::Nothing { why, mark: None } => write!(formatter, "{why}: nothing of it can be read"),
             Self::Structure(why) => write!(formatter, "the file is damaged: {why}"),
             Self::Index { table, index } => write!(formatter, "the index {index} does not hold what {table} does"),
             Self::Journal(damage) => write!(formatter, "{damage}"),
@@ -188,6 +202,11 @@ impl Problem {
 }
 
 impl Findings {
+    /// This one problem.
+    pub fn of(problem: Problem) -> Self {
+        Self { problems: vec![problem], ..Self::default() }
+    }
+
     /// Whether something may be lost.
     pub fn is_suspect(&self) -> bool {
         self.problems.iter().any(Problem::is_loss)

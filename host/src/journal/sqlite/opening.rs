@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use super::ballast::Ballast;
+use super::findings::Findings;
 use super::guard::Guard;
 use super::marking::Marking;
 use super::payload::Payloads;
+use super::standing::{self, Standing};
 use super::verify::{self, Depth, mark_path};
 use super::{Options, connection, schema};
 use crate::model::failure::Failure;
@@ -17,7 +19,7 @@ pub(super) enum Opening {
     /// It takes what comes.
     Good(Box<Parts>),
     /// It is read only: what may be lost of it.
-    Suspect(String),
+    Suspect(Findings),
 }
 
 /// What the thread that writes needs.
@@ -47,21 +49,19 @@ pub(super) fn open_at_any_rate(path: &Path, options: Options, payloads: &Payload
 pub(super) fn open(path: &Path, options: Options, payloads: &Payloads) -> Result<Opening, Failure> {
     let refuse = |error: rusqlite::Error| connection::of(path, &error);
     // Nothing may be written before it is known that nothing is lost: to write on behind a damaged log overwrites what could still be read of it.
-    let (mark, is_there) = (mark_path(path), path.exists());
-    if is_there && schema::has_account(path)? {
-        let findings = verify::examine(path, Depth::Start)?;
-        if let Some(suspicion) = findings.suspicion() {
-            return Ok(Opening::Suspect(suspicion));
-        }
-    } else if mark.exists() {
-        return Ok(Opening::Suspect(format!(
-            "{} is there, and the journal that it belongs to is {}",
-            mark.display(),
-            if is_there { "empty" } else { "gone" }
-        )));
+    let findings = match standing::of(path)? {
+        Standing::Journal => verify::examine(path, Depth::Start)?,
+        Standing::Lost(problem) => Findings::of(problem),
+        Standing::Nothing | Standing::Older => Findings::default(),
+    };
+    if findings.is_suspect() {
+        return Ok(Opening::Suspect(findings));
     }
+    let mark = mark_path(path);
     let mut connection = connection::writer(path, options.lasting)?;
-    schema::prepare(&mut connection, path, payloads)?;
+    if schema::prepare(&mut connection, path, payloads)? || !mark.exists() {
+        take_over(&connection, path)?;
+    }
     let no_account = || {
         connection::cannot_open(
             path,
@@ -75,4 +75,15 @@ pub(super) fn open(path: &Path, options: Options, payloads: &Payloads) -> Result
     let marking = marking.map_err(|error| connection::of_system(&mark, &error, "give this user the right to write the file"))?;
     guard.marked();
     Ok(Opening::Good(Box::new(Parts { path: path.to_owned(), connection, epoch, guard, marking })))
+}
+
+/// Has the tables in the file itself, and on the disk, before there is a mark: were they in the log only, whoever cuts that at its beginning would leave a
+/// file without any, of which nothing could be read.
+fn take_over(connection: &Connection, path: &Path) -> Result<(), Failure> {
+    let taken = connection.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)));
+    match taken {
+        Ok((frames, taken)) if frames == taken => Ok(()),
+        Ok(_) => Err(connection::cannot_open(path, "another program holds it", "end the program that holds it")),
+        Err(error) => Err(connection::of(path, &error)),
+    }
 }

@@ -98,17 +98,27 @@ pub(super) struct Payloads {
     /// Whether all names that are in the folder are on the disk, and its own too. Not so before this host has seen to it: the one before may have been
     /// killed between a name and its fsync.
     named: Arc<AtomicBool>,
+    /// Whether it is only looked at: nothing is written into it.
+    looks: bool,
 }
 
 impl Payloads {
     /// Those of this data folder; the folder is made with the first of them.
     pub(super) fn of(data: &Path, lasting: bool) -> Self {
-        Self { folder: data.join(FOLDER), lasting, named: Arc::default() }
+        Self { folder: data.join(FOLDER), lasting, named: Arc::default(), looks: false }
+    }
+
+    /// The same for whoever only looks: what is put there is forgotten.
+    pub(super) fn to_look(data: &Path) -> Self {
+        Self { looks: true, ..Self::of(data, false) }
     }
 
     /// Has the file there before a row names it: written, on the disk, under its name, and the name on the disk.
     pub(super) fn put<T: AsRef<[u8]>>(&self, content: &Content<T>) -> Result<(), Trouble> {
         let Content::File(digest, content) = content else { return Ok(()) };
+        if self.looks {
+            return Ok(());
+        }
         let path = self.folder.join(digest.to_string());
         self.have(&path, content.as_ref()).map_err(|error| trouble(&path, &error))
     }

@@ -1,7 +1,7 @@
 //! What is asked of the file, on connections of their own: who reads holds up nobody who writes.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rusqlite::types::{Value as Cell, ValueRef};
@@ -11,7 +11,9 @@ use uuid::Uuid;
 
 use super::connection::{self, unread};
 use super::encode::timestamp;
+use super::findings::{Findings, Problem};
 use super::payload::{Payloads, Stored};
+use super::rescue::Rescue;
 use super::seal::Sealer;
 use super::syncing::Lasting;
 use crate::model::event::Event;
@@ -31,6 +33,26 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Connections that only read.
 pub(super) struct Readers(Arc<Pool>);
 
+/// What is done where the file cannot be read.
+pub(super) enum Damaged {
+    /// Whoever asks is told: somebody writes to the file, and may have to end.
+    IsTold,
+    /// What can still be read is put together, once, and answers from then on.
+    IsReadRound,
+    /// Nothing of the file can be read, for this reason.
+    Nothing(String),
+}
+
+impl Damaged {
+    /// What is done with a store of which this was found: something may be lost, and nobody writes to it.
+    pub(super) fn of(findings: &Findings) -> Self {
+        match findings.problems.first() {
+            Some(problem @ Problem::Nothing { .. }) => Self::Nothing(problem.to_string()),
+            _ => Self::IsReadRound,
+        }
+    }
+}
+
 struct Pool {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
@@ -40,6 +62,9 @@ struct Pool {
     clock: Option<Arc<dyn Clock>>,
     /// By which it is known that what was read lasts.
     lasting: Option<Lasting>,
+    damaged: Damaged,
+    /// What was put together of a file that cannot be read.
+    rescue: OnceLock<Result<Rescue, StoreError>>,
 }
 
 impl Readers {
@@ -52,8 +77,28 @@ impl Readers {
         payloads: Payloads,
         clock: Option<Arc<dyn Clock>>,
         lasting: Option<Lasting>,
+        damaged: Damaged,
     ) -> Self {
-        Self(Arc::new(Pool { path, idle: Mutex::default(), places: Arc::new(Semaphore::new(READERS)), sealer, payloads, clock, lasting }))
+        let (places, rescue) = (Arc::new(Semaphore::new(READERS)), OnceLock::new());
+        Self(Arc::new(Pool { path, idle: Mutex::default(), places, sealer, payloads, clock, lasting, damaged, rescue }))
+    }
+
+    /// The facts of a run. Of one of which something is gone with the damage of the file it is said so.
+    pub(super) fn facts(&self, run: RunId) -> Answer<Vec<Fact>> {
+        let read = self.read(move |connection, sealer, payloads| facts(connection, run, sealer, payloads));
+        let pool = Arc::clone(&self.0);
+        Box::pin(async move {
+            let facts = read.await?;
+            match pool.rescue().and_then(|rescue| rescue.lacks(run, facts.len())) {
+                Some(why) => Err(StoreError::Unreadable(why)),
+                None => Ok(facts),
+            }
+        })
+    }
+
+    /// What is left out of the answers, since it cannot be read; `None` if nothing had to be so far.
+    pub(super) fn left_out(&self) -> Option<String> {
+        self.0.rescue().map(Rescue::left_out)
     }
 
     /// Reads on a blocking thread. What somebody else holds is asked for again after waits that double, for a minute; without a clock it is not.
@@ -79,27 +124,56 @@ impl Readers {
 impl Pool {
     async fn read_once<T: Send + 'static>(
         self: &Arc<Self>,
-        work: impl FnOnce(&Connection, &Sealer, &Payloads) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnOnce(&Connection, &Sealer, &Payloads) -> Result<T, StoreError> + Clone + Send + 'static,
     ) -> Result<T, StoreError> {
         let pool = Arc::clone(self);
         let place = Arc::clone(&pool.places).acquire_owned().await;
         let place = place.map_err(|_| super::queue::closed())?;
         let done = tokio::task::spawn_blocking(move || {
             let _place = place;
-            let idle = pool.idle().pop();
-            let connection = match idle {
-                Some(connection) => connection,
-                None => connection::reader(&pool.path).map_err(|error| unread(&error))?,
-            };
-            let done = work(&connection, &pool.sealer, &pool.payloads);
-            pool.idle().push(connection);
-            done
+            match &pool.damaged {
+                Damaged::IsTold => pool.read_file(work),
+                Damaged::IsReadRound => match pool.read_file(work.clone()) {
+                    Err(StoreError::Broken(why)) => pool.read_round(&why, work),
+                    read => read,
+                },
+                Damaged::Nothing(why) => Err(StoreError::Suspect(why.clone())),
+            }
         });
         let done = done.await.unwrap_or_else(|panic| Err(StoreError::Broken(format!("reading broke off: {panic}"))))?;
         if let Some(lasting) = &self.lasting {
             lasting.wait().await?;
         }
         Ok(done)
+    }
+
+    fn read_file<T>(&self, work: impl FnOnce(&Connection, &Sealer, &Payloads) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let idle = self.idle().pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => connection::reader(&self.path).map_err(|error| unread(&error))?,
+        };
+        let done = work(&connection, &self.sealer, &self.payloads);
+        self.idle().push(connection);
+        done
+    }
+
+    /// Reads what could be put together of the file, which cannot be read for this reason.
+    fn read_round<T>(
+        &self,
+        why: &str,
+        work: impl FnOnce(&Connection, &Sealer, &Payloads) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let rescue = self.rescue.get_or_init(|| Rescue::of(&self.path, why)).as_ref().map_err(Clone::clone)?;
+        let read = rescue.read(|connection| work(connection, &self.sealer, &self.payloads));
+        read.map_err(|error| match error {
+            StoreError::Broken(why) => StoreError::Suspect(why),
+            error => error,
+        })
+    }
+
+    fn rescue(&self) -> Option<&Rescue> {
+        self.rescue.get()?.as_ref().ok()
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
@@ -119,10 +193,11 @@ pub(super) fn facts(connection: &Connection, run: RunId, sealer: &Sealer, payloa
         if first != super::apply::whole(facts.len() as u64) {
             return Err(StoreError::Unreadable(format!("run {run} has no fact {}", facts.len())));
         }
-        let batch: Vec<Fact> = text
-            .text(payloads)
-            .and_then(|text| sealer.read(&text))
-            .map_err(|why| StoreError::Unreadable(format!("the facts from number {first} on of run {run} cannot be read: {why}")))?;
+        let unreadable =
+            |why: String| StoreError::Unreadable(format!("the facts from number {first} on of run {run} cannot be read: {why}"));
+        let lost = |why: String| unreadable(format!("{why}; put it back, or go on without it with pipehost store accept-loss"));
+        let text = text.text(payloads).map_err(lost)?;
+        let batch: Vec<Fact> = sealer.read(&text).map_err(unreadable)?;
         facts.extend(batch);
     }
     Ok(facts)

@@ -1,6 +1,6 @@
 //! Reads what can still be read of a damaged file, and writes it into a new one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, Error, OptionalExtension, params_from_iter};
@@ -24,6 +24,9 @@ const TRIED: i64 = 100_000;
 
 /// The tables that are taken over row by row; all else is made again from the journal.
 const TAKEN: [&str; 5] = ["inbox", "events", "kept", "bundles", "bundle_files"];
+
+/// Where the columns of a row begin that is taken over: behind its place and two digests.
+const FIRST: usize = 3;
 
 /// What was taken over, and what was not.
 #[derive(Default)]
@@ -57,10 +60,19 @@ pub(super) fn salvage(from: &Connection, into: &Connection, payloads: &Payloads)
     let epoch = from.query_row("SELECT value FROM meta WHERE name = 'epoch'", [], |row| row.get(0)).unwrap_or_default();
     let commits = guard::account(from).ok().flatten().map_or(0, |account| account.mark.commits);
     let mut salvaged = Salvaged { epoch, commits, ..Salvaged::default() };
+    let mut incomplete: BTreeSet<String> = BTreeSet::new();
     for table in TAKEN {
-        let changed = take(from, into, table)?;
-        if changed > 0 {
-            salvaged.others.insert(table, changed);
+        take(from, into, table, payloads, &mut |row| {
+            *salvaged.others.entry(table).or_default() += 1;
+            if table == "bundle_files" {
+                incomplete.extend(row.get::<_, String>(FIRST).ok());
+            }
+        })?;
+    }
+    for revision in incomplete {
+        // Without one of its files a revision is none: the next run of it brings all of them again.
+        for table in ["bundles", "bundle_files"] {
+            into.execute(&format!("DELETE FROM {table} WHERE revision = ?1"), [&revision])?;
         }
     }
     let known = known(from);
@@ -69,28 +81,35 @@ pub(super) fn salvage(from: &Connection, into: &Connection, payloads: &Payloads)
     Ok(salvaged)
 }
 
-/// Takes over the rows of a table that are as they were written. Returns how many are not.
-fn take(from: &Connection, into: &Connection, table: &str) -> Result<u64, Trouble> {
+/// Takes over the rows of a table that are as they were written, and whose large values are there. Those that are not are `left` out.
+fn take(
+    from: &Connection,
+    into: &Connection,
+    table: &str,
+    payloads: &Payloads,
+    left: &mut dyn FnMut(&rusqlite::Row<'_>),
+) -> Result<(), Trouble> {
     let names = columns(into, table)?;
+    let file = names.iter().position(|name| name == "\"payload\"").map(|column| column + FIRST);
     let list = names.join(", ");
     let places = vec!["?"; names.len()].join(", ");
     let mut insert = into.prepare(&format!("INSERT OR IGNORE INTO {table} ({list}) VALUES ({places})"))?;
-    let (mut changed, mut trouble) = (0, None);
+    let mut trouble = None;
     let select = format!("digest, row_digest('{table}', {list}), {list} FROM {table}");
     each(from, table, &select, &mut |row| {
         let digest = |column| row.get_ref(column).ok()?.as_blob().ok().and_then(RowDigest::from_bytes);
-        if digest(1).is_none() || digest(1) != digest(2) {
-            changed += 1;
-            return;
+        let named = file.and_then(|column| row.get::<_, Option<String>>(column).ok().flatten());
+        if digest(1).is_none() || digest(1) != digest(2) || named.is_some_and(|name| payloads.get(&name).is_err()) {
+            return left(row);
         }
-        let values: Result<Vec<Value>, Error> = (3..names.len() + 3).map(|column| row.get(column)).collect();
+        let values: Result<Vec<Value>, Error> = (FIRST..names.len() + FIRST).map(|column| row.get(column)).collect();
         if let Err(error) = values.and_then(|values| insert.execute(params_from_iter(values))) {
             trouble = Some(error);
         }
     });
     match trouble {
         Some(error) => Err(error.into()),
-        None => Ok(changed),
+        None => Ok(()),
     }
 }
 

@@ -165,22 +165,21 @@ pub(super) fn format(connection: &Connection) -> Result<i32, rusqlite::Error> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 
-/// Whether a file that is there has an account of its rows, so that it can be known whether all of it is there. One that was begun and has no tables
-/// yet has none, nor has one of format 0.
+/// How many tables, indexes and views the file has that a connection has open.
 ///
 /// # Errors
-/// As [`prepare`].
-pub(super) fn has_account(path: &Path) -> Result<bool, Failure> {
-    let version = connection::reader(path).and_then(|connection| format(&connection)).map_err(|error| connection::of(path, &error))?;
-    if version > FORMAT { Err(newer(path, version)) } else { Ok(version > 0) }
+/// What SQLite says.
+pub(super) fn tables(connection: &Connection) -> Result<i64, rusqlite::Error> {
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
 }
 
-/// What is said of a journal that the next start of a host brings to this format, and of one that is empty.
+/// What is said of a journal of format 0, which the next start of a host brings to this format.
 pub(super) fn older(path: &Path) -> Failure {
-    connection::cannot_open(path, "it is empty, or of an older format", "start a host with it, which brings it to this format")
+    connection::cannot_open(path, "it is of an older format", "start a host with it, which brings it to this format")
 }
 
-fn newer(path: &Path, version: i32) -> Failure {
+/// What is said of a journal of a later format.
+pub(super) fn newer(path: &Path, version: i32) -> Failure {
     let message = format!(
         "the journal {} has format {version}, and this pipehost writes format {FORMAT}; start the pipehost that wrote it, or a newer one, or name another folder with --data DIR",
         path.display()
@@ -189,21 +188,20 @@ fn newer(path: &Path, version: i32) -> Failure {
 }
 
 /// Makes the tables of a new file, checks the version of one that is there, and brings an older one to this version, after a copy of it was
-/// written beside it.
+/// written beside it. Returns whether the form of the file has changed.
 ///
 /// # Errors
 /// `conflict` with [`NEWER`], `permanent` with [`NOT_UPGRADED`] or [`connection::CANNOT_OPEN`].
-pub(super) fn prepare(connection: &mut Connection, path: &Path, payloads: &Payloads) -> Result<(), Failure> {
+pub(super) fn prepare(connection: &mut Connection, path: &Path, payloads: &Payloads) -> Result<bool, Failure> {
     let refuse = |error: rusqlite::Error| connection::of(path, &error);
     let version = format(connection).map_err(refuse)?;
-    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(refuse)?;
     if version > FORMAT {
         return Err(newer(path, version));
     }
-    if tables == 0 {
-        return make(connection).map_err(refuse);
+    if tables(connection).map_err(refuse)? == 0 {
+        return make(connection).map(|()| true).map_err(refuse);
     }
-    if version < FORMAT { upgrade(connection, path, version, payloads) } else { Ok(()) }
+    if version < FORMAT { upgrade(connection, path, version, payloads).map(|()| true) } else { Ok(false) }
 }
 
 /// Makes sure that a file is of this host's format, for whoever only looks and brings nothing there.

@@ -68,6 +68,16 @@ pub(super) fn examine(path: &Path, depth: Depth) -> Result<Findings, Failure> {
     })
 }
 
+/// What is missing at the end of the journal at this path, which is there, by its mark alone: nothing else is looked at, so that it takes no time. `None` if
+/// nothing is, or if that cannot be known.
+pub(super) fn behind(path: &Path) -> Option<Problem> {
+    let mark = Reading::at(&mark_path(path)).ok()?;
+    let account = connection::reader(path).and_then(|connection| guard::account(&connection)).ok().flatten()?;
+    let mut findings = Findings::default();
+    judge(&account, mark, &mut findings);
+    findings.problems.pop()
+}
+
 /// What SQLite itself finds, on a connection of its own.
 ///
 /// # Errors
@@ -81,7 +91,8 @@ fn structure(path: &Path, depth: Depth) -> Result<Vec<Problem>, Failure> {
         let connection = connection::reader(path)?;
         let mut statement = connection.prepare(pragma)?;
         let lines = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
-        let mut problems: Vec<Problem> = lines.into_iter().filter(|line| line != "ok").map(Problem::Structure).collect();
+        let mut problems: Vec<Problem> =
+            lines.into_iter().filter(|line| line != "ok").map(|line| Problem::Structure(line.replace('\n', ", "))).collect();
         // What is damaged already may not be read to its end.
         if problems.is_empty() {
             for table in SUMMED.into_iter().chain(["journal"]) {

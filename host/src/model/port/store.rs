@@ -79,6 +79,11 @@ pub trait Store: Send + Sync {
 
     /// Whether it takes anything new.
     fn health(&self) -> Health;
+
+    /// What had to be left out of what was answered so far, since it cannot be read any more, for people; `None` if nothing had to be.
+    fn left_out(&self) -> Option<String> {
+        None
+    }
 }
 
 /// What a host that starts has to take up.

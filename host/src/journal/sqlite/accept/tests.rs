@@ -105,3 +105,35 @@ async fn a_host_that_was_told_of_a_loss_stays_read_only_wherever_accepting_it_wa
     let names: BTreeSet<_> = std::fs::read_dir(&copy).expect("it is there").map(|entry| entry.expect("listed").file_name()).collect();
     assert!(names.contains(std::ffi::OsStr::new(FILE)));
 }
+
+#[tokio::test]
+async fn a_large_value_whose_file_is_gone_takes_its_run_with_it_and_is_missed_no_more() {
+    let folder = filled(4).await;
+    let store = open(folder.path()).expect("it can be opened");
+    let large =
+        |number: u128| vec![crate::journal::conformance::filler(&"x".repeat(100_000 + usize::try_from(number).expect("it is small")))];
+    for number in [100, 101] {
+        store.commit(crate::model::record::Batch::of(run(number), 0, std::sync::Arc::new(large(number)))).await.expect("it follows");
+    }
+    let value = crate::model::value::Value::string("y".repeat(100_000));
+    let kept = crate::model::record::Kept {
+        room: crate::model::record::Room::State,
+        owner: "q".to_owned(),
+        key: "k".to_owned(),
+        value,
+        until: None,
+    };
+    store.write(vec![crate::model::record::Write::Keep(kept)]).await.expect("it is taken");
+    store.close();
+    let payloads = Payloads::of(folder.path(), false);
+    assert_eq!(payloads.names().len(), 3);
+    payloads.remove(&payloads.names());
+    let found = examine(&folder.path().join(FILE), Depth::Whole).expect("it can be opened");
+    assert_eq!(found.problems.len(), 3, "{found:?}");
+    let accepted = accept_loss(folder.path(), &found, Timestamp::EPOCH).expect("there is room");
+    assert_eq!(accepted.runs, [(run(100), Some(1), 0), (run(101), Some(1), 0)]);
+    assert_eq!((accepted.dropped, &accepted.others[..]), (2, &[("kept".to_owned(), 1)][..]));
+    assert_eq!(examine(&folder.path().join(FILE), Depth::Whole).expect("it can be opened").problems, []);
+    let store = open(folder.path()).expect("it opens");
+    assert_eq!((store.health(), store.facts(run(4)).await.map(|facts| facts.len())), (Health::Good, Ok(5)));
+}

@@ -79,12 +79,27 @@ async fn a_newer_format_is_refused_and_not_touched() {
 }
 
 #[tokio::test]
-async fn what_is_no_journal_is_refused_with_the_way_out() {
+async fn a_new_journal_has_its_tables_in_the_file_before_there_is_a_mark() {
     let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join(FILE), "no SQLite file, and long enough to be looked at".repeat(100)).expect("written");
-    let failure = refused(folder.path());
-    assert_eq!(failure.code.as_deref(), Some(CANNOT_OPEN));
-    assert!(failure.message.contains("move it away"), "{failure}");
+    let store = open(folder.path(), quick());
+    store.commit(batch(1, 0, vec![filler("x")])).await.expect("it follows");
+    let other = tempfile::tempdir().expect("a folder");
+    std::fs::copy(folder.path().join(FILE), other.path().join(FILE)).expect("copied");
+    assert_eq!(ask::<i64>(other.path(), "SELECT count(*) FROM journal"), 0, "what follows is in the log");
+    assert_eq!(ask::<i32>(other.path(), "PRAGMA user_version"), FORMAT);
+}
+
+#[tokio::test]
+async fn what_is_no_journal_is_left_as_it_is_and_said_to_be_lost() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let other = "no SQLite file, and long enough to be looked at".repeat(100);
+    std::fs::write(folder.path().join(FILE), &other).expect("written");
+    let store = open(folder.path(), quick());
+    assert!(matches!(store.health(), Health::Suspect(why) if why.contains("file is not a database")));
+    assert!(matches!(store.pending().await, Err(StoreError::Suspect(why)) if why.contains("nothing of it can be read")));
+    assert!(matches!(store.write(Vec::new()).await, Err(StoreError::Suspect(_))));
+    drop(store);
+    assert_eq!(std::fs::read_to_string(folder.path().join(FILE)).expect("it is there"), other);
     std::fs::remove_file(folder.path().join(FILE)).expect("it is there");
     std::fs::create_dir_all(folder.path().join(FILE)).expect("it can be made");
     assert_eq!(refused(folder.path()).code.as_deref(), Some(CANNOT_OPEN));
@@ -181,7 +196,7 @@ async fn a_journal_of_format_1_in_which_something_is_lost_is_not_brought_anywher
     assert!(workload::read(&store, RUNS + 1).await.keeps(&content), "what is there is shown");
     drop(store);
     assert_eq!(ask::<i32>(folder.path(), "PRAGMA user_version"), 1);
-    let found = super::super::lost(folder.path()).expect("it can be opened");
+    let found = verify::examine(&folder.path().join(FILE), Depth::Start).expect("it can be opened");
     let accepted = accept_loss(folder.path(), &found, Timestamp::EPOCH).expect("there is room");
     assert_eq!(accepted.dropped, 0, "{accepted:?}");
     let store = open(folder.path(), quick());

@@ -4,7 +4,7 @@ use std::fs;
 
 use super::*;
 use crate::journal::sqlite::findings::Problem;
-use crate::journal::sqlite::verify::Depth;
+use crate::journal::sqlite::verify::{Depth, examine};
 use crate::journal::sqlite::{self, NO_BACKUP, NO_KEY, accept_loss, seal};
 use crate::model::time::Timestamp;
 
@@ -21,7 +21,7 @@ async fn folder() -> tempfile::TempDir {
 }
 
 fn problems(folder: &Path, depth: Depth) -> Vec<Problem> {
-    sqlite::verify(folder, depth).expect("it can be opened").problems
+    examine(&folder.join(FILE), depth).expect("it can be opened").problems
 }
 
 #[tokio::test]
@@ -43,7 +43,7 @@ async fn a_key_that_is_gone_is_made_anew_by_nobody_until_somebody_has_accepted_w
     fs::write(&key, &bytes).expect("written");
     assert_eq!(open(folder.path(), quick()).health(), Health::Good);
     fs::remove_file(&key).expect("removed");
-    let found = sqlite::lost(folder.path()).expect("it can be looked at");
+    let found = sqlite::verify(folder.path()).expect("it can be looked at");
     accept_loss(folder.path(), &found, Timestamp::EPOCH).expect("there is room");
     assert_eq!(open(folder.path(), quick()).health(), Health::Good);
     let left = problems(folder.path(), Depth::Whole);

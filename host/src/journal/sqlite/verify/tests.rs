@@ -189,7 +189,7 @@ async fn a_store_that_is_behind_its_mark_opens_read_only_and_says_by_how_much() 
 
 #[tokio::test]
 async fn a_mark_that_is_gone_or_damaged_or_alone_is_told() {
-    for (damage, words) in [(0, "journal.mark is gone"), (1, "journal.mark is damaged"), (2, "the journal that it belongs to is gone")] {
+    for (damage, words) in [(0, "journal.mark is gone"), (1, "journal.mark is damaged"), (2, "journal.db is gone")] {
         let folder = filled(RUNS).await;
         let path = folder.path().join(FILE);
         match damage {
