@@ -53,11 +53,10 @@ impl Driver {
     fn begin_attempt(&self, job: JobId) -> Option<Begun> {
         let active = self.state.job(job)?;
         let Verb::Run(step) = &self.state.flow().step(active.step).verb else { return None };
+        // What came meanwhile is heard first, and of many branches one comes after the other: what each has done is kept before the next begins.
+        let may_wait = self.meets || self.is_unheard() || self.is_stopping() || !self.inputs.is_empty();
         let quick = match step.worker {
-            // What came meanwhile is heard first.
-            Worker::Executor(number) if !self.meets && !self.is_unheard() && !self.is_stopping() => {
-                self.installed.bound.executors.get(number)
-            }
+            Worker::Executor(number) if !may_wait => self.installed.bound.executors.get(number),
             _ => None,
         };
         let (Some(executor), Some(stack)) = (quick, self.installed.stack(&active.job.flow, active.step)) else {

@@ -337,6 +337,17 @@ fn a_call_that_no_object_answers_is_found_with_what_was_meant_and_what_a_script_
     }
 }
 
+#[test]
+fn what_a_host_before_this_one_took_goes_on_though_it_has_a_slip() {
+    let home = Rhai::new(Arc::new(Clicking { now: AtomicU64::new(0), each: 0 }));
+    let files = Files::Bundle(crate::model::bundle::Bundle::of_nothing("p".into(), crate::model::id::Digest::of(b"p")));
+    let slip = reference(inline("fn process(job) { if job.attempt > 1 { log.inf(1) } }"));
+    assert!(home.describe(&slip).is_err_and(|problem| problem.code == "E0515"), "on the disk it is told");
+    assert!(home.describe_from(&files, &slip).is_ok(), "in a bundle it is taken as it is");
+    let broken = reference(inline("fn process(job) { let = 1; }"));
+    assert!(home.describe_from(&files, &broken).is_err_and(|problem| problem.code == "E0511"), "what cannot run is told");
+}
+
 #[tokio::test]
 async fn a_call_that_is_not_found_names_types_as_scripts_do() {
     let failure = Bench::new("fn process(job) { let what = log; nothing(what, \"a\", 1) }").fails("1").await;

@@ -27,9 +27,9 @@ pub type Target = Box<dyn Fn() -> Option<(PipelineName, FlowName)> + Send>;
 /// Where the lines come from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Manner {
-    /// Somebody types them: each is taken at once.
+    /// Somebody types them: each is taken at once, an empty one is overlooked.
     Typed,
-    /// A program sends them: as many as the flow's concurrency admits.
+    /// A program sends them: as many as the flow's concurrency admits, an empty one is a mistake.
     Piped,
 }
 
@@ -213,8 +213,7 @@ impl Conversation {
         };
         match text.and_then(|text| message(&text)) {
             Ok(input) => self.begin(number, input),
-            // It asks for nothing: files often end with one.
-            Err(Refusal::Empty) => self.said_ready = false,
+            Err(Refusal::Empty) if self.manner == Manner::Typed => self.said_ready = false,
             Err(refusal) => {
                 self.said_ready = false;
                 self.turns.push_back(Turn::Other(Said::NotTaken { line: number, refusal }));
