@@ -96,7 +96,7 @@ impl Source {
     /// No host answers and none has left anything, or it is refused.
     pub(super) async fn list<T: DeserializeOwned + Said>(&self, request: &Request) -> Result<(Vec<T>, u64), Broken> {
         let (mut items, more) = match Client::connect(&self.data).await {
-            Ok(mut client) => match client.list(request, &RealClock::new()).await {
+            Ok(mut client) => match client.list(request, &RealClock::new(), &|why| say(&format!("{why}. It is waited for\n"))).await {
                 Ok((items, more, left_out)) => {
                     self.say_left_out(left_out);
                     (items, more)

@@ -55,11 +55,11 @@ pub(super) fn incomplete(typed: &Typed, left_out: &str) -> Exit {
     Exit::Failed
 }
 
-/// How the program ends when what it writes to is gone: a reader that has seen enough is no mistake.
+/// How the program ends once it has written, or cannot write: a reader that has seen enough is no mistake, and no excuse for one.
 pub(super) fn after_writing(written: io::Result<()>, otherwise: Exit) -> Exit {
     match written {
         Ok(()) => otherwise,
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Good,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => otherwise,
         Err(error) => {
             say(&format!("error[E0706]: the output cannot be written: {error}\n"));
             Exit::Failed
@@ -71,4 +71,18 @@ pub(super) fn after_writing(written: io::Result<()>, otherwise: Exit) -> Exit {
 pub(super) fn say(text: &str) {
     use io::Write;
     let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_that_has_seen_enough_changes_nothing_of_how_it_ended() {
+        for exit in [Exit::Good, Exit::Failed] {
+            assert_eq!(after_writing(Err(io::ErrorKind::BrokenPipe.into()), exit), exit);
+            assert_eq!(after_writing(Ok(()), exit), exit);
+            assert_eq!(after_writing(Err(io::ErrorKind::StorageFull.into()), exit), Exit::Failed);
+        }
+    }
 }

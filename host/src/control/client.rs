@@ -51,7 +51,8 @@ impl Client {
     }
 
     /// Asks for a list or for one thing, and reads the answers to their end: what was asked for, how much more there is, and what is missing since the
-    /// host cannot read it any more. Where the request only looks, each answer is waited for so long as `PATIENCE` says, 10 s.
+    /// host cannot read it any more. Where the request only looks, each answer is waited for so long as `PATIENCE` says, 10 s. What changes something is
+    /// waited for on and on, since nobody knows whether it will be done; `waits` hears once that it takes so long, and why that may be.
     ///
     /// # Errors
     /// The host refused it, as with [`ask`](Self::ask) and [`next`](Self::next), or it is longer than [`LONGEST_LIST`]; with [`SILENT`]: it has not answered.
@@ -59,20 +60,27 @@ impl Client {
         &mut self,
         request: &Request,
         clock: &dyn Clock,
+        waits: &dyn Fn(&str),
     ) -> Result<(Vec<T>, u64, Option<String>), Failure> {
         self.ask(request).await?;
-        let mut items = Vec::new();
+        let (mut items, mut told) = (Vec::new(), false);
         loop {
-            let answer = if request.only_looks() {
-                tokio::select! {
-                    biased;
-                    answer = self.next() => answer,
-                    () = clock.sleep_until(clock.now() + PATIENCE) => return Err(silent()),
+            let answer = {
+                let mut next = std::pin::pin!(self.next());
+                loop {
+                    tokio::select! {
+                        biased;
+                        answer = &mut next => break answer?,
+                        () = clock.sleep_until(clock.now() + PATIENCE), if !told => {}
+                    }
+                    if request.only_looks() {
+                        return Err(silent());
+                    }
+                    told = true;
+                    waits(&silence());
                 }
-            } else {
-                self.next().await
             };
-            match answer? {
+            match answer {
                 Answer::Item { item } if items.len() < LONGEST_LIST => {
                     items.push(serde_json::from_str(item.text()).map_err(|_| not_understood())?);
                 }
@@ -98,9 +106,11 @@ impl Client {
 }
 
 fn silent() -> Failure {
-    let message =
-        format!("the host has not answered for {} s; see whether it was stopped by a signal, or its machine is busy", PATIENCE.as_secs());
-    Failure::new(FailureKind::Timeout, message).with_code(SILENT)
+    Failure::new(FailureKind::Timeout, silence()).with_code(SILENT)
+}
+
+fn silence() -> String {
+    format!("the host has not answered for {} s; see whether it was stopped by a signal, or its machine is busy", PATIENCE.as_secs())
 }
 
 fn gone(error: &io::Error) -> Failure {
@@ -112,6 +122,7 @@ mod tests {
     use super::*;
     use crate::app::RunsWanted;
     use crate::clock::{Activity, VirtualClock};
+    use crate::control::request::OneRequest;
     use crate::model::value::Value;
 
     #[tokio::test]
@@ -120,7 +131,7 @@ mod tests {
         let mut client = Client { stream: BufReader::new(ours) };
         let clock = VirtualClock::new(Activity::new());
         let (began, request) = (clock.now(), Request::Runs(RunsWanted::default()));
-        let (asked, ()) = tokio::join!(client.list::<Value>(&request, &clock), async {
+        let (asked, ()) = tokio::join!(client.list::<Value>(&request, &clock, &|_| ()), async {
             while clock.sleepers() == 0 {
                 tokio::task::yield_now().await;
             }
@@ -129,5 +140,29 @@ mod tests {
         assert_eq!(asked.expect_err("nobody answers").code.as_deref(), Some(SILENT));
         assert_eq!(clock.now().since(began), PATIENCE);
         drop(theirs);
+    }
+
+    #[tokio::test]
+    async fn who_changes_something_hears_once_that_the_host_stands_still_and_has_its_answer_when_it_goes_on() {
+        let (ours, mut theirs) = UnixStream::pair().expect("the system has sockets");
+        let mut client = Client { stream: BufReader::new(ours) };
+        let clock = VirtualClock::new(Activity::new());
+        let told = std::cell::RefCell::new(Vec::new());
+        let waits = |text: &str| told.borrow_mut().push(text.to_owned());
+        let request = Request::Cancel(OneRequest { id: "01a2".to_owned() });
+        let (asked, ()) = tokio::join!(client.list::<Value>(&request, &clock, &waits), async {
+            // Half of the answer comes before the host stands still.
+            let answer = Answer::Done { more: 0, left_out: None }.line();
+            let (first, second) = answer.as_bytes().split_at(5);
+            theirs.write_all(first).await.expect("somebody reads");
+            while clock.sleepers() == 0 {
+                tokio::task::yield_now().await;
+            }
+            clock.advance(PATIENCE * 10).await;
+            theirs.write_all(second).await.expect("somebody reads");
+        });
+        assert_eq!(asked.expect("it is answered").1, 0);
+        let told = told.into_inner();
+        assert!(matches!(told.as_slice(), [once] if once.contains("has not answered for 10 s")), "{told:?}");
     }
 }

@@ -16,10 +16,30 @@ pub(super) const DEEPEST_CALLS: u32 = 64;
 /// Modules that a script may import.
 pub(super) const MODULES: usize = 32;
 
+/// The most parts of one value of a script, whatever the YAML says: Rhai counts them after each change.
+const MOST_PARTS: usize = 65_536;
+/// The longest text of a script, in bytes, whatever the YAML says.
+const LONGEST_TEXT: usize = 64 << 20;
+
+/// How many items and fields one value of a script may have, those within it counted: one for each 4 KiB of memory.
+pub(super) fn parts(limits: &Limits) -> usize {
+    // Rhai counts the parts of one value, not bytes, and it counts them after each change: small bounds are what keeps that quick.
+    usize::try_from(limits.memory / 4096).unwrap_or(usize::MAX).clamp(256, MOST_PARTS)
+}
+
+/// How many bytes a text of a script may have: an eighth of its memory.
+pub(super) fn text(limits: &Limits) -> usize {
+    usize::try_from(limits.memory / 8).unwrap_or(usize::MAX).clamp(4096, LONGEST_TEXT)
+}
+
 /// Which limit a job came up against. What a job logs beyond its limit is no failure: the gate drops it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Limit {
     Memory,
+    /// What one value of a script has of it.
+    Parts,
+    /// What one text of a script has of it.
+    Text,
     Stack,
     Table,
     Output,
@@ -35,7 +55,7 @@ impl Limit {
     /// The code of the failure.
     pub(super) const fn code(self) -> &'static str {
         match self {
-            Self::Memory => "limit_memory",
+            Self::Memory | Self::Parts | Self::Text => "limit_memory",
             Self::Stack => "limit_stack",
             Self::Table => "limit_table",
             Self::Output => "limit_output",
@@ -54,6 +74,14 @@ impl Limit {
         let kind = if self == Self::Wall { FailureKind::Timeout } else { FailureKind::Permanent };
         let message = match self {
             Self::Memory => format!("{who} needs more than {} of memory: raise `limits.memory`", size(limits.memory)),
+            Self::Parts => {
+                let (parts, way) = (parts(limits), raised(parts(limits) < MOST_PARTS));
+                format!("{who} has a value of more than {parts} items or fields, of which it may have one for each 4 KiB of memory: {way}")
+            }
+            Self::Text => {
+                let (longest, way) = (text(limits), raised(text(limits) < LONGEST_TEXT));
+                format!("{who} has a text of more than {}, an eighth of its memory: {way}", size(longest as u64))
+            }
             Self::Stack => format!("{who} needs more than {} of stack: it recurses too deep, or raise `limits.stack`", size(limits.stack)),
             Self::Table => format!("{who} needs more than {TABLE_ELEMENTS} elements of tables, which no setting raises"),
             Self::Output => format!("{who} returned or told more than {} at once: raise `limits.output`", size(limits.output)),
@@ -71,6 +99,11 @@ impl Limit {
     }
 }
 
+/// The way out of a limit that follows from the memory.
+const fn raised(helps: bool) -> &'static str {
+    if helps { "work on less at once, or raise `limits.memory`" } else { "work on less at once; no setting raises it further" }
+}
+
 /// A size as users write it: the largest unit that leaves a whole number.
 pub(super) fn size(bytes: u64) -> String {
     [(30, "GiB"), (20, "MiB"), (10, "KiB")]
@@ -86,6 +119,21 @@ mod tests {
     #[test]
     fn sizes_are_shown_as_users_write_them() {
         assert_eq!([size(64 << 20), size(1_000), size(3 << 10), size(0)], ["64 MiB", "1000 B", "3 KiB", "0 B"]);
+    }
+
+    #[test]
+    fn what_follows_from_the_memory_says_whether_more_of_it_helps() {
+        let said = |limit: Limit, memory: u64| {
+            let failure = limit.failure(&Limits { memory, ..Limits::default() }, "it");
+            assert_eq!(failure.code.as_deref(), Some("limit_memory"));
+            failure.message.clone()
+        };
+        let parts = "items or fields, of which it may have one for each 4 KiB of memory: work on less at once";
+        assert_eq!(said(Limit::Parts, 64 << 20), format!("it has a value of more than 16384 {parts}, or raise `limits.memory`"));
+        assert_eq!(said(Limit::Parts, 1 << 30), format!("it has a value of more than 65536 {parts}; no setting raises it further"));
+        let text = "an eighth of its memory: work on less at once";
+        assert_eq!(said(Limit::Text, 64 << 20), format!("it has a text of more than 8 MiB, {text}, or raise `limits.memory`"));
+        assert_eq!(said(Limit::Text, 1 << 30), format!("it has a text of more than 64 MiB, {text}; no setting raises it further"));
     }
 
     #[test]

@@ -4,11 +4,13 @@
 //! `log.debug/info/warn/error(text)`, `sql.query/execute`, `index.search/put`, `kv.get/set/delete`, `config`, `secret(name)`,
 //! `cancelled()` and `remaining()`. Failures are thrown: `throw transient("busy", 5)`.
 
+mod body;
 mod describe;
 mod engine;
 mod failure;
 mod load;
 mod objects;
+mod reads;
 mod running;
 mod script;
 mod slips;

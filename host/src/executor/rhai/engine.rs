@@ -2,11 +2,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rhai::{AST, Caches, CallFnOptions, Dynamic, Engine, EvalAltResult, EvalContext, Module, Scope, Shared};
+use rhai::{AST, CallFnOptions, Dynamic, Engine, EvalAltResult, Module, Scope, Shared};
 
+use super::body::{Body, Kept};
 use super::objects::{self, Tag};
 use super::running::Running;
-use crate::executor::limit::{DEEPEST_CALLS, MODULES, VARIABLES};
+use crate::executor::limit::{self, DEEPEST_CALLS, MODULES, VARIABLES};
 use crate::model::grant::Limits;
 use crate::model::happening::LogLevel;
 use crate::script::{Bounds, bare_engine, bound};
@@ -14,26 +15,18 @@ use crate::script::{Bounds, bare_engine, bound};
 /// Operations between two looks at the cancel signal and the clock.
 const EACH: u64 = 256;
 
-/// So many functions that were found are kept for the next jobs: the calls in a script with the kinds of values that they are made with. Names that
-/// a script puts together as it goes could be without end.
-pub(super) const FOUND: usize = 1_024;
-
-/// What a call by [`EvalContext`] counts as calls within calls, itself included, before the script makes its first.
-const LEVELS: usize = 2;
-
 /// An engine that no job has reached yet, for compiling and describing.
 pub(super) fn engine(limits: &Limits) -> Engine {
     let mut engine = bare_engine();
     engine.register_global_module(objects::module());
     engine.set_strict_variables(true);
-    // Rhai counts the parts of one value, not bytes, and it counts them after each change: small bounds are what keeps that quick.
-    let parts = usize::try_from(limits.memory / 4096).unwrap_or(usize::MAX).clamp(256, 65_536);
+    let parts = limit::parts(limits);
     bound(
         &mut engine,
         Bounds {
             operations: limits.operations.max(1),
             call_depth: limits.call_depth.clamp(1, DEEPEST_CALLS) as usize,
-            text: usize::try_from(limits.memory / 8).unwrap_or(usize::MAX).clamp(4096, 64 << 20),
+            text: limit::text(limits),
             items: parts,
             fields: parts,
             nesting: 32,
@@ -73,40 +66,30 @@ pub(super) fn running(slot: &Slot) -> Option<Arc<Running>> {
 
 /// An engine with the slot of the job that it runs.
 pub(super) struct Instance {
-    /// Boxed, as is what was found: they are large, and taken and given back for every job.
+    /// Boxed, as is what is kept: they are large, and taken and given back for every job.
     engine: Box<Engine>,
     slot: Slot,
     /// The slot as the engine carries it along: made once, a handle of it for each job.
     tag: Dynamic,
-    /// Which functions the calls of the script mean, if that is the same for each job. Finding them again would be a good part of what a small
-    /// script takes.
-    found: Option<Box<Caches>>,
+    /// What is kept for the next job, if the script can be evaluated without a call.
+    kept: Option<Box<Kept>>,
     turns: u32,
 }
 
 impl Instance {
     /// One for this script and no other.
-    pub(super) fn new(limits: &Limits, config: Shared<Module>, ast: &AST) -> Self {
+    pub(super) fn new(limits: &Limits, config: Shared<Module>, body: Option<&Body>) -> Self {
         let slot = Slot::default();
         let mut engine = engine(limits);
-        let found = has_only_functions(ast).then(|| Box::new(Caches::new()));
-        if found.is_some() {
-            engine.set_max_call_levels(engine.max_call_levels() + LEVELS);
-        }
         engine.register_global_module(config);
         let watched = Arc::clone(&slot);
-        engine.on_progress(move |operations| {
-            if operations % EACH != 0 {
-                return None;
-            }
-            running(&watched)?.stop(operations).map(Dynamic::from)
-        });
+        engine.on_progress(move |operations| if operations % EACH == 0 { stop(&watched, operations) } else { None });
         let printing = Arc::clone(&slot);
         engine.on_print(move |text| log(&printing, LogLevel::Info, text.to_owned()));
         let debugging = Arc::clone(&slot);
         engine.on_debug(move |text, _, _| log(&debugging, LogLevel::Debug, text.to_owned()));
         let tag = Dynamic::from(Tag(Arc::clone(&slot))).into_shared();
-        Self { engine: Box::new(engine), slot, tag, found, turns: 0 }
+        Self { engine: Box::new(engine), slot, tag, kept: body.map(|body| Box::new(body.room())), turns: 0 }
     }
 
     /// Takes the job in whose name the engine works from now on.
@@ -125,38 +108,33 @@ impl Instance {
         self.turns
     }
 
-    /// Calls `process` of its script.
+    /// Has its script process a job: evaluates the body of `process`, or calls it.
     ///
     /// # Errors
     /// How it failed.
-    pub(super) fn process(&mut self, ast: &AST, mut job: Dynamic) -> Result<Dynamic, Box<EvalAltResult>> {
-        let Some(found) = &mut self.found else {
-            // What stands at the top of a script is evaluated for each job, and what it imports may change what a call means.
+    pub(super) fn process(&mut self, ast: &AST, body: Option<&Body>, first: Dynamic) -> Result<Dynamic, Box<EvalAltResult>> {
+        let (Some(body), Some(kept)) = (body, &mut self.kept) else {
             let options = CallFnOptions::new().with_tag(self.tag.clone());
-            return self.engine.call_fn_with_options(options, &mut Scope::new(), ast, "process", (job,));
+            return self.engine.call_fn_with_options(options, &mut Scope::new(), ast, "process", (first,));
         };
         let mut global = self.engine.new_global_runtime_state();
         global.lib.push(ast.shared_lib().clone());
         global.tag = self.tag.clone();
-        let mut scope = Scope::new();
-        let result =
-            EvalContext::new(&self.engine, &mut global, found, &mut scope, None).call_fn_raw("process", false, false, &mut [&mut job]);
-        if result.is_err() || found.fn_resolution_cache_mut().dict.len() > FOUND {
-            **found = Caches::new();
-        }
-        result
+        body.evaluate(&self.engine, &mut global, kept, first)
     }
 
-    /// How many functions that were found it keeps.
+    /// What it keeps for the next job.
     #[cfg(test)]
-    pub(super) fn kept(&mut self) -> usize {
-        self.found.as_mut().map_or(0, |found| found.fn_resolution_cache_mut().dict.len())
+    pub(super) fn kept(&mut self) -> Option<&mut Kept> {
+        self.kept.as_deref_mut()
     }
 }
 
-/// Whether there is nothing beside functions in a script: no constants, and nothing that it imports.
-fn has_only_functions(ast: &AST) -> bool {
-    ast.statements().is_empty() && ast.resolver().is_none()
+/// Whether the job must stop now. Apart from what is done for each operation, which is little then.
+#[cold]
+#[inline(never)]
+fn stop(slot: &Slot, operations: u64) -> Option<Dynamic> {
+    running(slot)?.stop(operations).map(Dynamic::from)
 }
 
 fn log(slot: &Slot, level: LogLevel, text: String) {

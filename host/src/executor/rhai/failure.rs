@@ -144,7 +144,8 @@ fn of_inner(error: EvalAltResult, outer: Position, source: &Source, module: Opti
         EvalAltResult::ErrorTooManyOperations(_) => limit(Limit::Operations),
         EvalAltResult::ErrorStackOverflow(_) => limit(Limit::CallDepth),
         // The bound on each kind of value follows from the memory.
-        EvalAltResult::ErrorDataTooLarge(..) => limit(Limit::Memory),
+        EvalAltResult::ErrorDataTooLarge(what, _) if what.contains("string") => limit(Limit::Text),
+        EvalAltResult::ErrorDataTooLarge(..) => limit(Limit::Parts),
         EvalAltResult::ErrorTooManyVariables(_) => limit(Limit::Variables),
         EvalAltResult::ErrorTooManyModules(_) => limit(Limit::Modules),
         mut other => {

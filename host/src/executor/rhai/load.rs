@@ -3,11 +3,12 @@
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rhai::{AST, ASTNode, Engine, EvalAltResult, Expr, Module, ModuleResolver, Position, Shared, Stmt};
+use rhai::{AST, ASTNode, Engine, EvalAltResult, Expr, Module, ModuleResolver, Position, Shared};
 
 use super::engine::{engine, known_names};
 use super::failure::Source;
 use super::objects::WAITING;
+use super::reads::Reads;
 use super::slips::{self, Slip};
 use crate::files::{Files, Found};
 use crate::model::executor::{CodeFile, Home};
@@ -33,10 +34,8 @@ pub(super) struct Loaded {
     pub(super) files: Vec<CodeFile>,
     /// Whether it names an object whose calls wait.
     pub(super) waits: bool,
-    /// The fields of `job` that it reads; `None` if that cannot be seen.
-    pub(super) job_fields: Option<Vec<String>>,
-    /// Whether all that it does with `job` is to take `job.input` into a variable once.
-    pub(super) only_takes_input: bool,
+    /// What it reads of its job.
+    pub(super) reads: Reads,
 }
 
 /// Reads and parses a script.
@@ -79,8 +78,7 @@ pub(super) fn load(files: &Files, home: &Home, limits: &Limits) -> Result<Loaded
         digest: Digest::of_parts(parts),
         files: files.map(|(file, text)| CodeFile { path: file.clone(), content: text.as_bytes().into() }).collect(),
         waits: read.waits || names_one_that_waits(&ast),
-        job_fields: job_fields(&ast, &parameter),
-        only_takes_input: only_takes_input(&ast, &parameter),
+        reads: Reads::of(&ast, &parameter),
         engine,
         ast,
         source,
@@ -148,50 +146,6 @@ fn names_one_that_waits(ast: &AST) -> bool {
         Some(ASTNode::Expr(Expr::Variable(variable, ..))) => !WAITING.contains(&variable.1.as_str()),
         _ => true,
     })
-}
-
-/// The fields that are read of `process`'s parameter, if it is only ever read field by field: only those need be made.
-fn job_fields(ast: &AST, parameter: &str) -> Option<Vec<String>> {
-    let mut fields: Vec<String> = Vec::new();
-    let only_fields = ast.walk(&mut |path: &[ASTNode<'_>]| match path {
-        [.., ASTNode::Stmt(Stmt::Share(names))] => !names.iter().any(|(name, _)| name.name.as_str() == parameter),
-        [before @ .., ASTNode::Expr(variable @ Expr::Variable(name, ..))] if name.1.as_str() == parameter => {
-            let Some(ASTNode::Expr(Expr::Dot(link, ..))) = before.last() else { return false };
-            let field = match &link.rhs {
-                Expr::Property(property, _) => property,
-                Expr::Dot(inner, ..) | Expr::Index(inner, ..) => match &inner.lhs {
-                    Expr::Property(property, _) => property,
-                    _ => return false,
-                },
-                _ => return false,
-            };
-            if !std::ptr::eq(&link.lhs, *variable) {
-                return false;
-            }
-            if !fields.iter().any(|known| *known == field.2.as_str()) {
-                fields.push(field.2.to_string());
-            }
-            true
-        }
-        _ => true,
-    });
-    only_fields.then_some(fields)
-}
-
-/// Whether `process`'s parameter stands in the script once, and that is as `let x = job.input`: what then is made of the job is a copy of its
-/// input and nothing else.
-fn only_takes_input(ast: &AST, parameter: &str) -> bool {
-    let mut times = 0;
-    let as_such = ast.walk(&mut |path: &[ASTNode<'_>]| match path {
-        [.., ASTNode::Stmt(Stmt::Share(names))] => !names.iter().any(|(name, _)| name.name.as_str() == parameter),
-        [before @ .., ASTNode::Expr(variable @ Expr::Variable(name, ..))] if name.1.as_str() == parameter => {
-            times += 1;
-            let [.., ASTNode::Stmt(Stmt::Var(..)), ASTNode::Expr(Expr::Dot(link, ..))] = before else { return false };
-            std::ptr::eq(&link.lhs, *variable) && matches!(&link.rhs, Expr::Property(property, _) if property.2.as_str() == "input")
-        }
-        _ => true,
-    });
-    as_such && times == 1
 }
 
 /// What was imported.

@@ -9,10 +9,12 @@ use rhai::{AST, Dynamic, EvalAltResult, Map, Module, Shared};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
+use super::body::Body;
 use super::engine::{Instance, config_module};
 use super::failure::{self, Source};
 use super::load::Loaded;
 use super::objects::InputOnly;
+use super::reads::Reads;
 use super::running::{Running, Surroundings};
 use crate::executor::host_api::HostApi;
 use crate::executor::limit::Limit;
@@ -47,8 +49,9 @@ struct Shape {
     source: Source,
     limits: Limits,
     waits: bool,
-    job_fields: Option<Vec<String>>,
-    only_takes_input: bool,
+    reads: Reads,
+    /// If it can be evaluated without a call.
+    body: Option<Body>,
     config: Shared<Module>,
     host: Arc<dyn HostApi>,
     clock: Arc<dyn Clock>,
@@ -82,11 +85,11 @@ impl Script {
         places: Arc<Semaphore>,
     ) -> Self {
         let shared = Shape {
+            body: Body::of(&loaded.ast, &loaded.reads),
             ast: loaded.ast,
             source: loaded.source,
             waits: loaded.waits,
-            job_fields: loaded.job_fields,
-            only_takes_input: loaded.only_takes_input,
+            reads: loaded.reads,
             config: config_module(dynamic_of(host.config())),
             limits,
             host,
@@ -162,10 +165,10 @@ impl Shape {
     fn run(&self, job: &Job, running: Running, started: Option<Timestamp>) -> AtOnce {
         let running = Arc::new(running);
         let instance = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut instance = instance.unwrap_or_else(|| Instance::new(&self.limits, self.config.clone(), &self.ast));
+        let mut instance = instance.unwrap_or_else(|| Instance::new(&self.limits, self.config.clone(), self.body.as_ref()));
         let started = started.or_else(|| instance.turns().is_multiple_of(TIMED_EACH).then(|| self.clock.now()));
         instance.take(Arc::clone(&running));
-        let ended = catch_unwind(AssertUnwindSafe(|| instance.process(&self.ast, self.argument(job))));
+        let ended = catch_unwind(AssertUnwindSafe(|| instance.process(&self.ast, self.body.as_ref(), self.argument(job))));
         if let Some(started) = started {
             self.learn(self.clock.now().since(started));
         }
@@ -176,7 +179,7 @@ impl Shape {
             }
             // What a script throws says nothing against its engine; whatever else ended it, the engine goes.
             Ok(Err(error)) => {
-                if matches!(*error, EvalAltResult::ErrorRuntime(..)) {
+                if is_thrown(&error) {
                     self.keep(instance);
                 }
                 match failure::of_error(*error, &self.source, &self.limits, &self.who(job)) {
@@ -191,11 +194,12 @@ impl Shape {
         }
     }
 
-    /// What `process` gets.
+    /// What the script begins with.
     fn argument(&self, job: &Job) -> Dynamic {
-        match self.only_takes_input {
-            true => Dynamic::from(InputOnly(job.input.clone())),
-            false => Dynamic::from_map(self.job(job)),
+        match &self.reads {
+            Reads::InputOnce if self.body.as_ref().is_some_and(Body::takes_input) => dynamic_of(&job.input),
+            Reads::InputOnce => Dynamic::from(InputOnly(job.input.clone())),
+            Reads::All | Reads::Fields(_) => Dynamic::from_map(self.job(job)),
         }
     }
 
@@ -220,7 +224,7 @@ impl Shape {
     fn job(&self, job: &Job) -> Map {
         let mut map = Map::new();
         let mut add = |name: &str, value: &dyn Fn() -> Dynamic| {
-            if self.job_fields.as_ref().is_none_or(|fields| fields.iter().any(|field| field == name)) {
+            if self.reads.want(name) {
                 map.insert(name.into(), value());
             }
         };
@@ -250,5 +254,14 @@ impl Shape {
 
     fn bug(&self, what: &str) -> Failure {
         Failure::new(FailureKind::Bug, format!("{}: {what}", self.source.file.display())).with_code("script_error")
+    }
+}
+
+/// Whether it is what a script throws, in whichever of its functions.
+fn is_thrown(error: &EvalAltResult) -> bool {
+    match error {
+        EvalAltResult::ErrorRuntime(..) => true,
+        EvalAltResult::ErrorInFunctionCall(_, _, inner, _) => is_thrown(inner),
+        _ => false,
     }
 }

@@ -240,7 +240,7 @@ async fn a_script_that_only_takes_its_input_is_given_nothing_else_and_changes_on
         let script = format!("fn process(job) {{ {script} }}");
         let loaded =
             load::load(&Files::Disk, &inline(&script), &Limits::default()).unwrap_or_else(|problem| panic!("{script}: {problem:?}"));
-        assert_eq!(loaded.only_takes_input, spared, "{script}");
+        assert_eq!(loaded.reads == reads::Reads::InputOnce, spared, "{script}");
         let (bench, input) = (Bench::new(&script), Value::from_text(r#"{"list":[1],"n":1}"#).expect("this is JSON"));
         for _ in 0..5 {
             let found = bench.work_on(input.clone(), None).await.unwrap_or_else(|failure| panic!("{script}: {failure}"));
@@ -431,14 +431,15 @@ async fn a_call_means_the_same_for_each_job_whatever_those_before_it_had() {
 fn of_names_that_a_script_makes_up_no_more_are_kept_than_there_is_room_for() {
     let script = r#"fn process(job) { let n = 0; for i in job..job + 200 { if is_def_fn(`f${i}`, 1) { n += 1; } try { Fn(`f${i}`).call(i) } catch {} } n }"#;
     let loaded = load::load(&Files::Disk, &inline(script), &Limits::default()).unwrap_or_else(|problem| panic!("{problem:?}"));
-    let mut instance = engine::Instance::new(&Limits::default(), engine::config_module(Dynamic::UNIT), &loaded.ast);
+    let body = body::Body::of(&loaded.ast, &loaded.reads).expect("it has only functions");
+    let mut instance = engine::Instance::new(&Limits::default(), engine::config_module(Dynamic::UNIT), Some(&body));
     let (mut most, mut emptied) = (0, false);
     for round in 0..20 {
-        let found = instance.process(&loaded.ast, Dynamic::from_int(round * 200)).expect("it runs");
+        let found = instance.process(&loaded.ast, Some(&body), Dynamic::from_int(round * 200)).expect("it runs");
         assert_eq!(found.as_int(), Ok(0));
-        let kept = instance.kept();
+        let kept = instance.kept().expect("it keeps what was found").found();
         emptied |= kept < most;
         most = most.max(kept);
     }
-    assert!(most <= engine::FOUND && emptied, "{most} at most, emptied: {emptied}");
+    assert!(most <= body::FOUND && emptied, "{most} at most, emptied: {emptied}");
 }
