@@ -117,7 +117,11 @@ fn backup(data: &Path, target: &Path, as_json: bool) -> Exit {
         return print(&format!("{object}\n"), exit);
     }
     if findings.problems.is_empty() {
-        let text = format!("{} is a copy of all that was kept: {} of the journal.\n", target.display(), rows(findings.rows));
+        let text = format!(
+            "{} is a copy of the journal: {}. Databases and indexes of pipelines are not in it.\n",
+            target.display(),
+            rows(findings.rows)
+        );
         return print(&text, exit);
     }
     let what = format!("{} was made, and is a copy of a journal of which something may be lost", target.display());

@@ -113,6 +113,12 @@ fn holds_secret(dynamic: &Dynamic) -> bool {
     }
 }
 
+/// A call as Rhai names it, with the names of types that people know: `* (string, int)`.
+pub fn signature_of(call: &str) -> String {
+    let types = [("&str | ImmutableString | String", "string"), ("i64", "int"), ("f64", "float")];
+    types.iter().fold(call.to_owned(), |call, (rusts, ours)| call.replace(rusts, ours))
+}
+
 /// What Rhai gets of a value: a copy of the form that the value keeps from now on.
 pub fn dynamic_of(value: &Value) -> Dynamic {
     match form_of(value) {

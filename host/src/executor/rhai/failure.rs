@@ -9,7 +9,7 @@ use crate::executor::limit::Limit;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::grant::Limits;
 use crate::model::value::Tree;
-use crate::script::{tree_of, value_of};
+use crate::script::{signature_of, tree_of, value_of};
 
 /// A failure as scripts hold it: thrown, caught, looked at and thrown on.
 #[derive(Clone, Debug)]
@@ -169,7 +169,5 @@ fn of_inner(error: EvalAltResult, outer: Position, source: &Source, module: Opti
 /// What Rhai says, with the names of types that scripts know.
 fn plain(error: &EvalAltResult) -> String {
     let EvalAltResult::ErrorFunctionNotFound(signature, _) = error else { return error.to_string() };
-    let types = [("&str | ImmutableString | String", "string"), ("i64", "int"), ("f64", "float")];
-    let signature = types.iter().fold(signature.clone(), |signature, (rusts, ours)| signature.replace(rusts, ours));
-    format!("there is no function {signature}")
+    format!("there is no function {}", signature_of(signature))
 }

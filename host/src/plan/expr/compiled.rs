@@ -15,7 +15,7 @@ use super::uses::RootUse;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::port::{Expression, Reference, Scope};
 use crate::model::value::Value;
-use crate::script::{Form, kind_of, not_data, value_of};
+use crate::script::{Form, kind_of, not_data, signature_of, value_of};
 
 /// So many functions that were found are kept.
 const FOUND: usize = 1_024;
@@ -112,7 +112,7 @@ impl Script {
             EvalAltResult::ErrorRuntime(why, _) => self.invalid("unlike_types", &why.to_string()),
             EvalAltResult::ErrorArithmetic(why, _) => self.invalid("arithmetic", &why),
             EvalAltResult::ErrorFunctionNotFound(signature, _) => {
-                self.invalid("unlike_types", &format!("there is no {signature}: these kinds do not go together"))
+                self.invalid("unlike_types", &format!("there is no {}: these kinds do not go together", signature_of(&signature)))
             }
             EvalAltResult::ErrorMismatchDataType(wanted, found, _) => {
                 self.invalid("unlike_types", &format!("{wanted} is wanted, and {found} is there"))
