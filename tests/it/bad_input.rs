@@ -16,10 +16,13 @@ steps: [{ id: plugin, run: plugin }]
 fn a_file_that_cannot_be_read_is_named() {
     let bench = Bench::chatbot();
     bench.write("latin.yaml", b"pipeline: caf\xe9\n");
+    bench.write("own.wasm", b"\0asm\xff\xfe");
     let cases = [
         ("nothing.yaml", "there is no file nothing.yaml", "check the spelling"),
         ("pipelines/docs", "the folder pipelines/docs holds no pipeline", "a folder stands for"),
         ("latin.yaml", "latin.yaml is not UTF-8", "save it as UTF-8"),
+        ("pipelines/scripts/save_message.rhai", "save_message.rhai is a Rhai script, and no pipeline", "begins with pipeline: NAME"),
+        ("own.wasm", "own.wasm is a WebAssembly component, and no pipeline", "executors: { own: { wasm: own.wasm } }"),
     ];
     for (file, cause, way_out) in cases {
         bench.run(&["run", file], b"hello\n").ends_with(3).says(&["error[E01", cause, way_out]);

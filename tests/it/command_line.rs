@@ -83,6 +83,11 @@ fn a_graph_is_drawn_in_either_language_and_always_the_same() {
     let first = drawn.lines().find(|line| line.contains("p0f0s0[")).expect("the first step is drawn");
     assert!(first.contains("fail<br>when "), "{first}");
     assert!(drawn.contains("p0f0s0 -- \"else\" --> "), "{drawn}");
+    bench.write("wait.yaml", b"pipeline: w\ntrigger: manual\nevents: { Paid: { order: string } }\nsteps:\n  - wait: { event: Paid, match: { order: x }, timeout: 1h, on_timeout: [{ sleep: 5s }] }\n");
+    let drawn = bench.run(&["graph", "wait.yaml"], b"").ends_with(0).out.clone();
+    assert!(drawn.contains("[\"wait, at most 1h\"]"), "{drawn}");
+    let explained = bench.run(&["explain", "wait.yaml"], b"").ends_with(0).out.clone();
+    assert!(explained.contains("at most 1h") && explained.contains("5s") && !explained.contains("\"5s\""), "{explained}");
 }
 
 #[test]

@@ -62,7 +62,7 @@ fn what_is_named_wrongly_is_told_with_the_way_out() {
     let twice = bench.run(&["run", "orders.yaml", "./orders.yaml"], b"");
     twice.ends_with(3).says(&["error[E0113]: ./orders.yaml is named twice", "help: name it once", "Nothing was started."]);
     let empty = bench.run(&["check", "empty"], b"");
-    let expected = "error[E0114]: the folder empty holds no pipeline\n--> empty\n |\nhelp: a folder stands for the *.yaml and *.yml directly in it \
+    let expected = "error[E0114]: the folder empty holds no pipeline\n --> empty\n  |\nhelp: a folder stands for the *.yaml and *.yml directly in it \
                     that have a line `pipeline: NAME`; folders within it are not looked into\n\n1 error\n";
     assert_eq!(empty.ends_with(1).out, expected);
     bench.write("empty/compose.yaml", "services: {}\n");

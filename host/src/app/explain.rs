@@ -201,7 +201,7 @@ fn detail(pipeline: &Pipeline, flow: &Flow, step: &Step) -> Option<String> {
             Some(format!("{}; {join}", branches.join(", ")))
         }
         Verb::Each(each) => Some(format!("{} in {}; {} at a time", each.name, each.over.source(), each.max_concurrent)),
-        Verb::Sleep(time) => Some(time.source()),
+        Verb::Sleep(time) => Some(time.words()),
         Verb::Dispatch(_) | Verb::Emit(_) | Verb::Set(_) | Verb::Reply(_) | Verb::Fail(_) => None,
     }
 }
@@ -239,7 +239,7 @@ fn waited_for(wait: &WaitStep) -> String {
         let after: Vec<String> = remind.after.iter().map(|after| show_duration(*after)).collect();
         format!("; reminds after {}", after.join(", "))
     });
-    format!("{} with {}{guard}; at most {}{remind}", types.join(" or "), matching.join(", "), wait.timeout.source())
+    format!("{} with {}{guard}; at most {}{remind}", types.join(" or "), matching.join(", "), wait.timeout.words())
 }
 
 fn emission(plan: &Plan, pipeline: &Pipeline, event: &EventType) -> EmissionView {

@@ -111,7 +111,23 @@ fn one(diagnostic: &Diagnostic, sources: &Sources, renderer: &Renderer) -> Strin
     if let Some(help) = &diagnostic.help {
         report.push(Group::with_title(Level::HELP.secondary_title(help.as_str())));
     }
-    renderer.render(&report)
+    indented(renderer.render(&report))
+}
+
+/// A mistake of which no line is shown stands as far in as one with a line.
+fn indented(rendered: String) -> String {
+    let arrow = |line: &str| without_colours(line).starts_with("--> ");
+    let Some(at) = rendered.lines().position(arrow) else { return rendered };
+    let line = |(number, line): (usize, &str)| if number == at || number == at + 1 { format!(" {line}") } else { line.to_owned() };
+    rendered.lines().enumerate().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// A line without the colours that it begins with.
+fn without_colours(mut line: &str) -> &str {
+    while let Some((_, rest)) = line.strip_prefix("\x1b[").and_then(|rest| rest.split_once('m')) {
+        line = rest;
+    }
+    line
 }
 
 /// Puts a diagnostic's own place, and others of the same file, below its title.
@@ -194,6 +210,21 @@ mod tests {
         let expected =
             "error[E0201]: this is wrong\n --> a.yaml:1:4\n  |\n1 | a: bad # why\n  |    ^^^\n  |\nhelp: write it right\n\n1 error\n";
         assert_eq!(shown("a: bad # why\n", 4, 3), expected);
+    }
+
+    #[test]
+    fn a_mistake_of_a_whole_file_stands_as_far_in_as_one_with_a_line() {
+        let whole = Diagnostic::error("E0101", Place::whole("no.yaml"), "there is no file no.yaml");
+        let sources = Sources::default();
+        let expected = "error[E0101]: there is no file no.yaml\n --> no.yaml\n\n1 error\n";
+        assert_eq!(text(std::slice::from_ref(&whole), &sources, false), expected);
+        let whole = whole.with_help("check the spelling");
+        let expected = "error[E0101]: there is no file no.yaml\n --> no.yaml\n  |\nhelp: check the spelling\n\n1 error\n";
+        assert_eq!(text(std::slice::from_ref(&whole), &sources, false), expected);
+        let coloured = text(&[whole], &sources, true);
+        let bare: Vec<&str> = coloured.lines().map(|line| without_colours(line.trim_start())).collect();
+        assert!(bare.iter().any(|line| line.starts_with("-->")), "{coloured:?}");
+        assert!(coloured.lines().skip(1).take(2).all(|line| line.starts_with(' ')), "{coloured:?}");
     }
 
     #[test]

@@ -69,15 +69,20 @@ pub struct Mismatch {
     pub wanted: String,
     /// What came, as `string`; `nothing` if the field is missing.
     pub found: String,
+    /// How what was declared is written, where its name does not say it: see [`Type::example`].
+    pub example: Option<&'static str>,
 }
 
-/// `passages[2].score is string, not float`.
+/// `passages[2].score is string, not float`, `pause is string, not duration (as 30s)`.
 impl fmt::Display for Mismatch {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = if self.path.is_empty() { "the value" } else { &self.path };
         match self.found.as_str() {
             "nothing" => write!(formatter, "{path} is missing ({})", self.wanted),
-            found => write!(formatter, "{path} is {found}, not {}", self.wanted),
+            found => {
+                write!(formatter, "{path} is {found}, not {}", self.wanted)?;
+                self.example.map_or(Ok(()), |example| write!(formatter, " (as {example})"))
+            }
         }
     }
 }
@@ -119,6 +124,17 @@ impl Type {
         match self {
             Self::Record(fields) => fields.iter().find(|field| field.name == name).map(|field| &field.value_type),
             Self::Nullable(inner) => inner.field(name),
+            _ => None,
+        }
+    }
+
+    /// A value of a type whose form its name does not say: that of a time, of a duration and of bytes, all of which are text.
+    pub const fn example(&self) -> Option<&'static str> {
+        match self {
+            Self::Time => Some("2026-01-31T12:00:00Z"),
+            Self::Duration => Some("30s"),
+            Self::Bytes => Some("aGVsbG8="),
+            Self::Nullable(inner) => inner.example(),
             _ => None,
         }
     }
@@ -213,7 +229,7 @@ impl Type {
     }
 
     fn refuse(&self, what: String, path: &str, found: &mut Vec<Mismatch>) {
-        found.push(Mismatch { path: path.to_owned(), wanted: self.to_string(), found: what });
+        found.push(Mismatch { path: path.to_owned(), wanted: self.to_string(), found: what, example: self.example() });
     }
 }
 
@@ -263,6 +279,25 @@ mod tests {
         let mismatches = wanted.conform(&value(r#"{"list":[1,"x"]}"#), Origin::Data).expect_err("two things are wrong");
         let texts: Vec<_> = mismatches.iter().map(ToString::to_string).collect();
         assert_eq!(texts, ["text is missing (string)", "list[1] is string, not int"]);
+    }
+
+    #[test]
+    fn what_is_text_of_a_form_is_told_with_the_form() {
+        let time = Type::Nullable(Box::new(Type::Time));
+        let wanted = Type::Record(vec![field("t", time), field("d", Type::Duration), field("b", Type::Bytes), field("e", Type::Duration)]);
+        let mismatches = wanted.conform(&value(r#"{"t":"yesterday","d":"5","b":"é"}"#), Origin::Data).expect_err("all of it is wrong");
+        let texts: Vec<_> = mismatches.iter().map(ToString::to_string).collect();
+        let expected = [
+            "t is string, not time (as 2026-01-31T12:00:00Z)",
+            "d is string, not duration (as 30s)",
+            "b is string, not bytes (as aGVsbG8=)",
+            "e is missing (duration)",
+        ];
+        assert_eq!(texts, expected);
+        for declared in [Type::Time, Type::Duration, Type::Bytes] {
+            let example = declared.example().expect("it has a form");
+            assert!(declared.conform(&Value::string(example), Origin::Data).is_ok(), "{example}");
+        }
     }
 
     #[test]

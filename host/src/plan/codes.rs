@@ -28,6 +28,7 @@ codes! {
     LAYOUT = "E0115", "A file cannot be laid out without changing what it means";
     LIBRARIES_ONLY = "E0116", "Only libraries are named, and nothing can be run";
     UNEXPLAINED = "E0117", "No pipeline can be made of a file, and nothing wrong was found in it: a mistake of pipehost's own";
+    NO_PIPELINE_FILE = "E0118", "A file is no pipeline's, and neither ends nor reads as one";
     EXPRESSION_IN_COMMENT = "W0101", "A comment holds `${`";
     CUT_VALUE = "W0102", "A ` #` cut a value short";
     SKIPPED = "W0103", "A YAML file of a folder is no pipeline's and is skipped";
@@ -78,6 +79,7 @@ codes! {
     EMPTY_EXPRESSION = "E0357", "An expression is empty";
     LITERAL = "E0358", "`${` in a place that takes a literal";
     NOT_YET_RUN = "E0359", "An expression reads a step that has not run where it stands";
+    CONSTANT = "W0351", "A key, a tag or a `match` is a constant that reads like an expression";
 
     INNER_LONGER = "E0401", "An inner limit is longer than the outer one";
     RETRIES = "E0402", "The retries cannot fit the deadline";
@@ -89,6 +91,7 @@ codes! {
     UNKNOWN_EXECUTOR = "E0551", "A step names an executor that is not declared";
     NEEDS_DECLARATION = "E0552", "A built-in is used that has to be declared";
     UNGRANTED = "W0551", "An executor says that it wants a grant that it has not";
+    UNUSED_EXECUTOR = "W0552", "An executor is used by no step";
 
     UNKNOWN_RESOURCE = "E0651", "A grant names a resource that is not declared";
     RESOURCE_KIND = "E0652", "A grant names a resource of another kind";

@@ -6,6 +6,7 @@ mod check;
 mod compiled;
 mod engine;
 mod function;
+mod meant;
 mod place;
 mod steps;
 mod uses;
@@ -14,9 +15,11 @@ mod word;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::model::id::EventType;
 use crate::model::port::{Expression, Root};
 use crate::model::types::Type;
 
+pub(in crate::plan) use meant::meant;
 pub use steps::Steps;
 
 /// Every code that a mistake in an expression can have, with what it means: the guide lists them.
@@ -63,7 +66,12 @@ pub struct Names {
     pub steps: Option<Steps>,
     /// Names that the YAML gave: `as` of an `each`, and `index`.
     pub locals: Vec<(String, Type)>,
+    /// Paths that give one of a few words, as `steps.answer.type` after a `wait` for these events.
+    pub words: Words,
 }
+
+/// The words that a path may give, by path; where there are none, it may give any.
+pub type Words = Arc<BTreeMap<String, Vec<EventType>>>;
 
 /// What an expression is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -138,7 +138,8 @@ fn is_meant(file: &Path) -> bool {
     text.lines().any(begins_with_mark)
 }
 
-fn begins_with_mark(line: &str) -> bool {
+/// Whether a line begins with a key that begins a pipeline's file.
+pub(in crate::plan) fn begins_with_mark(line: &str) -> bool {
     // One flow map over the whole file is YAML too.
     let line = line.strip_prefix('{').map_or(line, str::trim_start);
     MARKS.iter().any(|mark| {

@@ -13,7 +13,7 @@ use super::lower::import::{self, Graph};
 use super::lower::pipeline::Draft;
 use super::lower::trigger::Foreign;
 use super::pipeline::{Pipeline, Plan};
-use super::source::{Content, Key, Node, SourceFile, Sources};
+use super::source::{Content, Key, Node, SourceFile, Sources, other};
 use crate::files::Files;
 use crate::model::bundle::Bundle;
 use crate::model::diagnostic::{Diagnostic, Place, Severity};
@@ -109,7 +109,7 @@ fn load_from(read_from: &Files, files: &[PathBuf], catalog: &dyn Catalog, enviro
         }
         let others = events.iter().enumerate().filter(|(other, _)| *other != index);
         let foreign = others.flat_map(|(_, other)| other).map(|(event, data)| (event.to_string(), data.clone())).collect();
-        let foreign = Foreign { events: foreign, complete: are_all_here };
+        let foreign = Foreign { events: foreign, complete: are_all_here, bundled: is_alone };
         let lowered = draft.lower(read_from, libraries, &foreign, &callable, catalog, environment);
         watched.extend(lowered.files);
         match lowered.pipeline {
@@ -164,6 +164,17 @@ struct Read {
     unreadable: BTreeMap<PathBuf, Diagnostic>,
 }
 
+impl Read {
+    /// A file of which nothing can be made: said at once if it was given, else where it is imported.
+    fn refused(&mut self, identity: PathBuf, given: bool, why: Diagnostic) {
+        if given {
+            self.diagnostics.push(why);
+        } else {
+            self.unreadable.insert(identity, why);
+        }
+    }
+}
+
 /// Reads the given files and those that they import.
 fn read(read_from: &Files, files: &[PathBuf]) -> Read {
     let mut read = Read::default();
@@ -186,6 +197,10 @@ fn read(read_from: &Files, files: &[PathBuf]) -> Read {
             Ok(source) => {
                 read.sources.insert(path.clone(), source.text.clone());
                 let (node, found) = source.parse();
+                if let Some(other) = other::instead(&path, &source.text, node.as_ref()) {
+                    read.refused(identity, given, other);
+                    continue;
+                }
                 read.diagnostics.extend(found);
                 if let Some(node) = &node {
                     waiting.extend(import::imported(&path, node).into_iter().map(|path| (path, false)));
@@ -194,9 +209,10 @@ fn read(read_from: &Files, files: &[PathBuf]) -> Read {
                 let tests = tests.filter(|_| matches!(read_from, Files::Disk));
                 read.files.push(ReadFile { identity, source, node, tests });
             }
-            Err(diagnostic) if given => read.diagnostics.push(*diagnostic),
             Err(diagnostic) => {
-                read.unreadable.insert(identity, *diagnostic);
+                let is_there = matches!(diagnostic.code, codes::NOT_UTF8 | codes::TOO_LARGE);
+                let other = is_there.then(|| other::instead(&path, "", None)).flatten();
+                read.refused(identity, given, other.unwrap_or(*diagnostic));
             }
         }
     }
@@ -264,6 +280,9 @@ fn add_scripts(read_from: &Files, sources: &mut Sources, diagnostics: &[Diagnost
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::executor::{Description, ExecutorReference};
+    use crate::model::id::Digest;
+    use crate::model::port::CatalogProblem;
 
     fn explained(text: &str) -> Vec<&'static str> {
         let source = SourceFile::new(Path::new("a.yaml"), text);
@@ -271,6 +290,34 @@ mod tests {
         let draft = Draft::new(&Files::Disk, &source, &root);
         draft.explain(&[]);
         draft.findings.into_diagnostics().into_iter().map(|found| found.code).collect()
+    }
+
+    struct NoExecutors;
+
+    impl Catalog for NoExecutors {
+        fn describe(&self, reference: &ExecutorReference) -> Result<Description, CatalogProblem> {
+            panic!("{reference:?} is asked for")
+        }
+
+        fn builtins(&self) -> Vec<(&'static str, bool)> {
+            Vec::new()
+        }
+    }
+
+    #[test]
+    fn what_a_host_before_this_one_took_goes_on_though_it_compares_an_event_with_a_word_that_never_comes() {
+        let text = "pipeline: p\ntrigger: manual\nevents: { Paid: { order: string } }\nsteps:\n  - id: paid\n    wait:\n      event: Paid\n      \
+                    match: { order: '${run.id}' }\n      timeout: 1h\n      on_timeout: [{ fail: { message: late } }]\n  \
+                    - when: steps.paid.type == \"Payd\"\n    reply: paid\n";
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("p.yaml");
+        std::fs::write(&file, text).expect("written");
+        let codes = |loaded: &Loaded| loaded.diagnostics.iter().map(|found| found.code).collect::<Vec<_>>();
+        assert_eq!(codes(&load(std::slice::from_ref(&file), &NoExecutors, &Environment::default())), ["E0312"], "on the disk it is told");
+        let files = vec![(file.clone(), Arc::from(text.as_bytes()))];
+        let bundle = Bundle { file, files, ..Bundle::clone(&Bundle::of_nothing("p".into(), Digest::of(b"p"))) };
+        let loaded = load_bundle(&Arc::new(bundle), &NoExecutors, &Environment::default());
+        assert!(loaded.plan.is_some() && loaded.diagnostics.is_empty(), "in a bundle it is taken as it is: {:?}", loaded.diagnostics);
     }
 
     #[test]

@@ -223,6 +223,16 @@ pub enum Trigger {
     Manual,
 }
 
+impl Trigger {
+    /// The types of the events that it takes; none if it takes no events.
+    pub fn types(&self) -> &[EventType] {
+        match self {
+            Self::Event { types, .. } => types,
+            Self::StdinLine | Self::Manual => &[],
+        }
+    }
+}
+
 /// Whose events a trigger takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum EventMode {

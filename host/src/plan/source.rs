@@ -3,6 +3,7 @@
 mod agree;
 mod comments;
 mod layout;
+pub(in crate::plan) mod other;
 mod parse;
 mod position;
 mod tree;

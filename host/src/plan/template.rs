@@ -81,6 +81,14 @@ impl Template {
         }
     }
 
+    /// The same for people, where it is clear that it is no more than text: one that is written out without the quotes that JSON has.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Literal(value) => value.tree().as_text().map_or_else(|| self.source(), str::to_owned),
+            _ => self.source(),
+        }
+    }
+
     fn tree(&self, scope: &dyn Scope) -> Result<Tree, Failure> {
         match self {
             Self::List(items) => items.iter().map(|item| item.tree(scope)).collect::<Result<_, _>>().map(Tree::List),
@@ -119,4 +127,17 @@ fn join(parts: &[Part], scope: &dyn Scope) -> Result<String, Failure> {
         }
     }
     Ok(joined)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_that_is_written_out_has_quotes_as_a_value_and_none_for_people() {
+        let template = Template::Literal(Value::string("1h"));
+        assert_eq!((template.source().as_str(), template.words().as_str()), ("\"1h\"", "1h"));
+        let list = Template::List(vec![template]);
+        assert_eq!(list.words(), list.source());
+    }
 }

@@ -469,8 +469,9 @@ fn a_test_sees_its_own_variables_and_secrets_only() {
 pipeline: a
 env: [REGION]
 executors: { work: { builtin: llm.chat, config: { model: '${env.REGION ?? \"none\"}', api_key: '${secret.KEY}' } } }
-trigger: manual
-steps: [{ reply: '${env.REGION ?? \"none\"}' }]
+flows:
+  main: { trigger: manual, steps: [{ reply: '${env.REGION ?? \"none\"}' }] }
+  other: { trigger: manual, steps: [{ run: work, with: { question: hi, passages: [] } }] }
 tests:
   - { name: none, send: {}, expect: { reply: none } }
   - { name: its own, env: { REGION: south }, secrets: { KEY: k }, send: {}, expect: { reply: south } }

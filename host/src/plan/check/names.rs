@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::fit::{nullable, record};
+use crate::model::id::EventType;
 use crate::model::port::Root;
 use crate::model::types::Type;
-use crate::plan::expr::{Names, Steps};
+use crate::plan::expr::{Names, Steps, Words};
 
 /// What can be read in a flow from a place in it. A copy of it shares what it holds: a flow of thousands of steps takes one for each.
 #[derive(Clone, Default)]
@@ -15,12 +16,13 @@ pub(in crate::plan) struct Seen {
     steps: Steps,
     /// Innermost first: the first of a name is the one that is meant.
     locals: Vec<(String, Type)>,
+    words: Words,
 }
 
 impl Seen {
     /// The names that are there before the first step: `run` has its id and so on.
     pub(in crate::plan) fn new(roots: impl IntoIterator<Item = (Root, Type)>) -> Self {
-        Self { roots: Arc::new(roots.into_iter().collect()), steps: Steps::default(), locals: Vec::new() }
+        Self { roots: Arc::new(roots.into_iter().collect()), ..Self::default() }
     }
 
     /// The same with another root.
@@ -29,6 +31,11 @@ impl Seen {
         let mut seen = self.clone();
         Arc::make_mut(&mut seen.roots).insert(root, value_type);
         seen
+    }
+
+    /// From here on a path gives the type of one of these events, and no other word; with none of them, any word.
+    pub(in crate::plan) fn gives(&mut self, path: &str, types: Vec<EventType>) {
+        Arc::make_mut(&mut self.words).insert(path.to_owned(), types);
     }
 
     /// A step that ran before whatever comes next.
@@ -58,14 +65,19 @@ impl Seen {
 
     /// What is compiled against.
     pub(in crate::plan) fn names(&self) -> Names {
-        Names { roots: Arc::clone(&self.roots), steps: Some(self.steps.clone()), locals: self.locals.clone() }
+        Names {
+            roots: Arc::clone(&self.roots),
+            steps: Some(self.steps.clone()),
+            locals: self.locals.clone(),
+            words: Arc::clone(&self.words),
+        }
     }
 
     /// What is compiled against before a run begins: keys by which runs are told apart.
     pub(in crate::plan) fn at_the_door(&self) -> Names {
         let known = [Root::Input, Root::Event, Root::Trigger, Root::Caller, Root::Env];
         let roots = self.roots.iter().filter(|(root, _)| known.contains(root)).map(|(root, declared)| (*root, declared.clone())).collect();
-        Names { roots: Arc::new(roots), ..Names::default() }
+        Names { roots: Arc::new(roots), words: Arc::clone(&self.words), ..Names::default() }
     }
 }
 

@@ -46,6 +46,7 @@ fn names() -> Names {
         roots: Arc::new(roots),
         steps: Some(steps.into_iter().collect()),
         locals: vec![("item".to_owned(), Type::Any), ("index".to_owned(), Type::Int)],
+        words: Words::default(),
     }
 }
 

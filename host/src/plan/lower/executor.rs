@@ -37,6 +37,8 @@ pub(super) struct Executors<'a> {
     catalog: &'a dyn Catalog,
     /// By name; `None` for one that is declared wrongly, which was said already.
     declared: IndexMap<String, Option<DeclaredExecutor>>,
+    /// Where the pipeline's own file declares each of its own.
+    own: Vec<(String, Span)>,
     used: Vec<DeclaredExecutor>,
     numbers: HashMap<String, usize>,
     files: Vec<PathBuf>,
@@ -56,6 +58,7 @@ impl<'a> Executors<'a> {
             resources: resources.clone(),
             catalog,
             declared: IndexMap::new(),
+            own: Vec::new(),
             used: Vec::new(),
             numbers: HashMap::new(),
             files: Vec::new(),
@@ -64,6 +67,9 @@ impl<'a> Executors<'a> {
             files.iter().map(|(compiler, node, _)| node.and_then(|node| compiler.findings.map(node, "`executors`", EXAMPLE))).collect();
         let names: Vec<&str> = tables.iter().flatten().flat_map(|table| table.entries).map(|(key, _)| key.name.as_str()).collect();
         let mut asked = Vec::new();
+        // A library is there for others too.
+        let own = tables.first().into_iter().flatten().flat_map(|table| table.entries);
+        executors.own = own.map(|(key, _)| (key.name.clone(), key.span)).collect();
         for ((compiler, _, folder), table) in files.iter().zip(&tables) {
             executors.folder = folder;
             for (key, node) in table.map(|table| table.entries).unwrap_or_default() {
@@ -120,6 +126,17 @@ impl<'a> Executors<'a> {
     /// Whether the output of the executor of that number is its input, whatever that is.
     pub(super) fn gives_back(&self, number: usize) -> bool {
         self.used.get(number).is_some_and(|declared| matches!(&declared.reference.home, Home::Builtin(name) if name == TRANSFORM))
+    }
+
+    /// Warns of executors that nothing uses. Not where a mistake was found: it may be that of the step which was to use one.
+    pub(super) fn unused(&self, compiler: &Compiler<'_>) {
+        if compiler.findings.count() > 0 {
+            return;
+        }
+        for (name, span) in self.own.iter().filter(|(name, _)| !self.numbers.contains_key(name)) {
+            let help = format!("write run: {name} in a step, or take it out");
+            compiler.findings.warning(codes::UNUSED_EXECUTOR, *span, format!("no step uses the executor `{name}`"), help);
+        }
     }
 
     /// Those that steps use, in the order of their numbers.

@@ -22,7 +22,7 @@ use crate::plan::check::fit::nullable;
 use crate::plan::check::names::{self, Seen};
 use crate::plan::check::replies;
 use crate::plan::codes;
-use crate::plan::pipeline::{Concurrency, Flow, Idempotency, RunStep, StateSettings, Step, Verb};
+use crate::plan::pipeline::{Concurrency, Flow, Idempotency, RunStep, StateSettings, Step, Trigger, Verb};
 use crate::plan::raw::{Table, keys};
 use crate::plan::source::{Node, Span};
 use crate::plan::template::Template;
@@ -95,9 +95,12 @@ pub(super) fn lower<'n>(
         seen = seen.with(Root::State, state_type(ground.state));
     }
     if let Some(data) = event {
-        let always = triggers.iter().all(|trigger| matches!(trigger, crate::plan::pipeline::Trigger::Event { .. }));
+        let always = triggers.iter().all(|trigger| matches!(trigger, Trigger::Event { .. }));
         let event = names::event(data);
         seen = seen.with(Root::Event, if always { event } else { nullable(event) });
+        if findings.count() == before {
+            ground.events.note(&mut seen, "event.type", &triggers.iter().flat_map(Trigger::types).cloned().collect::<Vec<_>>());
+        }
     }
     let durable = table.get("durable").map_or(Some(true), |node| findings.truth(node, "`durable`")).unwrap_or(true);
     let deadline = table.get("deadline").and_then(|node| Some((findings.duration(node, "`deadline`")?, node.span)));
@@ -220,6 +223,7 @@ impl Compiler<'_> {
             self.findings.wrong_kind(node, &format!("`{what}`"), "a value that tells one from another", "'${input.id}'");
             return None;
         }
+        self.constants(node, names, what);
         self.value(node, names, &Type::Any, what).map(|(template, _)| template)
     }
 

@@ -82,7 +82,10 @@ impl Graph<'_, '_> {
                     why.code,
                     import.span,
                     format!("what is imported here is not to be had: {}", why.message),
-                    "paths are relative to this file",
+                    match why.code {
+                        codes::NO_PIPELINE_FILE => "name a library, a YAML file that begins with library: NAME",
+                        _ => "paths are relative to this file",
+                    },
                 );
                 good = false;
                 continue;

@@ -181,6 +181,7 @@ impl<'a> Draft<'a> {
         let flows: Vec<Option<Flow>> =
             self.flows(table).into_iter().map(|(flow, table)| flow::lower(&ground, &mut executors, &mut used, flow, &table)).collect();
         Lowering::unused(&ground, &used);
+        executors.unused(&compiler);
 
         let mut files = vec![file.path.clone()];
         files.extend(libraries.iter().map(|library| library.findings.file.path.clone()));

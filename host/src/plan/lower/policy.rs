@@ -177,8 +177,10 @@ impl<'n> Lowering<'_, 'n> {
         if let Some(layer) = layers.cache {
             let (compiler, names) = (self.ground.compiler_of(layer.file), self.ground.seen_in(layer.file, seen).names());
             let (key, tags, settings) = layer.value;
-            let tags =
-                tags.map(|tags| compiler.value(tags, &names, &Type::List(Box::new(Type::String)), "cache.tags").map(|(tags, _)| tags));
+            let tags = tags.map(|tags| {
+                compiler.constants(tags, &names, "cache.tags");
+                compiler.value(tags, &names, &Type::List(Box::new(Type::String)), "cache.tags").map(|(tags, _)| tags)
+            });
             good &= !matches!(tags, Some(None));
             policy.cache = compiler.key(key, &names, "cache.key").map(|key| {
                 let keyed = Keyed { identity: self.identity(table, id, &layer), key, settings };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::flow::Lowering;
-use super::template::Compiler;
+use super::template::{Compiler, meant};
 use crate::model::policy::parse_duration;
 use crate::model::types::Type;
 use crate::model::value::Value;
@@ -50,6 +50,14 @@ impl Compiler<'_> {
     pub(super) fn duration(&self, node: &Node, names: &Names, what: &str) -> Option<(Template, Option<Duration>)> {
         if node.text().is_some_and(|text| text.contains("${")) {
             return self.value(node, names, &Type::Duration, what).map(|(template, _)| (template, None));
+        }
+        if let Some(expression) = node.scalar().and_then(|scalar| meant(scalar, names)) {
+            let message = format!(
+                "`{what}` is the text `{}`, not a duration: nothing is evaluated without `${{…}}`",
+                node.text().unwrap_or_default()
+            );
+            self.findings.error(codes::UNIT, node.span, message, format!("write {expression}"));
+            return None;
         }
         let duration = self.findings.duration(node, &format!("`{what}`"))?;
         let text = node.scalar().map(|scalar| scalar.text.as_str()).unwrap_or_default();

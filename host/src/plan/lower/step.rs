@@ -28,6 +28,7 @@ impl<'n> Lowering<'_, 'n> {
         let id = table.get("id").and_then(|node| self.id(node));
         let shown = id.clone().unwrap_or_else(|| format!("#{}", number.0 + 1 - self.unlisted));
         let when = table.get("when").map(|node| self.ground.compiler.condition(node, &seen.names(), "when"));
+        let before = findings.count();
         let lowered = match verb {
             Some((key, value)) => {
                 self.check_beside(&table, &key.name);
@@ -35,6 +36,8 @@ impl<'n> Lowering<'_, 'n> {
             }
             None => None,
         };
+        // Of a type that was refused it is not known what was meant.
+        let is_right = findings.count() == before;
         let outbox = self.outbox(&table, seen);
         let healed = table.get("on_error").map(|node| self.step_on_error(node, seen));
         let mut output = match &lowered {
@@ -51,6 +54,12 @@ impl<'n> Lowering<'_, 'n> {
         }
         if let Some(id) = &id {
             seen.step(id, output.clone());
+            // What stands in for a wait that failed may have a type of its own.
+            if let (Some((Verb::Wait(wait), _)), None | Some(Some((OnError::Ignore, _)))) = (&lowered, &healed)
+                && is_right
+            {
+                self.ground.events.note(seen, &format!("steps.{id}.type"), &wait.listen.types);
+            }
         }
         if let (Some((verb, _)), Some(outbox), false, false) = (lowered, outbox, matches!(when, Some(None)), matches!(healed, Some(None))) {
             let step = Step {

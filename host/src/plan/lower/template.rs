@@ -67,7 +67,8 @@ impl Compiler<'_> {
                     for mismatch in mismatches {
                         let path = if mismatch.path.is_empty() { what.to_owned() } else { format!("{what}.{}", mismatch.path) };
                         let at = at_path(node, &mismatch.path);
-                        self.findings.error(codes::MISFIT, at, format!("`{path}` is {}, not {}", mismatch.found, mismatch.wanted), "");
+                        let help = mismatch.example.map(|example| format!("write it as {example}")).unwrap_or_default();
+                        self.findings.error(codes::MISFIT, at, format!("`{path}` is {}, not {}", mismatch.found, mismatch.wanted), help);
                     }
                     None
                 }
@@ -122,6 +123,16 @@ impl Compiler<'_> {
             return None;
         }
         self.expression(node.span, scalar, 0, &scalar.text, names, wanted)
+    }
+
+    /// Warns of constants that were hardly meant to be any, where one thing is told from another: all would be taken for one.
+    pub(in crate::plan) fn constants(&self, node: &Node, names: &Names, what: &str) {
+        node.each_scalar(&mut |scalar, span| {
+            if let Some(expression) = meant(scalar, names) {
+                let message = format!("`{what}` is always the text `{}`: nothing is evaluated without `${{…}}`", scalar.text.trim());
+                self.findings.warning(codes::CONSTANT, span, message, format!("write {expression}"));
+            }
+        });
     }
 
     fn expression(
@@ -197,7 +208,7 @@ impl Compiler<'_> {
 
     fn scalar(&self, node: &Node, scalar: &Scalar, names: &Names, wanted: &Type, what: &str) -> Option<Typed> {
         if !scalar.text.contains("${") {
-            return self.literal(node, wanted, what);
+            return self.literal(node, names, wanted, what);
         }
         let pieces = match pieces(&scalar.text) {
             Ok(pieces) => pieces,
@@ -259,17 +270,19 @@ impl Compiler<'_> {
         None
     }
 
-    fn literal(&self, node: &Node, wanted: &Type, what: &str) -> Option<Typed> {
+    fn literal(&self, node: &Node, names: &Names, wanted: &Type, what: &str) -> Option<Typed> {
         let tree = node.tree();
         let found = of_literal(&tree);
         match wanted.conform(&Value::from(tree), Origin::Data) {
             Ok(value) => Some((Template::Literal(value), found)),
             Err(mismatches) => {
                 for mismatch in mismatches {
+                    let expression = node.scalar().and_then(|scalar| meant(scalar, names));
                     let help = match inner(wanted) {
+                        _ if expression.is_some() => expression.map(|expression| format!("write {expression}")).unwrap_or_default(),
                         Type::Secret => "write '${secret.NAME}'; the value itself does not belong into the file".to_owned(),
                         Type::String => node.scalar().map(|scalar| format!("quote it: '{}'", scalar.text)).unwrap_or_default(),
-                        _ if mismatch.path.is_empty() => unquoted(node, wanted).unwrap_or_else(|| example(wanted).to_owned()),
+                        _ if mismatch.path.is_empty() => unquoted(node, wanted).unwrap_or_else(|| example(wanted)),
                         _ => String::new(),
                     };
                     self.findings.error(codes::MISFIT, node.span, format!("`{what}` is {}, not {}", mismatch.found, mismatch.wanted), help);
@@ -366,14 +379,16 @@ impl Compiler<'_> {
 }
 
 /// What may be written where a value of this type is wanted.
-fn example(wanted: &Type) -> &'static str {
+fn example(wanted: &Type) -> String {
+    let written = wanted.example().unwrap_or_default();
     match inner(wanted) {
-        Type::Int => "write a whole number, as 6",
-        Type::Float => "write a number, as 0.5",
-        Type::Bool => "write true or false",
-        Type::Duration => "write a time with its unit, as 30s",
-        Type::Time => "write a time, as '2030-01-31T12:00:00Z'",
-        _ => "",
+        Type::Int => "write a whole number, as 6".to_owned(),
+        Type::Float => "write a number, as 0.5".to_owned(),
+        Type::Bool => "write true or false".to_owned(),
+        Type::Duration => format!("write a time with its unit, as {written}"),
+        Type::Time => format!("write a time, as '{written}'"),
+        Type::Bytes => format!("write them in base64, as {written}"),
+        _ => String::new(),
     }
 }
 
@@ -403,6 +418,12 @@ fn at_path(node: &Node, path: &str) -> Span {
         }
     }
     node.span
+}
+
+/// What a constant text was probably meant to be, as it has to be written.
+pub(super) fn meant(scalar: &Scalar, names: &Names) -> Option<String> {
+    let constant = matches!(scalar.value, Tree::Text(_)) && !scalar.text.contains("${");
+    expr::meant(&scalar.text, names).filter(|_| constant).map(|expression| quoted(&format!("${{{expression}}}")))
 }
 
 fn quoted(expression: &str) -> String {

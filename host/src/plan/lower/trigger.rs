@@ -7,6 +7,7 @@ use super::template::Compiler;
 use crate::model::id::EventType;
 use crate::model::types::Type;
 use crate::plan::check::fit::{common, record};
+use crate::plan::check::names::Seen;
 use crate::plan::codes;
 use crate::plan::pipeline::{EventMode, Trigger};
 use crate::plan::raw::{Table, closest, keys, list};
@@ -27,12 +28,21 @@ pub(in crate::plan) struct Foreign {
     pub(in crate::plan) events: BTreeMap<String, Type>,
     /// Whether nothing is missing: a file that cannot be read may declare anything, and a bundle knows of no others.
     pub(in crate::plan) complete: bool,
+    /// Whether a bundle is read: it was taken when it was made, perhaps by a host that found fewer slips, and its runs go on.
+    pub(in crate::plan) bundled: bool,
 }
 
 impl KnownEvents<'_> {
     /// The data of an event that a run hears, whoever emits it; `None` if no loaded file declares it.
     pub(super) fn heard(&self, event: &EventType) -> Option<&Type> {
         self.declared.get(event).or_else(|| self.foreign.events.get(event.as_str()))
+    }
+
+    /// Has expressions know that a path gives one of these types.
+    pub(super) fn note(&self, seen: &mut Seen, path: &str, types: &[EventType]) {
+        if !self.foreign.bundled {
+            seen.gives(path, types.to_vec());
+        }
     }
 
     /// The data of the events that a trigger takes, as far as it is known.

@@ -30,10 +30,15 @@ impl<'n> Lowering<'_, 'n> {
             self.not_durable(node.span, "`wait`");
         }
         let names = seen.names();
+        let before = findings.count();
         let listen = compiler.listen(&table, "`wait`", &names, self.ground.events);
         let data = listen.as_ref().map(|(_, data)| data.clone()).unwrap_or_default();
         let event = names::event(data);
-        let guard = table.get("where").map(|node| compiler.condition(node, &seen.with(Root::Event, event.clone()).names(), "where"));
+        let mut offered = seen.with(Root::Event, event.clone());
+        // Of a type that was refused it is not known what was meant.
+        let types = listen.as_ref().filter(|_| findings.count() == before).map(|(listen, _)| listen.types.as_slice());
+        self.ground.events.note(&mut offered, "event.type", types.unwrap_or_default());
+        let guard = table.get("where").map(|node| compiler.condition(node, &offered.names(), "where"));
         let timeout = findings
             .required(&table, "timeout", "`wait`", "write timeout: 4h, how long it waits at most")
             .and_then(|node| compiler.duration(node, &names, "timeout"));
@@ -221,6 +226,7 @@ impl Compiler<'_> {
                 }
                 let wanted = if declared.is_empty() { Type::Any } else { common(wanted) };
                 let (template, _) = self.value(value, names, &wanted, &format!("match.{}", key.name))?;
+                self.constants(value, names, &format!("match.{}", key.name));
                 good.then(|| (key.name.clone(), template))
             })
             .collect();

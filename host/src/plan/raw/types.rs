@@ -78,7 +78,8 @@ impl Findings<'_> {
                     } else {
                         format!("{what}: {mismatch}")
                     };
-                    self.error(codes::MISFIT, node.span, message, format!("it is declared as {wanted}"));
+                    let form = wanted.example().map(|example| format!(", as {example}")).unwrap_or_default();
+                    self.error(codes::MISFIT, node.span, message, format!("it is declared as {wanted}{form}"));
                 }
                 None
             }

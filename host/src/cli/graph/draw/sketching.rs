@@ -232,7 +232,7 @@ impl Drawn<'_> {
             Verb::Reply(_) => "reply".to_owned(),
             Verb::Fail(_) => "fail".to_owned(),
             Verb::Dispatch(_) => "dispatch".to_owned(),
-            Verb::Wait(wait) => format!("wait, at most {}", wait.timeout.source()),
+            Verb::Wait(wait) => format!("wait, at most {}", wait.timeout.words()),
             Verb::Switch(_) => "switch".to_owned(),
             Verb::Parallel(_) => "parallel".to_owned(),
             Verb::Each(each) => format!("each {}", each.name),

@@ -5,7 +5,7 @@ use rhai::{Expr, FnCallExpr};
 use super::Checker;
 use crate::model::activation::RunOutcome;
 use crate::model::failure::FailureKind;
-use crate::model::port::Root;
+use crate::model::id::EventType;
 use crate::plan::expr::place::suggest;
 
 impl Checker<'_> {
@@ -17,10 +17,14 @@ impl Checker<'_> {
         };
         let Some(path) = self.path(value) else { return };
         let names: Vec<&str> = path.field.iter().map(String::as_str).chain(path.links.iter().map(|(name, _)| name.as_str())).collect();
-        let (what, known): (&str, Vec<&str>) = match (path.root, names.as_slice()) {
-            (Root::Run, ["outcome"]) => ("run.outcome", RunOutcome::WORDS.to_vec()),
-            (Root::Error, ["kind"]) => ("error.kind", FailureKind::ALL.iter().map(|kind| kind.as_str()).collect()),
-            _ => return,
+        let what = format!("{}.{}", path.root.as_str(), names.join("."));
+        let known: Vec<&str> = match what.as_str() {
+            "run.outcome" => RunOutcome::WORDS.to_vec(),
+            "error.kind" => FailureKind::ALL.iter().map(|kind| kind.as_str()).collect(),
+            what => match self.names.words.get(what) {
+                Some(types) if !types.is_empty() => types.iter().map(EventType::as_str).collect(),
+                _ => return,
+            },
         };
         if !known.contains(&text.as_str()) {
             let message = format!("`{what}` is never \"{text}\"");
