@@ -13,6 +13,7 @@ mod owner;
 pub mod store;
 mod signal;
 mod taking_up;
+mod unread;
 pub mod views;
 
 use std::mem::discriminant;
@@ -43,7 +44,7 @@ pub use crate::journal::sqlite::CANNOT_OPEN as JOURNAL_UNUSABLE;
 pub use crate::journal::sqlite::Integrity;
 pub use crate::reload::{Outcome, Report};
 pub use asked::{Asked, ENDED};
-pub use commands::{Commands, NOT_SENDABLE, is_manual};
+pub use commands::{Commands, NOT_SENDABLE, Sent, is_manual};
 pub use data::{DATA_FOLDER, NETWORK, NOT_A_FOLDER, NOT_WRITABLE, default_folder};
 pub use hearing::{Hearer, hearers};
 pub use migrating::{MigrationRow, MigrationWanted, MigrationWord};

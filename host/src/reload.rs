@@ -12,13 +12,13 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 
 use crate::executor::registry::Registry;
-use crate::model::diagnostic::{Diagnostic, Place};
+use crate::model::diagnostic::{Diagnostic, Place, Severity};
 use crate::model::executor::{ExecutorReference, Home};
 use crate::model::happening::{Happening, What};
 use crate::model::id::PipelineName;
 use crate::model::port::{CatalogProblem, Clock, Sink};
-use crate::plan::pipeline::{DeclaredExecutor, Pipeline, Plan};
-use crate::plan::{self, Bound, Environment, Install, Loaded, Sources, diff, libraries_only, load_given, misfits};
+use crate::plan::pipeline::{DeclaredExecutor, Outside, Pipeline, Plan};
+use crate::plan::{self, Bound, Environment, Install, Loaded, Sources, diff, libraries_only, load_given, misfits, say_gone};
 use crate::watch::Change;
 
 pub use rebuilding::{CANNOT_OPEN, FROM_BUNDLE, OTHER_FORMAT, OTHER_REVISION, Rebuilder, named_in};
@@ -82,13 +82,15 @@ pub struct Reload {
     files: Vec<PathBuf>,
     /// What was wrong with the last candidate, if anything was.
     refused: Vec<Diagnostic>,
+    /// The warnings of the last candidate, which were told.
+    warned: Vec<Diagnostic>,
 }
 
 impl Reload {
     /// A reload from the empty plan.
     pub fn new(parts: Parts) -> Self {
         let files = parts.files.clone();
-        Self { parts, plan: Plan::default(), bounds: Vec::new(), files, refused: Vec::new() }
+        Self { parts, plan: Plan::default(), bounds: Vec::new(), files, refused: Vec::new(), warned: Vec::new() }
     }
 
     /// The files to watch: those that are in force, and those of the last candidate if it was refused.
@@ -117,10 +119,28 @@ impl Reload {
         declared.filter(concerned).map(|declared| declared.reference.clone()).collect()
     }
 
-    /// Puts the files in force as they are now. `change` is what was noticed; `None` at the start.
+    /// Puts the files in force as they are now. `change` is what was noticed; `None` at the start. The report leaves out the warnings that the last one had,
+    /// until their file changes: mistakes stand in the way each time, and a warning was heard.
     pub async fn attempt(&mut self, change: Option<&Change>) -> Report {
+        let mut report = self.take(change).await;
+        let Some(change) = change else {
+            self.warned = warnings(&report);
+            return report;
+        };
+        // Of a precaution that changes nothing nobody hears.
+        if !change.assumed || report.outcome != Outcome::Unchanged {
+            let told = std::mem::replace(&mut self.warned, warnings(&report));
+            report.diagnostics.retain(|diagnostic| !told.contains(diagnostic) || change.files.contains(&diagnostic.place.file));
+        }
+        report
+    }
+
+    async fn take(&mut self, change: Option<&Change>) -> Report {
         let began = change.map_or_else(|| self.parts.clock.now(), |change| change.quiet_at);
         let Loaded { plan, mut diagnostics, sources, files } = self.load().await;
+        if change.is_some() {
+            say_gone(&mut diagnostics, &self.files, !self.plan.pipelines.is_empty());
+        }
         let Some(plan) = plan else {
             self.watch_also(files);
             return self.refuse(change, diagnostics, sources);
@@ -235,12 +255,17 @@ impl Reload {
     }
 }
 
+fn warnings(report: &Report) -> Vec<Diagnostic> {
+    report.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Warning).cloned().collect()
+}
+
 fn is_same(old: &Pipeline, new: &Pipeline) -> bool {
     old.name == new.name && old.revision == new.revision
 }
 
 /// What is wrong with an executor's code, at the place in the code if that is known, with the place in the YAML beside it.
-fn mistake(declared: &DeclaredExecutor, problem: CatalogProblem) -> Diagnostic {
+fn mistake(declared: &DeclaredExecutor, mut problem: CatalogProblem) -> Diagnostic {
+    Outside::name_in(&declared.outside, &mut problem);
     let CatalogProblem { code, message, place, help } = problem;
     let mut mistake = match place {
         Some((file, line, column)) => {
@@ -257,3 +282,6 @@ fn mistake(declared: &DeclaredExecutor, problem: CatalogProblem) -> Diagnostic {
 pub fn documents(change: &Change, folders: &[PathBuf]) -> Vec<PathBuf> {
     change.files.iter().filter(|file| folders.iter().any(|folder| file.starts_with(folder))).cloned().collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -47,6 +47,15 @@ impl Catalog for Known {
                 });
             }
             Home::Builtin(name) if name == "llm.chat" => {
+                let base_url = reference.config.field("base_url").and_then(|url| url.tree().as_text().map(str::to_owned));
+                if base_url.is_some_and(|url| !url.starts_with("http")) {
+                    return Err(CatalogProblem {
+                        code: "E0541",
+                        message: "the config of llm.chat is wrong: base_url is no web address".to_owned(),
+                        place: None,
+                        help: Some("write it with scheme and path, as http://localhost:11434/v1".to_owned()),
+                    });
+                }
                 description.input =
                     Some(Type::Record(vec![field("question", Type::String), field("passages", maybe(Type::List(Box::new(passage))))]));
                 description.output = Some(Type::Record(vec![field("text", Type::String)]));

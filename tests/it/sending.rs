@@ -65,6 +65,9 @@ fn a_flow_is_started_by_its_name_and_its_reply_is_printed() {
     assert_eq!(mode & 0o777, 0o600);
     let sent = bench.run(&["send", "cart", r#"{"sku":"a","count":2}"#], b"");
     assert_eq!(sent.ends_with(0).out, "{\"sku\":\"a\",\"count\":2}\n");
+    let misspelt = bench.run(&["send", "cart", r#"{"sku":"a","coutn":2}"#], b"");
+    assert_eq!(misspelt.ends_with(0).out, "{\"sku\":\"a\",\"count\":1}\n");
+    assert_eq!(misspelt.err, "note: there is no field `coutn` in the input of cart.main; no expression reads it. Did you mean `count`?\n");
     let answers = bench.run(&["send", "cart.main", r#"{"sku":"b"}"#, "--json"], b"").ends_with(0).objects();
     let words: Vec<&str> = answers.iter().map(|answer| text(answer, "answer")).collect();
     assert_eq!(words, ["accepted", "progress", "reply", "ended"]);

@@ -134,7 +134,10 @@ fn an_end_says_what_it_leaves_and_the_next_start_how_much_it_took_up() {
     let host = started(&bench);
     let banner = host.errors.so_far();
     let taken_up = banner.lines().find(|line| line.contains("taken up")).unwrap_or_default();
-    assert_eq!(taken_up.trim(), "taken up   2 runs wait; see pipehost runs list --data files/.pipehost --status open");
+    assert_eq!(
+        taken_up.trim(),
+        "taken up   2 runs wait for an event or a time; see pipehost runs list --data files/.pipehost --status open"
+    );
     // A host that is killed says nothing: who waits for it does.
     let waits = bench.start(&asking(&["send", "shop.order", r#"{"order":"o-2"}"#, "--json"]));
     waits.output().expect("accepted");

@@ -12,10 +12,20 @@ use crate::model::port::{Activate, Clock};
 use crate::model::value::Value;
 use crate::plan::pipeline::{Flow, Pipeline, Trigger};
 
+use super::unread::unread;
 use super::views::Views;
 
 /// The code of something sent to a flow that there is not, or that is not started by name.
 pub const NOT_SENDABLE: &str = "E0723";
+
+/// What became of a message to a flow.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sent {
+    /// The run; `None` if the message was forgotten, as the flow's `when_full: drop` says.
+    pub run: Option<RunId>,
+    /// A sentence for each field of the input that the flow does not declare, the first eight.
+    pub unread: Vec<String>,
+}
 
 /// Commands and views of a running app. Clones speak to the same.
 #[derive(Clone)]
@@ -50,7 +60,7 @@ impl Commands {
     }
 
     /// Starts the flow of that name, `pipeline.flow`, or `pipeline` if one flow of it is started by name. Returns when it was admitted;
-    /// the requester hears the rest, if there is one. `caller` is who asks, as `caller.id` in expressions. `None` is a message that was forgotten, as the flow's `when_full: drop` says.
+    /// the requester hears the rest, if there is one. `caller` is who asks, as `caller.id` in expressions.
     ///
     /// # Errors
     /// `not_found` or `invalid` with [`NOT_SENDABLE`] if nothing can be sent there; else why the flow does not take it.
@@ -60,15 +70,21 @@ impl Commands {
         input: Value,
         caller: Option<String>,
         requester: Option<Arc<dyn Requester>>,
-    ) -> Result<Option<RunId>, Failure> {
+    ) -> Result<Sent, Failure> {
         let pipelines = self.pipelines();
         let doors: Vec<Doors<'_>> = pipelines.iter().map(|pipeline| Doors::of(pipeline)).collect();
         let (pipeline, flow) = addressee(&doors, target)?;
+        let declared = pipelines
+            .iter()
+            .filter(|known| known.name.as_str() == pipeline)
+            .flat_map(|known| &known.flows)
+            .find(|known| known.name.as_str() == flow);
+        let unread = declared.map_or_else(Vec::new, |declared| unread(&declared.input, &input, &format!("the input of {pipeline}.{flow}")));
         let caller = Caller { id: caller, roles: Vec::new() };
         let activation = Activation { caller, requester, ..Activation::new(pipeline, flow, input) };
         match self.engine.activate(activation).await {
-            Admission::Started(run) | Admission::Queued(run) => Ok(Some(run)),
-            Admission::Dropped => Ok(None),
+            Admission::Started(run) | Admission::Queued(run) => Ok(Sent { run: Some(run), unread }),
+            Admission::Dropped => Ok(Sent { run: None, unread }),
             Admission::Refused(failure) => Err(failure),
         }
     }

@@ -97,12 +97,12 @@ fn pipeline_rows(pipeline: &Pipeline, several: bool) -> Vec<(String, String)> {
     rows
 }
 
-/// What the last host left behind: `3 runs go on, 2 wait, 1 stalled; see …`.
+/// What the last host left behind: `3 runs go on, 2 wait for an event or a time, 1 stalled; see …`.
 fn taken_up(recovered: &Recovered) -> String {
     let Recovered { going_on, waiting, queued, one_by_one, stalled } = *recovered;
     let kinds = [
         (going_on, if going_on == 1 { "goes on" } else { "go on" }),
-        (waiting, if waiting == 1 { "waits" } else { "wait" }),
+        (waiting, if waiting == 1 { "waits for an event or a time" } else { "wait for an event or a time" }),
         (queued, "queued"),
         (one_by_one, if one_by_one == 1 { "is taken up alone" } else { "are taken up one by one" }),
         (stalled, "stalled"),
@@ -190,9 +190,9 @@ mod tests {
     #[test]
     fn what_was_left_behind_is_told_in_one_line_without_what_there_is_none_of() {
         let told = |going_on, waiting, queued, one_by_one, stalled| taken_up(&Recovered { going_on, waiting, queued, one_by_one, stalled });
-        assert_eq!(told(3, 2, 0, 0, 1), "3 runs go on, 2 wait, 1 stalled; see pipehost runs list --status open");
+        assert_eq!(told(3, 2, 0, 0, 1), "3 runs go on, 2 wait for an event or a time, 1 stalled; see pipehost runs list --status open");
         assert_eq!(told(1, 0, 0, 0, 0), "1 run goes on; see pipehost runs list --status open");
-        assert_eq!(told(0, 1, 4, 0, 0), "1 run waits, 4 queued; see pipehost runs list --status open");
+        assert_eq!(told(0, 1, 4, 0, 0), "1 run waits for an event or a time, 4 queued; see pipehost runs list --status open");
         assert_eq!(told(0, 0, 0, 1, 0), "1 run is taken up alone; see pipehost runs list --status open");
         assert_eq!(told(1, 0, 0, 2, 0), "1 run goes on, 2 are taken up one by one; see pipehost runs list --status open");
     }

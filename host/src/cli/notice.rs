@@ -10,17 +10,18 @@ use crate::model::failure::Failure;
 use crate::model::happening::{Happening, RunLabel, Unheard, What};
 use crate::model::id::{RunId, StepId};
 use crate::model::job::JobOutcome;
+use crate::model::policy::show_wait;
 use crate::model::port::Health;
 
-/// The line for a happening, if people want to know of it while they talk.
-pub(super) fn line(happening: &Happening, style: Style) -> Option<String> {
+/// The line for a happening, if people want to know of it while they talk. `names_run` is whether a line that comes again and again says of which run it is.
+pub(super) fn line(happening: &Happening, style: Style, names_run: bool) -> Option<String> {
     let line = match &happening.what {
         What::Retrying { job, attempt, failure, wait } => {
-            let wait = wait.as_secs_f64();
-            let of = happening.run.as_ref().map(|run| format!("{}.{}, ", run.pipeline, run.flow)).unwrap_or_default();
+            let wait = show_wait(*wait);
+            let of = happening.run.as_ref().map(|run| format!("{}, ", flow_of(run, names_run))).unwrap_or_default();
             // A step without an id has its number, which says little by itself.
             let by = if job.step.as_str().starts_with('#') { format!(" ({})", job.executor) } else { String::new() };
-            style.yellow(&format!("{of}step {}{by}: attempt {attempt} failed ({}); again in {wait} s", job.step, failure.message))
+            style.yellow(&format!("{of}step {}{by}: attempt {attempt} failed ({}); again in {wait}", job.step, failure.message))
         }
         What::Breaker { policy, state, probed } => match *state {
             "open" => {
@@ -66,6 +67,17 @@ pub(super) fn line(happening: &Happening, style: Style) -> Option<String> {
     };
     Some(if style.is_coloured() { line } else { harmless(&line) })
 }
+
+/// `shop.order`, or `shop.order 01a1fe73-0253-792e`: as much of the id as tells apart runs that begin in the same moment, and names the run in commands.
+fn flow_of(run: &RunLabel, names_run: bool) -> String {
+    let RunLabel { pipeline, flow, run, .. } = run;
+    let id = run.to_string();
+    let id = id.get(..TELLING).filter(|_| names_run);
+    id.map_or_else(|| format!("{pipeline}.{flow}"), |id| format!("{pipeline}.{flow} {id}"))
+}
+
+/// So much of an id is its time to the millisecond, and what counts up within one.
+const TELLING: usize = 18;
 
 /// The bad end of a run that nobody else was told of.
 fn ended(run: &RunLabel, outcome: &RunOutcome, unheard: Unheard) -> Option<String> {
@@ -141,12 +153,16 @@ pub(super) struct Notices {
     waits: BTreeSet<String>,
     /// The steps of runs of which it was said that they are tried again, until it is known what came of that.
     retried: BTreeSet<(RunId, StepId)>,
+    /// Runs of which something was heard, and not their end.
+    under_way: BTreeSet<RunId>,
 }
 
 /// Of so many steps it is said.
 const MOST_WAITS: usize = 64;
 /// Of so many steps that are tried again at one time it is said what came of it.
 const MOST_RETRIED: usize = 1_024;
+/// One of several under way is named; beyond so many nobody needs to know which.
+const MOST_UNDER_WAY: usize = 1_024;
 
 impl Notices {
     /// Whether it is worth saying: that runs wait is said for the first one at each step, as there may be very many.
@@ -155,8 +171,21 @@ impl Notices {
         self.waits.len() < MOST_WAITS && self.waits.insert(format!("{}.{}.{step}", run.pipeline, run.flow))
     }
 
+    /// Whether a line about this run has to say which it is, as others are under way. To be asked of everything that happens.
+    pub(super) fn names_run(&mut self, happening: &Happening) -> bool {
+        let Some(run) = happening.run.as_ref().map(|run| run.run) else { return false };
+        if self.under_way.len() < MOST_UNDER_WAY {
+            self.under_way.insert(run);
+        }
+        let others = self.under_way.len() > 1 || !self.under_way.contains(&run);
+        if matches!(happening.what, What::RunEnded { .. }) {
+            self.under_way.remove(&run);
+        }
+        others
+    }
+
     /// What came of a step of which it was said that it is tried again, if that is not a good end: nothing else might say so.
-    pub(super) fn after_retries(&mut self, happening: &Happening, style: Style) -> Option<String> {
+    pub(super) fn after_retries(&mut self, happening: &Happening, style: Style, names_run: bool) -> Option<String> {
         let run = happening.run.as_ref()?;
         let (step, line) = match &happening.what {
             What::Retrying { job, .. } => {
@@ -177,7 +206,7 @@ impl Notices {
         if !self.retried.remove(&(run.run, step.clone())) {
             return None;
         }
-        let line = style.yellow(&format!("{}.{}, step {step}: {}", run.pipeline, run.flow, line?));
+        let line = style.yellow(&format!("{}, step {step}: {}", flow_of(run, names_run), line?));
         Some(if style.is_coloured() { line } else { harmless(&line) })
     }
 
@@ -219,7 +248,7 @@ mod tests {
     }
 
     fn shown(run: Option<RunLabel>, what: What) -> Option<String> {
-        line(&Happening { time: Timestamp::EPOCH, run, what }, Style::PLAIN)
+        line(&Happening { time: Timestamp::EPOCH, run, what }, Style::PLAIN, false)
     }
 
     #[test]
@@ -319,7 +348,7 @@ mod tests {
             JobLabel { step: StepId::new("pay"), job: JobId::new(uuid::Uuid::nil()), executor: ExecutorName::new("bank"), undo: false };
         let failure = || Failure::new(FailureKind::Transient, "busy");
         let mut notices = Notices::default();
-        let mut told = |what| notices.after_retries(&Happening { time: Timestamp::EPOCH, run: Some(label()), what }, Style::PLAIN);
+        let mut told = |what| notices.after_retries(&Happening { time: Timestamp::EPOCH, run: Some(label()), what }, Style::PLAIN, false);
         let retrying = || What::Retrying { job: job.clone(), attempt: 1, failure: failure(), wait: Duration::ZERO };
         let stands_in = || What::StepFailed { step: StepId::new("pay"), failure: failure() };
         let ended = |outcome| What::JobEnded { job: job.clone(), outcome };
@@ -339,6 +368,32 @@ mod tests {
             told(What::Retrying { job, attempt: 1, failure: failure(), wait: Duration::ZERO });
         });
         assert_eq!(notices.retried.len(), MOST_RETRIED);
+    }
+
+    #[test]
+    fn a_retry_says_of_which_run_it_is_while_others_are_under_way() {
+        let job =
+            JobLabel { step: StepId::new("pay"), job: JobId::new(uuid::Uuid::nil()), executor: ExecutorName::new("bank"), undo: false };
+        let failure = || Failure::new(FailureKind::Transient, "busy");
+        let retrying = || What::Retrying { job: job.clone(), attempt: 1, failure: failure(), wait: Duration::from_millis(212) };
+        let ended = || What::RunEnded { outcome: RunOutcome::Succeeded, elapsed: Duration::ZERO, unheard: None };
+        let mut notices = Notices::default();
+        let mut told = |number: u128, what: What| {
+            let run = RunLabel { run: RunId::new(uuid::Uuid::from_u128(0x01a1_fe73_0253_792e_9686_0000_0000_0000 + number)), ..label() };
+            let happening = Happening { time: Timestamp::EPOCH, run: Some(run), what };
+            let names_run = notices.names_run(&happening);
+            let after = notices.after_retries(&happening, Style::PLAIN, names_run);
+            after.or_else(|| line(&happening, Style::PLAIN, names_run)).unwrap_or_default()
+        };
+        assert_eq!(told(1, retrying()), "shop.order, step pay: attempt 1 failed (busy); again in 0.2 s");
+        told(2, What::RunStarted);
+        assert_eq!(told(1, retrying()), "shop.order 01a1fe73-0253-792e, step pay: attempt 1 failed (busy); again in 0.2 s");
+        let failed = || What::JobEnded { job: job.clone(), outcome: JobOutcome::Failed { failure: failure() } };
+        assert_eq!(told(1, failed()), "shop.order 01a1fe73-0253-792e, step pay: the last attempt failed (busy)");
+        told(2, ended());
+        assert_eq!(told(1, retrying()), "shop.order, step pay: attempt 1 failed (busy); again in 0.2 s");
+        (0..2 * MOST_UNDER_WAY as u128).for_each(|number| drop(told(number, What::RunStarted)));
+        assert_eq!(notices.under_way.len(), MOST_UNDER_WAY);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::elsewhere::say_where;
 use super::exit::{Exit, after_writing, not_started, refused, say};
 use super::run::cannot_begin;
 use super::signals::Signals;
-use super::style::{Style, terminal_width};
+use super::style::{Style, harmless, terminal_width};
 use super::talk::{Manner, Talk};
 use super::typed::Typed;
 use crate::app::DATA_FOLDER;
@@ -106,11 +106,19 @@ impl Answers {
             }
         };
         match answer {
-            Answer::Accepted { run } => *admitted = run,
+            Answer::Accepted { run, ref unread } => {
+                *admitted = run;
+                unread.iter().for_each(|sentence| note(sentence));
+            }
             _ => *quiet = None,
         }
         Ok(answer)
     }
+}
+
+/// Says what is no mistake, and hardly meant.
+pub(super) fn note(sentence: &str) {
+    say(&format!("note: {}\n", harmless(sentence)));
 }
 
 /// Until then; for ever without a time.
@@ -182,7 +190,7 @@ async fn as_talk(answers: &mut Answers, waits: bool, typed: &Typed) -> Result<Ex
         let answer = answers.next().await?;
         let exit = last(&answer, waits);
         match answer {
-            Answer::Accepted { run } if exit.is_some() => {
+            Answer::Accepted { run, .. } if exit.is_some() => {
                 let text = run.map_or(Tree::Null, |run| Tree::from(run.to_string().as_str()));
                 writeln!(io::stdout(), "{}", Value::map([("run", Value::from(text))]).text())?;
                 if run.is_none() {
@@ -217,7 +225,7 @@ async fn as_talk(answers: &mut Answers, waits: bool, typed: &Typed) -> Result<Ex
 /// How the program ends, if nothing comes after this answer.
 fn last(answer: &Answer, waits: bool) -> Option<Exit> {
     match answer {
-        Answer::Accepted { run: None } => Some(Exit::Failed),
+        Answer::Accepted { run: None, .. } => Some(Exit::Failed),
         Answer::Accepted { .. } => (!waits).then_some(Exit::Good),
         Answer::Progress { .. } | Answer::Lost { .. } | Answer::Reply { .. } => None,
         Answer::Left { .. } => Some(Exit::Left),

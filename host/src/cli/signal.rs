@@ -4,6 +4,7 @@ use super::arguments::SignalTo;
 use super::asking::{Broken, Source, ask, print, print_json};
 use super::environment;
 use super::exit::{Exit, refused, say};
+use super::send::note;
 use crate::app::{REFUSED, Signal, Signalled, Verdict};
 use crate::control::Request;
 use crate::model::failure::{Failure, FailureKind};
@@ -30,16 +31,20 @@ pub(super) fn signal(arguments: &SignalTo) -> Exit {
 async fn answer(arguments: &SignalTo, signal: Signal, source: &Source) -> Result<Exit, Broken> {
     let event = signal.event.clone();
     let signalled: Signalled = source.one(&Request::Signal(signal)).await?;
+    signalled.unread.iter().for_each(|sentence| note(sentence));
     let exit = match &signalled.verdict {
         Verdict::Refused { message, .. } => refused(&Failure::new(FailureKind::Conflict, message.clone()).with_code(REFUSED)),
-        Verdict::Taken | Verdict::Kept => Exit::Good,
+        Verdict::Taken | Verdict::Kept { .. } => Exit::Good,
     };
     let run = signalled.run;
     match &signalled.verdict {
         _ if arguments.asking.json => print_json(&[signalled])?,
         Verdict::Refused { .. } => {}
         Verdict::Taken => print(&format!("run {run} took {event} and goes on\n"))?,
-        Verdict::Kept => print(&format!("run {run} does not wait for this {event} now; it is kept for a wait that comes to it\n"))?,
+        Verdict::Kept { open } => {
+            let open = open.as_ref().map_or_else(String::new, |open| format!(": {open}"));
+            print(&format!("run {run} does not wait for this {event} now; it is kept for a wait that comes to it{open}\n"))?;
+        }
     }
     Ok(exit)
 }

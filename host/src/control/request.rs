@@ -112,6 +112,9 @@ pub enum Answer {
     Accepted {
         /// Which run it is; `None` if the flow forgot the message, as its `when_full: drop` says.
         run: Option<RunId>,
+        /// A sentence for each field of the input that the flow does not declare.
+        #[serde(skip_serializing_if = "Vec::is_empty", default)]
+        unread: Vec<String>,
     },
     /// A progress of a step with `stream: true`.
     Progress {
@@ -298,7 +301,8 @@ mod tests {
         let run = RunId::new(uuid::Uuid::nil());
         let failure = Failure::new(FailureKind::Denied, "no").with_code("E1");
         for answer in [
-            Answer::Accepted { run: Some(run) },
+            Answer::Accepted { run: Some(run), unread: Vec::new() },
+            Answer::Accepted { run: None, unread: vec!["there is no field `x`".to_owned()] },
             Answer::Progress { progress: Value::map([("token", Value::string("He"))]) },
             Answer::Lost { count: 3 },
             Answer::Reply { reply: Value::null() },

@@ -7,7 +7,7 @@ use super::hearing::Hearing;
 use super::look::{Looked, item, look, several};
 use super::request::{Answer, Request, SendRequest};
 use super::server::Out;
-use crate::app::Commands;
+use crate::app::{Commands, Sent};
 use crate::model::activation::Requester;
 
 /// Does what is asked and says what comes of it.
@@ -49,11 +49,11 @@ async fn send(request: SendRequest, commands: &Commands, out: &mut Out<'_>) -> i
     let hearing = Hearing::default();
     // Where nobody waits nobody hears of a bad end, and the host says it.
     let requester = wait.then(|| Arc::new(hearing.clone()) as Arc<dyn Requester>);
-    let run = match commands.send(&target, input, caller, requester).await {
-        Ok(run) => run,
+    let Sent { run, unread } = match commands.send(&target, input, caller, requester).await {
+        Ok(sent) => sent,
         Err(failure) => return out.say(&Answer::Refused { failure }).await,
     };
-    out.say(&Answer::Accepted { run }).await?;
+    out.say(&Answer::Accepted { run, unread }).await?;
     while wait && run.is_some() {
         let answer = hearing.next().await;
         out.say(&answer).await?;

@@ -338,7 +338,13 @@ fn around(flow: Flow) -> Pipeline {
         exports: Vec::new(),
         events: IndexMap::new(),
         resources: Arc::from([]),
-        executors: vec![DeclaredExecutor { reference, description, place: Place::whole("test.yaml"), written: Vec::new() }],
+        executors: vec![DeclaredExecutor {
+            reference,
+            description,
+            place: Place::whole("test.yaml"),
+            written: Vec::new(),
+            outside: Vec::new(),
+        }],
         state: StateSettings {
             initial: Map::from_iter([("status".to_owned(), Tree::from("idle"))]),
             types: Vec::new(),

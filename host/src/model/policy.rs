@@ -300,6 +300,18 @@ pub fn show_duration(duration: Duration) -> String {
     if shown.is_empty() { "0s".to_owned() } else { shown }
 }
 
+/// Writes a wait that was computed as people say it: `0.3 s`, `29.7 s`, `2m5s`. What stands in a file is shown as it stands there, by [`show_duration`].
+pub fn show_wait(wait: Duration) -> String {
+    let seconds = wait.as_secs_f64();
+    // 59.96 would be shown as 60.
+    if seconds >= 59.95 {
+        return show_duration(Duration::from_secs(seconds.round() as u64));
+    }
+    let digits = if seconds < 0.095 { 100.0 } else { 10.0 };
+    let rounded = (seconds * digits).round() / digits;
+    if rounded == 0.0 && !wait.is_zero() { "0.01 s".to_owned() } else { format!("{rounded} s") }
+}
+
 /// Writes a size as [`parse_size`] reads it, in the largest unit that leaves a whole number: `64MiB`, `1000B`.
 pub fn show_size(bytes: u64) -> String {
     [(30, "GiB"), (20, "MiB"), (10, "KiB")]
@@ -345,6 +357,15 @@ mod tests {
         }
         assert_eq!(parse_duration("1.5h"), Ok(Duration::from_secs(5_400)));
         assert_eq!(parse_duration("10 s"), Ok(Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn a_wait_that_was_computed_is_told_in_few_digits() {
+        let told = |nanos: u64| show_wait(Duration::from_nanos(nanos));
+        let waits =
+            [0, 1, 20_000_000, 96_000_000, 250_000_000, 1_500_000_000, 29_688_363_282, 30_000_000_000, 59_960_000_000, 125_400_000_000];
+        assert_eq!(waits.map(told), ["0 s", "0.01 s", "0.02 s", "0.1 s", "0.3 s", "1.5 s", "29.7 s", "30 s", "1m", "2m5s"]);
+        assert_eq!(told(u64::MAX), show_duration(Duration::from_secs(u64::MAX / 1_000_000_000 + 1)));
     }
 
     #[test]

@@ -84,6 +84,20 @@ pub fn load_given(given: &[PathBuf], catalog: &dyn Catalog, environment: &Enviro
     loaded
 }
 
+/// Says of files that were read before and are not there any more that they are gone: how a name is spelt concerns only a start. `goes_on` is whether
+/// something is in force meanwhile.
+pub fn say_gone(diagnostics: &mut [Diagnostic], read_before: &[PathBuf], goes_on: bool) {
+    let whole = diagnostics.iter_mut().filter(|diagnostic| diagnostic.code == codes::UNREADABLE && diagnostic.place.line == 0);
+    for diagnostic in whole {
+        let file = &diagnostic.place.file;
+        if read_before.contains(file) && fs::exists(file).is_ok_and(|exists| !exists) {
+            diagnostic.message = format!("{} is gone: it was deleted or moved away", file.display());
+            let until_then = if goes_on { "; until then what was loaded from it goes on" } else { "" };
+            diagnostic.help = Some(format!("put it back, or stop the host{until_then}"));
+        }
+    }
+}
+
 fn in_folder(folder: &Path, found: &mut Given) {
     let shown = folder.display();
     let mut files: Vec<PathBuf> = match fs::read_dir(folder) {

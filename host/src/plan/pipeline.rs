@@ -14,7 +14,7 @@ use crate::model::executor::{Description, ExecutorReference};
 use crate::model::failure::FailureKind;
 use crate::model::id::{Digest, EventType, ExecutorName, FlowName, PipelineName, StepId};
 use crate::model::policy::{AttemptSettings, CacheSettings, DedupSettings, Layer, PolicyIdentity, RetrySettings};
-use crate::model::port::Expression;
+use crate::model::port::{CatalogProblem, Expression};
 use crate::model::record::{BlockNumber, StepNumber};
 use crate::model::resource::Resource;
 use crate::model::types::Type;
@@ -140,6 +140,31 @@ pub struct DeclaredExecutor {
     pub place: Place,
     /// Which of its settings are written, and where.
     pub written: Vec<Written>,
+    /// Which fields of its `config` were made of what stands outside the file.
+    pub outside: Vec<Outside>,
+}
+
+/// A field of a `config` that was made of a variable of the environment or of a secret: whoever gave a wrong one did not write the file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Outside {
+    /// The field.
+    pub field: String,
+    /// `the environment variable OPENAI_BASE_URL`.
+    pub source: String,
+}
+
+impl Outside {
+    /// Names in a problem with a `config` where the field came from that it speaks of.
+    pub fn name_in(all: &[Self], problem: &mut CatalogProblem) {
+        // `the config of llm.chat is wrong: base_url is no web address`.
+        let said = problem.message.split_once(": ").map_or("", |(_, said)| said);
+        let end = said.find(|character: char| !character.is_alphanumeric() && character != '_').unwrap_or(said.len());
+        let named = said.get(..end).unwrap_or_default();
+        let Some(outside) = all.iter().find(|outside| outside.field == named) else { return };
+        problem.message.push_str(&format!("; it comes from {}", outside.source));
+        let help = problem.help.take().map_or_else(String::new, |help| format!("{help}; "));
+        problem.help = Some(format!("{help}set {} anew and start again", outside.source));
+    }
 }
 
 /// `state:` of a pipeline.

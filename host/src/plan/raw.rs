@@ -9,7 +9,8 @@ pub(in crate::plan) mod types;
 
 use std::cell::RefCell;
 
-pub(in crate::plan) use suggestion::{closest, list};
+pub use suggestion::closest;
+pub(in crate::plan) use suggestion::list;
 
 use super::codes;
 use super::pipeline::Written;

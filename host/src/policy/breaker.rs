@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::happening::{Happening, What};
 use crate::model::job::Job;
-use crate::model::policy::{BreakerSettings, show_duration};
+use crate::model::policy::{BreakerSettings, show_wait};
 use crate::model::port::{Attempt, Clock, Sink};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
@@ -85,7 +85,7 @@ impl State {
             let due = since + settings.cooldown;
             if now < due {
                 let wait = due.since(now);
-                let why = format!("is open after {} failures and tries again in {}", settings.failures, show_duration(wait));
+                let why = format!("is open after {} failures and tries again in {}", settings.failures, show_wait(wait));
                 return Err(self.refusal(name, &why).with_retry_after(wait));
             }
             self.go(Phase::HalfOpen { trying: 0 });

@@ -8,7 +8,7 @@ use futures_util::future::{Either, select};
 use crate::clock::Activity;
 use crate::model::failure::{Failure, FailureKind};
 use crate::model::job::Job;
-use crate::model::policy::{RateLimitSettings, show_duration};
+use crate::model::policy::{RateLimitSettings, show_duration, show_wait};
 use crate::model::port::{Attempt, Clock};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
@@ -150,7 +150,7 @@ impl RateLimit {
         let (name, limit, per) = (&self.name, settings.limit, show_duration(settings.per));
         match why {
             NoTurn::In(wait) => {
-                let (wait_text, most) = (show_duration(wait), show_duration(settings.max_wait));
+                let (wait_text, most) = (show_wait(wait), show_duration(settings.max_wait));
                 let message = format!(
                     "the rate limit of `{name}`, {limit} calls in {per}, is used up: the next turn comes in {wait_text}, and `max_wait` is {most}"
                 );

@@ -443,7 +443,7 @@ async fn place(data: &Path, order: &str, note: &str) -> Option<()> {
     let request = Request::Send(SendRequest { target: "orders.create".to_owned(), input, caller: None, wait: false });
     client.ask(&request).await.ok()?;
     match client.next().await.ok()? {
-        Answer::Accepted { run: Some(_) } => Some(()),
+        Answer::Accepted { run: Some(_), .. } => Some(()),
         _ => None,
     }
 }

@@ -4,7 +4,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::story::{AnswerStory, RunStory, StepState, StepStory, WaitStory};
+use crate::model::activation::RunOutcome;
 use crate::model::event::Caller;
+use crate::model::job::CancelReason;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 
@@ -29,12 +31,19 @@ impl RunStory {
         all.extend(self.resumed.iter().map(|at| decision(*at, RUN, "resumed", String::new())));
         all.extend(self.migrated.iter().map(|gone| decision(gone.at, RUN, "migrated", format!("from revision {}", gone.from.short()))));
         if let (Some(at), Some(end)) = (self.row.ended, &self.end) {
-            let why = end.failure().map_or_else(|| self.reply.as_ref().map(text).unwrap_or_default(), ToString::to_string);
-            all.push(decision(at, RUN, end.as_str(), why));
+            all.push(decision(at, RUN, end.as_str(), self.why_ended(end)));
         }
         // What was said at one moment stays in the order of the history; nothing comes after the end of a run but answers that were too late.
         all.sort_by_key(|decision| decision.at);
         all
+    }
+
+    fn why_ended(&self, end: &RunOutcome) -> String {
+        match (end, end.failure()) {
+            (RunOutcome::Cancelled { reason }, _) => reason.as_str().to_owned(),
+            (_, Some(failure)) => failure.to_string(),
+            (_, None) => self.reply.as_ref().map(text).unwrap_or_default(),
+        }
     }
 
     fn asked_by(&self) -> String {
@@ -56,6 +65,7 @@ fn of_step(step: &StepStory, all: &mut Vec<Decision>) {
     let Some(at) = step.ended.filter(|_| step.job.is_some() && is_named) else { return };
     let who = step.executor.clone().unwrap_or_else(|| RUN.to_owned());
     let why = match (&step.failure, step.state) {
+        (_, StepState::Cancelled) if step.cancelled.is_some() => step.cancelled.map(CancelReason::as_str).unwrap_or_default().to_owned(),
         (Some(failure), state) if state != StepState::Succeeded => failure.to_string(),
         _ => step.output.as_ref().map(text).unwrap_or_default(),
     };
@@ -103,8 +113,26 @@ mod tests {
 
     use super::*;
     use crate::app::views::{EventStory, RunRow, Status};
-    use crate::model::activation::RunOutcome;
     use crate::model::id::{CorrelationId, Digest, EventId, JobId, RunId};
+
+    fn row() -> RunRow {
+        RunRow {
+            run: RunId::new(Uuid::from_u128(1)),
+            pipeline: "shop".into(),
+            flow: "order".into(),
+            status: Status::Succeeded,
+            began: at(1),
+            ended: Some(at(9)),
+            took_ms: Some(8_000),
+            correlation_id: CorrelationId::new(Uuid::from_u128(2)),
+            revision: Digest::of(b"one"),
+            parent: None,
+        }
+    }
+
+    fn told(story: &RunStory) -> Vec<String> {
+        story.decisions().iter().map(|one| format!("{} {}: {}", one.who, one.what, one.why)).collect()
+    }
 
     fn at(seconds: u64) -> Timestamp {
         Timestamp::EPOCH + Duration::from_secs(seconds)
@@ -137,18 +165,6 @@ mod tests {
 
     #[test]
     fn every_answer_stands_between_what_was_decided_before_and_after_it() {
-        let row = RunRow {
-            run: RunId::new(Uuid::from_u128(1)),
-            pipeline: "shop".into(),
-            flow: "order".into(),
-            status: Status::Succeeded,
-            began: at(1),
-            ended: Some(at(9)),
-            took_ms: Some(8_000),
-            correlation_id: CorrelationId::new(Uuid::from_u128(2)),
-            revision: Digest::of(b"one"),
-            parent: None,
-        };
         let wait = WaitStory {
             events: vec!["Approved".into()],
             matching: crate::model::value::Map::new(),
@@ -160,10 +176,9 @@ mod tests {
         };
         let asked = StepStory { step: "each[0].answer".to_owned(), began: Some(at(3)), wait: Some(wait), ..StepStory::default() };
         let steps = vec![job("route", 2), asked, job("each[0].#7", 7), job("pay", 8)];
-        let story = RunStory { steps, end: Some(RunOutcome::Succeeded), ..RunStory::of(row) };
-        let told: Vec<String> = story.decisions().iter().map(|one| format!("{} {}: {}", one.who, one.what, one.why)).collect();
+        let story = RunStory { steps, end: Some(RunOutcome::Succeeded), ..RunStory::of(row()) };
         assert_eq!(
-            told,
+            told(&story),
             [
                 "somebody began: ",
                 "router route succeeded: \"north\"",
@@ -176,5 +191,12 @@ mod tests {
                 "ralf Approved refused (double): {\"by\":\"rosa\"}",
             ]
         );
+    }
+    #[test]
+    fn the_end_of_a_cancelled_run_and_of_its_steps_says_why() {
+        let pay = StepStory { state: StepState::Cancelled, cancelled: Some(CancelReason::Event), output: None, ..job("pay", 9) };
+        let end = RunOutcome::Cancelled { reason: CancelReason::Event };
+        let story = RunStory { steps: vec![pay], end: Some(end), ..RunStory::of(row()) };
+        assert_eq!(told(&story), ["somebody began: ", "router pay cancelled: event", "run cancelled: event"]);
     }
 }

@@ -112,11 +112,12 @@ impl Beside {
         if let What::Indexed { index, files, chunks } = &happening.what {
             self.indexed.insert(index.clone(), (*files, *chunks));
         }
+        let names_run = self.waiting.names_run(happening);
         if self.before_banner && is_in_banner(&happening.what) {
             return false;
         }
-        let after_retries = self.waiting.after_retries(happening, self.style);
-        match after_retries.or_else(|| notice::line(happening, self.style)) {
+        let after_retries = self.waiting.after_retries(happening, self.style, names_run);
+        match after_retries.or_else(|| notice::line(happening, self.style, names_run)) {
             Some(line) if self.waiting.is_news(happening) => {
                 self.waiting.keep(self.typed.text(&line).into_owned());
                 true

@@ -182,7 +182,12 @@ async fn begin(app: &mut App, beside: &mut Beside, signals: &mut Signals, waits:
         if !waits {
             return Begun::Refused;
         }
-        say(&format!("{}\n", beside.style.bold("Waiting for a better version: mend the file and save it. Ctrl-C ends.")));
+        say(&format!(
+            "{}\n",
+            beside
+                .style
+                .bold("Waiting for a better version: mend the file and save it; variables are read anew at the next start. Ctrl-C ends.")
+        ));
         report = tokio::select! {
             report = beside.report() => report,
             _ = signals.next() => return Begun::Ended,

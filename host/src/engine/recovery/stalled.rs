@@ -49,7 +49,7 @@ pub enum Reason {
     },
     /// The store has no facts of it that can be read.
     Unreadable(String),
-    /// It may be what ended the last hosts: it goes on by itself when those before it have got further.
+    /// It may be what ended the last hosts: it goes on by itself when all others, and those like it that come first, have got further.
     WaitsItsTurn {
         /// Its pipeline and flow.
         target: String,
@@ -93,9 +93,7 @@ impl Reason {
         match self {
             Self::NoRevision { why, .. } | Self::NoState { why, .. } | Self::GivenUp { why, .. } => why,
             Self::Unreadable(why) => why,
-            Self::WaitsItsTurn { .. } => {
-                "it was at work each time when the last hosts ended, and waits until those before it have got further"
-            }
+            Self::WaitsItsTurn { .. } => "it was at work each time when the last hosts ended, and is taken up after all others, alone",
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::model::failure::{Failure, FailureKind};
-use crate::model::policy::parse_duration;
+use crate::model::policy::{parse_duration, show_wait};
 use crate::model::record::{Fact, StepNumber};
 use crate::model::value::Value;
 use crate::plan::pipeline::Flow;
@@ -28,8 +28,8 @@ impl Machine<'_> {
             return Ok(length);
         }
         let message = format!(
-            "`sleep` over a minute needs a durable flow, and this one has `durable: false`: it would sleep {} s, and a crash would forget the run; take `durable: false` out",
-            length.as_secs_f64()
+            "`sleep` over a minute needs a durable flow, and this one has `durable: false`: it would sleep {}, and a crash would forget the run; take `durable: false` out",
+            show_wait(length)
         );
         Err(Failure::new(FailureKind::Invalid, message).with_code("not_durable"))
     }

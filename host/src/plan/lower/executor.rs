@@ -11,18 +11,19 @@ use indexmap::IndexMap;
 
 use self::grants::{limits, ungranted};
 use super::event::Events;
+use super::load_time::readings;
 use super::template::Compiler;
 use crate::model::diagnostic::{Diagnostic, Place};
 use crate::model::executor::{Description, ExecutorReference, Home};
 use crate::model::id::PipelineName;
-use crate::model::port::{Catalog, CatalogProblem};
+use crate::model::port::{Catalog, CatalogProblem, Root};
 use crate::model::resource::Resource;
 use crate::model::types::Type;
 use crate::model::value::{Tree, Value};
 use crate::plan::codes;
-use crate::plan::pipeline::DeclaredExecutor;
+use crate::plan::pipeline::{DeclaredExecutor, Outside};
 use crate::plan::raw::{closest, keys};
-use crate::plan::source::{Key, Node, Span};
+use crate::plan::source::{Content, Key, Node, Span};
 
 const EXAMPLE: &str = "{ save: { rhai: scripts/save.rhai } }";
 
@@ -92,7 +93,7 @@ impl<'a> Executors<'a> {
             let built_ins = self.catalog.builtins();
             match built_ins.iter().find(|(built_in, _)| *built_in == name) {
                 Some((_, true)) => {
-                    let found = self.describe(compiler, self.reference(name, Home::Builtin(name.to_owned())), span, span);
+                    let found = self.describe(compiler, self.reference(name, Home::Builtin(name.to_owned())), None, (span, span));
                     self.declared.insert(name.to_owned(), found);
                 }
                 Some((_, false)) => {
@@ -170,7 +171,13 @@ impl<'a> Executors<'a> {
         ExecutorReference { resources: self.resources.clone(), ..ExecutorReference::new(self.pipeline.clone(), name, home) }
     }
 
-    fn describe(&mut self, compiler: &Compiler<'_>, reference: ExecutorReference, home: Span, declared: Span) -> Option<DeclaredExecutor> {
+    fn describe(
+        &mut self,
+        compiler: &Compiler<'_>,
+        reference: ExecutorReference,
+        config: Option<&Node>,
+        (home, declared): (Span, Span),
+    ) -> Option<DeclaredExecutor> {
         if let Home::Wasm(file) | Home::Rhai(file) = &reference.home {
             self.files.push(file.clone());
         }
@@ -178,9 +185,10 @@ impl<'a> Executors<'a> {
         match self.catalog.describe(&reference) {
             Ok(description) => {
                 self.files.extend(description.files.iter().map(|file| file.path.clone()));
-                Some(DeclaredExecutor { reference, description, place, written: Vec::new() })
+                Some(DeclaredExecutor { reference, description, place, written: Vec::new(), outside: outside(compiler, config) })
             }
-            Err(problem) => {
+            Err(mut problem) => {
+                Outside::name_in(&outside(compiler, config), &mut problem);
                 let inline = matches!(reference.home, Home::Script { .. });
                 let (diagnostic, help) = from_catalog(problem, compiler.findings.place(home), inline);
                 compiler.findings.add(diagnostic, help);
@@ -216,7 +224,7 @@ impl<'a> Executors<'a> {
             }
             return None;
         }
-        let mut declared = self.describe(compiler, reference, span, key.span)?;
+        let mut declared = self.describe(compiler, reference, config, (span, key.span))?;
         declared.written = findings.written(&table);
         ungranted(compiler, key, &declared);
         match (config, &declared.description.config) {
@@ -240,6 +248,28 @@ impl<'a> Executors<'a> {
         }
         Some(declared)
     }
+}
+
+/// Which fields of a `config` were made of variables and secrets that are there.
+fn outside(compiler: &Compiler<'_>, config: Option<&Node>) -> Vec<Outside> {
+    let Some(Content::Map(fields)) = config.map(|config| &config.content) else { return Vec::new() };
+    let (environment, secrets) = (compiler.load.environment(), compiler.load.secrets());
+    let mut found = Vec::new();
+    for (key, value) in fields {
+        value.each_scalar(&mut |scalar, _| {
+            let read = readings(&scalar.text).into_iter().filter(|_| scalar.text.contains("${"));
+            found.extend(read.filter_map(|reading| {
+                let (all, what) = match reading.root {
+                    Root::Env => (&environment, "environment variable"),
+                    Root::Secret => (&secrets, "secret"),
+                    _ => return None,
+                };
+                let is_there = all.field(reading.name).is_some_and(|value| !value.is_null());
+                is_there.then(|| Outside { field: key.name.clone(), source: format!("the {what} {}", reading.name) })
+            }));
+        });
+    }
+    found
 }
 
 /// The column of an `inline` script counts from where its lines begin in the file.

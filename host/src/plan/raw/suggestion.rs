@@ -1,7 +1,7 @@
 //! "Did you mean": the nearest of the words that may stand in a place.
 
 /// The word that was most likely meant; `None` if nothing is near.
-pub(in crate::plan) fn closest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn closest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = written.to_lowercase().replace(['-', ' '], "_");
     let known: Vec<(String, &str)> = known.into_iter().map(|word| (word.to_lowercase(), word)).collect();
     let near = known

@@ -34,10 +34,10 @@ fn the_fifth_failure_inside_the_window_opens_it() {
         let pass = state.admit("p/api", &SETTINGS, NOW).expect("closed");
         state.end(pass, busy(), &SETTINGS, NOW + SECOND * number);
     }
-    let refused = state.admit("p/api", &SETTINGS, NOW + SECOND * 6).expect_err("open");
+    let refused = state.admit("p/api", &SETTINGS, NOW + Duration::from_micros(5_311_637)).expect_err("open");
     assert_eq!((refused.kind, refused.code.as_deref()), (FailureKind::Rejected, Some("breaker_open")));
     assert_eq!(refused.cause.as_ref().map(|cause| cause.message.as_str()), Some("busy"));
-    assert_eq!(refused.message, "the breaker of `p/api` is open after 5 failures and tries again in 29s");
+    assert_eq!(refused.message, "the breaker of `p/api` is open after 5 failures and tries again in 29.7 s");
 }
 
 #[test]

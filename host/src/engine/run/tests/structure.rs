@@ -271,7 +271,7 @@ fn a_sleep_over_a_minute_fails_in_a_flow_that_is_not_durable_also_where_its_leng
         } else {
             let RunOutcome::Failed { failure } = bench.outcome() else { panic!("{:?}", bench.outcome()) };
             assert_eq!((failure.kind, failure.code.as_deref()), (FailureKind::Invalid, Some("not_durable")));
-            assert!(failure.message.contains("it would sleep 61 s"), "{failure}");
+            assert!(failure.message.contains("it would sleep 1m1s"), "{failure}");
         }
     }
 }
