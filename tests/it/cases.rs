@@ -7,99 +7,33 @@ mod required;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use pipehost::cli::diagnostics;
-use pipehost::model::executor::{Description, ExecutorReference, Home, Want};
-use pipehost::model::id::Digest;
-use pipehost::model::port::{Catalog, CatalogProblem};
-use pipehost::model::types::{Field, Type};
+use pipehost::clock::RealClock;
+use pipehost::executor::registry::{Registry, RegistrySettings};
 use pipehost::plan::{self, Environment, Loaded};
+use pipehost::telemetry::Telemetry;
 
-/// The executors that the cases speak of.
-struct Known;
-
-fn field(name: &str, value_type: Type) -> Field {
-    Field { name: name.to_owned(), value_type, default: None, description: None }
+/// The executors that there are: those with which `pipehost check` loads.
+fn catalog() -> &'static Registry {
+    static REGISTRY: OnceLock<Registry> = OnceLock::new();
+    REGISTRY.get_or_init(|| {
+        let settings = RegistrySettings {
+            data: Path::new(env!("CARGO_TARGET_TMPDIR")).join("cases"),
+            secrets: Arc::new(|_| None),
+            clock: Arc::new(RealClock::new()),
+            sink: Arc::new(Telemetry::new()),
+        };
+        Registry::new(settings).expect("the homes can be made ready")
+    })
 }
 
-fn maybe(declared: Type) -> Type {
-    Type::Nullable(Box::new(declared))
-}
-
-impl Catalog for Known {
-    fn describe(&self, reference: &ExecutorReference) -> Result<Description, CatalogProblem> {
-        let mut description = Description::new(reference.name.as_str(), Digest::of(format!("{:?}", reference.home).as_bytes()));
-        "An executor of the tests".clone_into(&mut description.summary);
-        let passage = Type::Record(vec![field("id", Type::String), field("text", Type::String), field("score", Type::Float)]);
-        match &reference.home {
-            Home::Wasm(file) if file.ends_with("retrieve.wasm") => {
-                let mut top_k = field("top_k", Type::Int);
-                top_k.default = Some(pipehost::model::value::Value::from(pipehost::model::value::Tree::Int(6)));
-                description.input = Some(Type::Record(vec![field("query", Type::String), top_k]));
-                description.output = Some(Type::Record(vec![field("passages", Type::List(Box::new(passage)))]));
-            }
-            Home::Wasm(file) => {
-                return Err(CatalogProblem {
-                    code: "E0501",
-                    message: format!("{} is not a WebAssembly component", file.file_name().unwrap_or_default().to_string_lossy()),
-                    place: None,
-                    help: Some("build it with `pipehost plugin build`".to_owned()),
-                });
-            }
-            Home::Builtin(name) if name == "llm.chat" => {
-                let base_url = reference.config.field("base_url").and_then(|url| url.tree().as_text().map(str::to_owned));
-                if base_url.is_some_and(|url| !url.starts_with("http")) {
-                    return Err(CatalogProblem {
-                        code: "E0541",
-                        message: "the config of llm.chat is wrong: base_url is no web address".to_owned(),
-                        place: None,
-                        help: Some("write it with scheme and path, as http://localhost:11434/v1".to_owned()),
-                    });
-                }
-                description.input =
-                    Some(Type::Record(vec![field("question", Type::String), field("passages", maybe(Type::List(Box::new(passage))))]));
-                description.output = Some(Type::Record(vec![field("text", Type::String)]));
-                let config = ["base_url", "model"].map(|name| field(name, maybe(Type::String)));
-                description.config = Some(Type::Record(config.into_iter().chain([field("api_key", maybe(Type::Secret))]).collect()));
-            }
-            Home::Rhai(file) if file.ends_with("save_message.rhai") => {
-                let input = ["conversation", "question", "text"].map(|name| field(name, Type::String));
-                description.input = Some(Type::Record(input.to_vec()));
-                description.output = Some(Type::Record(["conversation", "message_id"].map(|name| field(name, Type::String)).to_vec()));
-            }
-            Home::Script { text, file, first_line } if text.contains("fn process(") && !text.contains("fn process(job)") => {
-                return Err(CatalogProblem {
-                    code: "E0502",
-                    message: "`process` takes one parameter, the job".to_owned(),
-                    place: Some((file.clone(), *first_line, 1)),
-                    help: Some("write fn process(job)".to_owned()),
-                });
-            }
-            Home::Rhai(file) if file.ends_with("count.rhai") => {
-                description.wants = vec![Want { grant: "sql".to_owned(), reason: "to count the messages".to_owned() }];
-            }
-            Home::Rhai(_) | Home::Script { .. } | Home::Builtin(_) => {}
-        }
-        Ok(description)
-    }
-
-    fn builtins(&self) -> Vec<(&'static str, bool)> {
-        vec![
-            ("cache.invalidate", true),
-            ("llm.chat", false),
-            ("log", true),
-            ("http.request", true),
-            ("sql.execute", false),
-            ("transform", true),
-        ]
-    }
-}
-
-/// Loads files with the executors and the environment of the cases.
+/// Loads files with the environment of the cases.
 pub(crate) fn load(files: &[PathBuf]) -> Loaded {
     let pairs = |pairs: &[(&str, &str)]| pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let environment = Environment { variables: pairs(&[("REGION", "north")]), secrets: pairs(&[("API_TOKEN", "hunter2")]) };
-    plan::load(files, &Known, &environment)
+    plan::load(files, catalog(), &environment)
 }
 
 fn root() -> PathBuf {
@@ -119,13 +53,27 @@ fn names(folder: &Path, ending: &str) -> Vec<String> {
 
 /// What is printed, with the folder of the cases taken away from file names.
 fn printed(loaded: &Loaded, folder: &Path) -> String {
-    diagnostics::text(&loaded.diagnostics, &loaded.sources, false).replace(&format!("{}/", folder.display()), "")
+    let text = diagnostics::text(&loaded.diagnostics, &loaded.sources, false);
+    text.replace(&format!("{}/", folder.display()), "").replace(&folder.display().to_string(), "FOLDER")
+}
+
+/// The components of cases are made of the texts beside them; each is committed, and compared here.
+fn components(folder: &Path, update: bool) {
+    for name in names(folder, ".wat") {
+        let binary = wat::parse_file(folder.join(format!("{name}.wat"))).expect("the text is right");
+        let file = folder.join(format!("{name}.wasm"));
+        if update {
+            std::fs::write(&file, &binary).expect("the component can be written");
+        }
+        assert_eq!(std::fs::read(&file).expect("it is committed"), binary, "{name}");
+    }
 }
 
 #[test]
 fn every_mistake_is_told_as_it_is_written_beside_its_case() {
     let folder = root().join("invalid");
     let update = std::env::var_os("PIPEHOST_UPDATE").is_some();
+    components(&folder.join("parts"), update);
     let mut wrong = String::new();
     for name in names(&folder, ".yaml") {
         let loaded = load(&[folder.join(format!("{name}.yaml"))]);
@@ -137,6 +85,9 @@ fn every_mistake_is_told_as_it_is_written_beside_its_case() {
         let expected = std::fs::read_to_string(&file).unwrap_or_default();
         if text != expected {
             let _ = writeln!(wrong, "--- {name}: expected\n{expected}--- {name}: printed\n{text}");
+        }
+        for without in loaded.diagnostics.iter().filter(|found| found.help.is_none()) {
+            let _ = writeln!(wrong, "--- {name}: there is no way out of {}: {}", without.code, without.message);
         }
         let warning_only = name.starts_with("warning_");
         if loaded.plan.is_some() != warning_only || loaded.diagnostics.is_empty() {
@@ -196,7 +147,9 @@ fn a_library_is_part_of_the_revision_and_its_policies_share_their_state() {
         write("shared.yaml", &text)
     };
     let pipeline = |name: &str| {
-        let text = format!("pipeline: {name}\nimport: [shared.yaml]\ntrigger: manual\nsteps: [{{ run: log, policy: api }}]\n");
+        let text = format!(
+            "pipeline: {name}\nimport: [shared.yaml]\ntrigger: manual\nsteps: [{{ run: log, with: {{ message: a }}, policy: api }}]\n"
+        );
         write(&format!("{name}.yaml"), &text)
     };
     let library = shared("1s");
@@ -252,8 +205,8 @@ fn two_files_of_one_pipeline_are_refused_and_events_are_known_across_files() {
         "one.yaml",
         "pipeline: a\nbus: { scope: global }\nevents: { Placed: { order: string } }\ntrigger: manual\nsteps: [{ emit: { Placed: { order: x } } }]\n",
     );
-    let same = write("same.yaml", "pipeline: a\ntrigger: manual\nsteps: [{ run: log }]\n");
-    let other = write("other.yaml", "pipeline: b\ntrigger: { event: Placed }\nsteps: [{ run: log, with: { text: '${input.ordr}' } }]\n");
+    let same = write("same.yaml", "pipeline: a\ntrigger: manual\nsteps: [{ run: log, with: { message: a } }]\n");
+    let other = write("other.yaml", "pipeline: b\ntrigger: { event: Placed }\nsteps: [{ run: log, with: { message: '${input.ordr}' } }]\n");
     let codes = |files: &[PathBuf]| load(files).diagnostics.iter().map(|diagnostic| diagnostic.code).collect::<Vec<_>>();
     assert_eq!(codes(&[one.clone(), same]), ["E0219"]);
     assert_eq!(codes(std::slice::from_ref(&other)), [""; 0], "an event that nobody declares may have any data");
@@ -269,9 +222,9 @@ fn comments_and_layout_are_no_change_and_values_are() {
         let loaded = load(&[path]);
         loaded.plan.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics))
     };
-    let plain = revision("pipeline: a\ntrigger: manual\nsteps:\n  - run: log\n    with: { text: hi, level: info }\n");
-    let moved = revision("# why\nsteps: [{ with: { level: 'info', text: \"hi\" }, run: log }]\n\ntrigger: manual\npipeline: a\n");
-    let other = revision("pipeline: a\ntrigger: manual\nsteps:\n  - run: log\n    with: { text: ho, level: info }\n");
+    let plain = revision("pipeline: a\ntrigger: manual\nsteps:\n  - run: log\n    with: { message: hi, level: info }\n");
+    let moved = revision("# why\nsteps: [{ with: { level: 'info', message: \"hi\" }, run: log }]\n\ntrigger: manual\npipeline: a\n");
+    let other = revision("pipeline: a\ntrigger: manual\nsteps:\n  - run: log\n    with: { message: ho, level: info }\n");
     assert_eq!(plan::diff(&plain, &moved).unchanged.len(), 1);
     assert_eq!(plan::diff(&plain, &other).changed.len(), 1);
     let gone = plan::diff(&plain, &plan::pipeline::Plan::default());

@@ -127,3 +127,10 @@ fn the_guide_lists_the_codes_that_the_host_gives() {
     let sources: Vec<_> = host_files().into_iter().filter(|(file, _)| !file.contains("/tests")).collect();
     fail_on(&rules::codes(&sources, guide, &listed));
 }
+
+#[test]
+fn every_code_of_loading_has_a_case_of_its_exact_text() {
+    let guide = "pipelines/docs/21-error-codes.md";
+    let listed = fs::read_to_string(root().join(guide)).expect("the guide lists the codes");
+    fail_on(&rules::golden(guide, &listed, &files("tests/cases", &[".err"])));
+}

@@ -8,6 +8,7 @@ mod engine;
 mod function;
 mod meant;
 mod place;
+mod slip;
 mod steps;
 mod uses;
 mod word;

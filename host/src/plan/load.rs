@@ -191,7 +191,8 @@ fn read(read_from: &Files, files: &[PathBuf]) -> Read {
             SourceFile::read_from(read_from, &path)
         } else {
             let message = format!("{} would be more than {MOST_FILES} files", path.display());
-            Err(Box::new(Diagnostic::error(codes::TOO_MANY, Place::whole(&path), message)))
+            let diagnostic = Diagnostic::error(codes::TOO_MANY, Place::whole(&path), message);
+            Err(Box::new(diagnostic.with_help("name fewer files, or fewer libraries under `import`")))
         };
         match source {
             Ok(source) => {

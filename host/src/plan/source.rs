@@ -6,6 +6,7 @@ mod layout;
 pub(in crate::plan) mod other;
 mod parse;
 mod position;
+mod slip;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -65,10 +66,8 @@ impl SourceFile {
     /// # Errors
     /// As [`read`](Self::read).
     pub(in crate::plan) fn read_from(files: &Files, path: &Path) -> Result<Self, Box<Diagnostic>> {
-        let refuse = |code, message: String, help: &str| {
-            let diagnostic = Diagnostic::error(code, Place::whole(path), message);
-            Box::new(if help.is_empty() { diagnostic } else { diagnostic.with_help(help) })
-        };
+        let refuse = |code, message: String, help: &str| Box::new(Diagnostic::error(code, Place::whole(path), message).with_help(help));
+        let data_elsewhere = "is this the right file? documents and data belong beside the pipeline, not in it";
         let shown = path.display();
         let found = files.look(path).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => refuse(
@@ -89,21 +88,14 @@ impl SourceFile {
             && size > LARGEST_FILE
         {
             let message = format!("{shown} has {size} bytes; a pipeline file may have {LARGEST_FILE}");
-            return Err(refuse(
-                codes::TOO_LARGE,
-                message,
-                "is this the right file? documents and data belong beside the pipeline, not in it",
-            ));
+            return Err(refuse(codes::TOO_LARGE, message, data_elsewhere));
         }
         let bytes = files
             .read(path, LARGEST_FILE)
             .map_err(|error| refuse(codes::UNREADABLE, format!("{shown} cannot be read: {error}"), "check who may read it"))?;
         if bytes.len() as u64 > LARGEST_FILE {
-            return Err(refuse(
-                codes::TOO_LARGE,
-                format!("{shown} has more than the {LARGEST_FILE} bytes that a pipeline file may have"),
-                "",
-            ));
+            let message = format!("{shown} has more than the {LARGEST_FILE} bytes that a pipeline file may have");
+            return Err(refuse(codes::TOO_LARGE, message, data_elsewhere));
         }
         match std::str::from_utf8(&bytes) {
             Ok(text) => Ok(Self::new(path, text)),

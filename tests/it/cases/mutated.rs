@@ -165,12 +165,14 @@ fn structures_of_absurd_depth_are_an_error() {
     let folder = tempfile::tempdir().expect("there is a place for files");
     let path = folder.path().join("deep.yaml");
     let begin = "pipeline: p\ntrigger: manual\nsteps: ";
-    let nested = |open: &str, close: &str, depth: usize| format!("{begin}[{}{{ run: log }}{}]\n", open.repeat(depth), close.repeat(depth));
+    let nested = |open: &str, close: &str, depth: usize| {
+        format!("{begin}[{}{{ run: log, with: {{ message: a }} }}{}]\n", open.repeat(depth), close.repeat(depth))
+    };
     let structures = [
         ("{ switch: [{ else: [", "] }] }"),
         ("{ each: { in: 3, steps: [", "] } }"),
         ("{ parallel: { a: [", "] } }"),
-        ("{ run: log, on_error: [", "] }"),
+        ("{ run: log, with: { message: a }, on_error: [", "] }"),
         ("{ wait: { event: A, match: { a: 1 }, timeout: 1s, on_timeout: [", "] } }"),
     ];
     for (open, close) in structures {
@@ -192,8 +194,8 @@ fn a_flow_of_two_thousand_steps_is_looked_through_in_a_moment() {
     let path = folder.path().join("wide.yaml");
     let steps: String = (0..2_000)
         .map(|step| match step {
-            0 => "  - id: step_0\n    run: log\n".to_owned(),
-            _ => format!("  - id: step_{step}\n    run: log\n    with: {{ text: '${{steps.step_{}.text}}' }}\n", step - 1),
+            0 => "  - id: step_0\n    run: log\n    with: { message: a }\n".to_owned(),
+            _ => format!("  - id: step_{step}\n    run: log\n    with: {{ message: '${{steps.step_{}.text}}' }}\n", step - 1),
         })
         .collect();
     let text = format!("pipeline: p\ntrigger: manual\nsteps:\n{steps}");

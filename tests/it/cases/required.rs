@@ -11,7 +11,7 @@ use super::load;
 /// What the grammar calls the map, its required keys with values that are right, and a file in which it stands in the place of `@`.
 type Sample = (&'static str, &'static [(&'static str, &'static str)], &'static str);
 
-const STEPS: &str = "[{ run: log }]";
+const STEPS: &str = "[{ run: log, with: { message: a } }]";
 
 macro_rules! flow {
     ($steps:literal) => {
@@ -26,21 +26,41 @@ const SAMPLES: &[Sample] = &[
     (
         "Remind",
         &[("after", "[1m]"), ("steps", STEPS)],
-        flow!("{ wait: { event: A, match: { r: x }, timeout: 1h, on_timeout: [{ run: log }], remind: { @ } } }"),
+        flow!("{ wait: { event: A, match: { r: x }, timeout: 1h, on_timeout: [{ run: log, with: { message: a } }], remind: { @ } } }"),
     ),
-    ("CancelOn", &[("event", "A"), ("match", "{ r: '${run.id}' }")], concat!(flow!("{ run: log }"), "cancel_on: { @ }\n")),
-    ("Idempotency", &[("key", "'${input.a}'")], concat!(flow!("{ run: log }"), "input: { a: string }\nidempotency: { @ }\n")),
+    (
+        "CancelOn",
+        &[("event", "A"), ("match", "{ r: '${run.id}' }")],
+        concat!(flow!("{ run: log, with: { message: a } }"), "cancel_on: { @ }\n"),
+    ),
+    (
+        "Idempotency",
+        &[("key", "'${input.a}'")],
+        concat!(flow!("{ run: log, with: { message: a } }"), "input: { a: string }\nidempotency: { @ }\n"),
+    ),
     ("Case", &[("when", "'true'"), ("steps", STEPS)], flow!("{ switch: [{ @ }] }")),
     ("Each", &[("in", "'3'"), ("steps", STEPS)], flow!("{ each: { @ } }")),
-    ("Join", &[("quorum", "1")], flow!("{ parallel: { a: [{ run: log }], b: [{ run: log }] }, join: { @ } }")),
+    (
+        "Join",
+        &[("quorum", "1")],
+        flow!("{ parallel: { a: [{ run: log, with: { message: a } }], b: [{ run: log, with: { message: a } }] }, join: { @ } }"),
+    ),
     ("Fail", &[("message", "late")], flow!("{ fail: { @ } }")),
-    ("Undo", &[("run", "log")], flow!("{ run: log, undo: { @ } }")),
-    ("Dedup", &[("key", "a")], flow!("{ run: log, dedup: { @ } }")),
-    ("Cache", &[("key", "a"), ("ttl", "1h")], flow!("{ run: log, cache: { @ } }")),
-    ("Probe", &[("run", "log"), ("every", "10s")], flow!("{ run: log, breaker: { probe: { @ } } }")),
-    ("RateLimit", &[("limit", "1"), ("per", "1s")], flow!("{ run: log, rate_limit: { @ } }")),
-    ("Bulkhead", &[("max_concurrent", "1")], flow!("{ run: log, bulkhead: { @ } }")),
-    ("Test", &[("name", "it works")], concat!(flow!("{ run: log }"), "tests: [{ send: {}, expect: { outcome: succeeded }, @ }]\n")),
+    ("Undo", &[("run", "log")], flow!("{ run: log, with: { message: a }, undo: { with: { message: a }, @ } }")),
+    ("Dedup", &[("key", "a")], flow!("{ run: log, with: { message: a }, dedup: { @ } }")),
+    ("Cache", &[("key", "a"), ("ttl", "1h")], flow!("{ run: log, with: { message: a }, cache: { @ } }")),
+    (
+        "Probe",
+        &[("run", "log"), ("every", "10s")],
+        flow!("{ run: log, with: { message: a }, breaker: { probe: { with: { message: a }, @ } } }"),
+    ),
+    ("RateLimit", &[("limit", "1"), ("per", "1s")], flow!("{ run: log, with: { message: a }, rate_limit: { @ } }")),
+    ("Bulkhead", &[("max_concurrent", "1")], flow!("{ run: log, with: { message: a }, bulkhead: { @ } }")),
+    (
+        "Test",
+        &[("name", "it works")],
+        concat!(flow!("{ run: log, with: { message: a } }"), "tests: [{ send: {}, expect: { outcome: succeeded }, @ }]\n"),
+    ),
 ];
 
 /// Maps that their keys tell apart: whoever leaves one out has written another of them, or nothing.

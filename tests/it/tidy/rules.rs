@@ -277,6 +277,42 @@ pub(super) fn codes(sources: &[(String, String)], guide_file: &str, guide: &str)
         .collect()
 }
 
+/// Codes of loading that no file of a case can show, each with the reason. Tests beside the code that gives them have them all.
+const SHOWN_ELSEWHERE: [(&str, &str); 15] = [
+    ("E0101", "is of a file that is not there"),
+    ("E0102", "is of a file that is no text"),
+    ("E0103", "is of a file of more than 4 MiB"),
+    ("E0113", "is of the command line"),
+    ("E0114", "is of a folder"),
+    ("W0103", "is of a folder"),
+    ("E0115", "is of `pipehost fmt`, which lays no such file out that anybody found"),
+    ("E0116", "is of commands that run something"),
+    ("E0117", "is a mistake of pipehost's own"),
+    ("E0118", "is of a script or document in the place of a pipeline"),
+    ("E0220", "is of a reload"),
+    ("E0527", "is of a component with code that fails"),
+    ("E0528", "is of a component with code that answers wrongly"),
+    ("E0541", "is of an executor that is opened"),
+    ("E0550", "is a mistake of pipehost's own"),
+];
+
+/// Every code of the guide that loading files can give stands in the text of a case, or in the list of those that no file can show.
+pub(super) fn golden(guide_file: &str, guide: &str, texts: &[(String, String)]) -> Vec<Violation> {
+    let is_of_loading = |code: &str| {
+        let number = code.get(1..).and_then(|digits| digits.parse().ok()).unwrap_or(0);
+        matches!(number, 101..=599 | 651..=699 | 900..=999)
+    };
+    let listed = guide.lines().enumerate().filter_map(|(number, line)| {
+        let code = line.strip_prefix("| ")?.split(' ').next().filter(|word| is_code(word) && is_of_loading(word))?;
+        Some((number + 1, code))
+    });
+    listed
+        .filter(|(_, code)| !SHOWN_ELSEWHERE.iter().any(|(known, _)| known == code))
+        .filter(|(_, code)| !texts.iter().any(|(_, text)| text.contains(&format!("[{code}]: "))))
+        .map(|(line, code)| violation(guide_file, line, "golden", format!("no case beneath tests/cases has the text of {code}")))
+        .collect()
+}
+
 fn is_code(text: &str) -> bool {
     text.len() == 5 && text.starts_with(['E', 'W']) && text[1..].starts_with('0') && text[1..].bytes().all(|byte| byte.is_ascii_digit())
 }
@@ -384,5 +420,12 @@ mod tests {
     fn a_link_to_nowhere_is_found() {
         let text = "[a](docs/a.md#top) [b](https://x.example)\n[c](gone.md)\n```\n[d](gone.md)\n```\n[e](#here)\n";
         assert_eq!(lines(links("README.md", text, |path| path == "docs/a.md")), [2]);
+    }
+
+    #[test]
+    fn a_code_of_loading_without_a_case_is_found() {
+        let guide = "| E0104 | a |\n| E0203 | b |\n| E0103 | of a large file |\n| E0720 | of a start |\n";
+        let texts = [("a.err".to_owned(), "error[E0203]: a step has two verbs\n".to_owned())];
+        assert_eq!(lines(golden("guide.md", guide, &texts)), [1]);
     }
 }

@@ -1,12 +1,12 @@
-//! The one engine of all expressions, and what its parser's mistakes are called here.
+//! The one engine of all expressions.
 
 use std::sync::OnceLock;
 
-use rhai::{AST, Engine, OptimizationLevel, ParseErrorType, Token};
+use rhai::{AST, Engine, OptimizationLevel, Token};
 
 use super::Mistake;
 use super::function;
-use super::place::mistake;
+use super::slip;
 use crate::script::{Bounds, bare_engine, bound, register_strict_comparisons};
 
 /// So many operations may an evaluation take.
@@ -61,16 +61,5 @@ pub(super) fn engine() -> &'static Engine {
 
 /// Parses one expression.
 pub(super) fn parse(source: &str) -> Result<AST, Vec<Mistake>> {
-    engine().compile_expression(source).map_err(|error| {
-        let position = error.1;
-        let found = match *error.0 {
-            ParseErrorType::ExprTooDeep => mistake("E0311", source, position, "the expression is nested too deeply")
-                .with_help("do it in a step of its own, with a Rhai executor"),
-            ParseErrorType::UnexpectedEOF => mistake("E0301", source, position, "the expression ends too early"),
-            ParseErrorType::Reserved(word) => mistake("E0301", source, position, format!("`{word}` is a reserved word"))
-                .with_help(format!("in a map, write it in quotes: #{{ \"{word}\": … }}")),
-            other => mistake("E0301", source, position, format!("this is no expression: {other}")),
-        };
-        vec![found]
-    })
+    engine().compile_expression(source).map_err(|error| vec![slip::explain(source, &error)])
 }

@@ -283,6 +283,7 @@ proptest! {
                 Ok(compiled) => drop(compiled.expression.evaluate(&Given)),
                 Err(mistakes) => for mistake in mistakes {
                     prop_assert!(mistake.length >= 1 && source.is_char_boundary(mistake.offset), "{mistake:?}");
+                    prop_assert!(mistake.help.is_some_and(|help| !help.is_empty()), "{source}: there is no way out");
                 },
             }
         }

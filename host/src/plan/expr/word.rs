@@ -88,10 +88,6 @@ fn refuse(source: &str, token: &Token, position: Position, word: &str) -> Option
             let help = "leave ${ and } out: what stands here is an expression already".to_owned();
             ("E0308", "`${` inside an expression".to_owned(), help)
         }
-        Token::Reserved(sign) if matches!(sign.as_str(), "===" | "!==") => {
-            let right = &sign.as_str()[..2];
-            ("E0301", format!("`{sign}` is no operator"), format!("write {right}: it never converts"))
-        }
         _ => return None,
     };
     Some(mistake(code, source, position, message).with_help(help))

@@ -53,7 +53,7 @@ impl Compiler<'_> {
                     codes::AT_LOAD,
                     at,
                     format!("{what} is fixed when the file is loaded, so `{call}` cannot be used in it"),
-                    "",
+                    "use it in the `with` of a step, which is evaluated each time",
                 );
             }
         });

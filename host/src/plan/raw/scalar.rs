@@ -116,7 +116,8 @@ impl Findings<'_> {
                 }
             },
             _ => {
-                self.wrong_kind(node, what, wanted, "");
+                let example = wanted.split_once(", as ").map_or("a number with its unit", |(_, example)| example);
+                self.wrong_kind(node, what, wanted, example);
                 None
             }
         }
@@ -125,17 +126,22 @@ impl Findings<'_> {
     /// A whole number from `least` up.
     pub(in crate::plan) fn whole(&self, node: &Node, what: &str, least: u32) -> Option<u32> {
         let Some(number) = node.scalar().and_then(|scalar| scalar.value.as_int()) else {
-            self.wrong_kind(node, what, "a whole number", "");
+            self.wrong_kind(node, what, "a whole number", "a number without quotes, as 3");
             return None;
         };
         match u32::try_from(number) {
             Ok(number) if number >= least => Some(number),
             _ if number < i64::from(least) => {
-                self.error(codes::NUMBER, node.span, format!("{what} is {number}; it is at least {least}"), "");
+                self.error(
+                    codes::NUMBER,
+                    node.span,
+                    format!("{what} is {number}; it is at least {least}"),
+                    format!("write {least} or more"),
+                );
                 None
             }
             _ => {
-                self.error(codes::NUMBER, node.span, format!("{what} is {number}; it is at most {}", u32::MAX), "");
+                self.error(codes::NUMBER, node.span, format!("{what} is {number}; it is at most {}", u32::MAX), "write a smaller one");
                 None
             }
         }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError};
 
 use super::SourceFile;
+use super::slip::{self, Slip};
 use super::tree::{Content, Key, Node, Scalar, Span, Style};
 use crate::model::diagnostic::Diagnostic;
 use crate::plan::codes;
@@ -139,13 +140,17 @@ impl Builder<'_> {
     fn begin(&mut self, content: Content, span: Span, anchor: usize) -> Result<(), Box<Diagnostic>> {
         self.count(1, span)?;
         if self.open.len() >= DEEPEST {
-            let message = format!("lists and maps stand more than {DEEPEST} deep in each other");
-            return Err(Box::new(self.error(codes::TOO_MANY, span, message).with_help("make the file flatter")));
+            return Err(Box::new(self.too_deep(span)));
         }
         // The braces make this a likely slip: `{ a: {x} }` is a map whose key is a map.
         let span = Span { start: span.start, end: span.start + 1 };
         self.open.push(Open { node: Node { span, content }, key: None, anchor, places: HashMap::new() });
         Ok(())
+    }
+
+    fn too_deep(&self, span: Span) -> Diagnostic {
+        let message = format!("lists and maps stand more than {DEEPEST} deep in each other");
+        self.error(codes::TOO_MANY, span, message).with_help("make the file flatter")
     }
 
     fn count(&mut self, more: usize, span: Span) -> Result<(), Box<Diagnostic>> {
@@ -234,6 +239,9 @@ impl Builder<'_> {
         let line = self.file.line_text(self.file.line_of(at.min(self.file.characters.len())));
         let in_flow = self.in_flow_map();
         let before = at.checked_sub(1).and_then(|index| self.file.characters.get(index));
+        if let Some((span, message, help)) = self.slip(error.info(), at) {
+            return self.error(codes::SYNTAX, span, message).with_help(help);
+        }
         match (self.file.characters.get(at), before) {
             (Some('{'), Some('$')) if in_flow => {
                 let start = at - 1;
@@ -244,6 +252,12 @@ impl Builder<'_> {
                 .with_help(quoted_help(line))
             }
             (Some('{' | '}'), _) if in_flow => here(codes::UNQUOTED, "a brace without quotes inside `{ … }`").with_help(quoted_help(line)),
+            _ if error.info().contains("recursion limit") => self.too_deep(Span { start: at, end: at + 1 }),
+            (Some('*'), _) if error.info().contains("anchor or alias") => here(
+                codes::ALIAS,
+                "`*` begins an alias in YAML, and no name follows",
+            )
+            .with_help(slip::quoted(self.file, at, self.is_in_flow(at))),
             _ if error.info().contains("unknown anchor") => {
                 let start = at.saturating_sub(usize::from(self.file.characters.get(at) != Some(&'*')));
                 Diagnostic {
@@ -257,6 +271,10 @@ impl Builder<'_> {
             }
             (Some(character @ ('@' | '`' | '%')), _) => {
                 here(codes::SYNTAX, &format!("a value cannot begin with `{character}`")).with_help("quote the whole value")
+            }
+            _ if error.info().contains("indentation in quoted") => {
+                here(codes::SYNTAX, "a quote that opens here is not closed, and what follows is not indented")
+                    .with_help("close it, or indent the lines on which the text goes on; within '…' a quote is written twice: ''")
             }
             _ if error.info().contains("quoted scalar") => here(codes::SYNTAX, "a quote that opens here is never closed")
                 .with_help("close it; within '…' a quote is written twice: ''"),
@@ -284,8 +302,30 @@ impl Builder<'_> {
                 .with_help("check how far it is indented, and whether a `-` or a `:` is missing"),
             _ if error.info().contains("tab") => here(codes::SYNTAX, "a tab stands where YAML takes none")
                 .with_help("look for a tab here and at the beginning of the next line, and write spaces"),
-            _ => here(codes::SYNTAX, &format!("this is not YAML: {}", error.info())),
+            _ => here(codes::SYNTAX, &format!("this is not YAML: {}", error.info()))
+                .with_help("check this line and the one before it; text with signs of YAML in it is written in '…'"),
         }
+    }
+
+    /// What is wrong if the parser does not say it, or only later.
+    fn slip(&self, info: &str, at: usize) -> Option<Slip> {
+        if info.contains("simple key expect") {
+            return slip::missing_colon(self.file, at, true);
+        }
+        if info.contains("mapping values are not allowed") {
+            return slip::missing_colon(self.file, at, false);
+        }
+        if info.contains("trailing content after") {
+            return Some(slip::behind_quote(self.file, at, self.is_in_flow(at)));
+        }
+        if info.contains("parsing a quoted scalar") {
+            return slip::escape(self.file, at);
+        }
+        let is_anchor = info.contains("anchor or alias") && self.file.characters.get(at) == Some(&'&');
+        is_anchor.then(|| {
+            let message = "`&` begins an anchor in YAML, and no name follows".to_owned();
+            (Span { start: at, end: at + 1 }, message, slip::quoted(self.file, at, self.is_in_flow(at)))
+        })
     }
 
     /// Where the innermost list or map with brackets opens that is not closed.
@@ -300,6 +340,11 @@ impl Builder<'_> {
         let before = self.file.characters.get(..at.min(self.file.characters.len()))?;
         let last = before.iter().rposition(|character| !character.is_whitespace())?;
         matches!(before.get(last), Some('[' | '{')).then_some(Span { start: last, end: last + 1 })
+    }
+
+    /// Whether a list or map with brackets is open there.
+    fn is_in_flow(&self, at: usize) -> bool {
+        self.innermost_flow().is_some() || self.opened_just_before(at).is_some()
     }
 
     /// Whether nothing but white space follows.

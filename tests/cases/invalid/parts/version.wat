@@ -1,0 +1,1 @@
+(component (import "pipehost:executor/run@0.9.0" (instance)))
