@@ -5,7 +5,7 @@ mod words;
 
 use rhai::{AST, Expr, FnCallExpr, Position, Stmt, StmtBlock};
 
-use super::function::FUNCTIONS;
+use super::function::{FUNCTIONS, LATER};
 use super::place::{mistake, suggest};
 use super::uses::RootUse;
 use super::{Mistake, Names, Wanted};
@@ -203,6 +203,10 @@ impl Checker<'_> {
         let known = FUNCTIONS.iter().find(|(name, _)| *name == call.name.as_str());
         match known {
             Some((_, gives)) if !call.is_qualified() => gives.value_type(),
+            None if LATER.contains(&call.name.as_str()) => {
+                self.report("E0307", position, format!("`{}` is not in this version", call.name), "leave it out: there are no rooms yet");
+                Type::Any
+            }
             _ => {
                 let help = suggest(&call.name, FUNCTIONS.iter().map(|(name, _)| *name));
                 self.report("E0307", position, format!("there is no function `{}` in expressions", call.name), help);

@@ -153,6 +153,7 @@ fn mistakes_are_found_where_they_stand() {
         ("input.match", "E0306", 6, 5, "[\"match\"]"),
         ("eval(\"1\")", "E0301", 0, 4, ""),
         ("print(1)", "E0307", 0, 5, "there is no function `print`"),
+        ("room_members(\"lobby\")", "E0307", 0, 12, "`room_members` is not in this version"),
         ("input.text.lenn()", "E0307", 11, 4, "did you mean `len`?"),
         ("${input.text}", "E0308", 0, 1, "leave ${ and } out"),
         ("!input.text", "E0309", 0, 1, "not true or false"),
