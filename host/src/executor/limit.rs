@@ -16,7 +16,7 @@ pub(super) const DEEPEST_CALLS: u32 = 64;
 /// Modules that a script may import.
 pub(super) const MODULES: usize = 32;
 
-/// The most parts of one value of a script, whatever the YAML says: Rhai counts them after each change.
+/// The most parts of one value of a script, whatever the YAML says.
 const MOST_PARTS: usize = 65_536;
 /// The longest text of a script, in bytes, whatever the YAML says.
 const LONGEST_TEXT: usize = 64 << 20;

@@ -53,7 +53,7 @@ impl Driver {
     fn begin_attempt(&self, job: JobId) -> Option<Begun> {
         let active = self.state.job(job)?;
         let Verb::Run(step) = &self.state.flow().step(active.step).verb else { return None };
-        // What came meanwhile is heard first, and of many branches one comes after the other: what each has done is kept before the next begins.
+        // What came meanwhile is heard first, and of many branches one comes after the other: what each has come to is taken in before the next begins.
         let may_wait = self.meets || self.is_unheard() || self.is_stopping() || !self.inputs.is_empty();
         let quick = match step.worker {
             Worker::Executor(number) if !may_wait => self.installed.bound.executors.get(number),
